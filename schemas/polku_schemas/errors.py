@@ -1,0 +1,38 @@
+"""The exceptions of the tracking plan: one base, and one class per thing a caller can do something about."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing wrong in a plan: where it stands, what it is, and what to do about it."""
+
+    file: str
+    """Path inside the plan folder, with `/` on every system."""
+    message: str
+    remedy: str
+    line: int | None = None
+    """1-based; None when the finding is about the whole file or about a file that is not there."""
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.message}. {self.remedy}."
+
+
+class SchemasError(Exception):
+    """Base of every exception this package raises on purpose; a command that meets one ends with exit code
+    2."""
+
+    exit_code = 2
+
+
+class PlanError(SchemasError):
+    """A plan cannot be used. `findings` holds everything that is wrong with it, not only the first thing."""
+
+    def __init__(self, folder: str, findings: list[Finding]) -> None:
+        self.folder = folder
+        self.findings = findings
+        count = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
+        lines = "".join(f"\n  {finding}" for finding in findings)
+        super().__init__(f"the tracking plan in {folder} cannot be used: {count}{lines}")

@@ -1,0 +1,186 @@
+"""What a tracking plan is, as frozen values: properties, events, rules and the journey.
+
+Reading files is `plan.py`'s.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+PropertyType = Literal["string", "integer", "number", "boolean", "date", "date-time", "uuid", "array", "object"]
+"""The types a property may have; each has one column type (`columns.py`) and one decoder type
+(`compile.py`)."""
+
+Privacy = Literal["none", "pseudonymous", "personal", "sensitive"]
+"""What a value says about a person: nothing, something behind a key, who they are, something they would
+hide."""
+
+Call = Literal["track", "page", "screen", "identify", "group", "alias"]
+"""The six calls of the wire. An event of a plan is sent with one of the first three."""
+
+RuleLiteral = str | int | float | bool
+"""A literal of the rule language."""
+
+HISTORY_FACTS: Final = ("first_order", "repeat_order", "known_person")
+"""What a stage or touchpoint rule may ask about the person's past; boolean columns of the same names in the models.
+
+`first_order`: the event is an order and the person's first. `repeat_order`: the person has ordered before this event,
+whatever it is. `known_person`: the person has a user id by then.
+"""
+
+SETTING_FACTS: Final = ("page_path", "channel", "marketing_channel")
+"""Envelope columns that stage and touchpoint rules may ask about. All are strings."""
+
+PERSON_FACTS: Final = {
+    "orders": "integer",
+    "revenue": "number",
+    "sessions": "integer",
+    "known_person": "boolean",
+}
+"""What a segment may ask about a person beside the traits (`trait_<name>`)."""
+
+
+class Comparison(Struct, frozen=True):
+    """`name op literal`.
+
+    A bare fact is `name = true`. An absent value fulfils no comparison, as NULL does in SQL.
+    """
+
+    name: str
+    op: Literal["=", "!=", "<", "<=", ">", ">=", "in", "like"]
+    literal: RuleLiteral | tuple[RuleLiteral, ...]
+
+
+class Rule(Struct, frozen=True):
+    """`then` applies where every comparison of `when` holds; no comparison means always."""
+
+    then: str
+    when: tuple[Comparison, ...] = ()
+
+
+class Property(Struct, frozen=True, kw_only=True):
+    """One property (or trait, or field of an object) with the constraints in force where it stands."""
+
+    name: str
+    type: PropertyType
+    description: str
+    privacy: Privacy = "none"
+    required: bool = False
+    nullable: bool = False
+    """A required property that may be null. An optional one always may: null is then the same as absent."""
+    enum: tuple[str | int, ...] = ()
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+    min_length: int | None = None
+    """Characters of a string, items of an array."""
+    max_length: int | None = None
+    pattern: str | None = None
+    """A Python regular expression that must be found somewhere in the string: anchor it to match the
+    whole."""
+    items: Property | None = None
+    """What an array holds: scalars or objects."""
+    fields: dict[str, Property] = {}
+    """The fields of an object, in order; scalars only."""
+    examples: tuple[Any, ...] = ()
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """One event of the plan and its place in the journey."""
+
+    name: str
+    version: str
+    owner: str
+    description: str
+    stage: tuple[Rule, ...]
+    """First match wins; a constant is one rule without `when`; empty says the event places nobody in a
+    stage."""
+    touchpoint: tuple[Rule, ...]
+    channel: tuple[Rule, ...] = ()
+    """Empty: the channel is that of the source."""
+    call: Call = "track"
+    aliases: tuple[str, ...] = ()
+    properties: dict[str, Property] = {}
+    examples: tuple[dict[str, Any], ...] = ()
+
+
+class Goal(Struct, frozen=True, kw_only=True):
+    """Something the business wants to happen: one of `events`, where `when` holds.
+
+    `value` names the property to sum.
+    """
+
+    name: str
+    description: str
+    events: tuple[str, ...]
+    when: tuple[Comparison, ...] = ()
+    value: str | None = None
+
+
+class Segment(Struct, frozen=True, kw_only=True):
+    """A named group of persons (a persona, if it has a story): those for whom all of `when` holds."""
+
+    name: str
+    description: str
+    when: tuple[Comparison, ...]
+    persona: str | None = None
+
+
+class FunnelStep(Struct, frozen=True, kw_only=True):
+    """A step: an event, where `when` holds. An optional step is shown but does not hold anybody back."""
+
+    event: str
+    when: tuple[Comparison, ...] = ()
+    optional: bool = False
+
+
+class Funnel(Struct, frozen=True, kw_only=True):
+    """Ordered steps that one unit takes within the window, counted from the first step."""
+
+    name: str
+    description: str
+    steps: tuple[FunnelStep, ...]
+    window_seconds: int
+    unit: Literal["person", "session"] = "person"
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """What should be reached: the measure `measure` of the goal or funnel `of`, per period."""
+
+    name: str
+    description: str
+    measure: Literal["count", "people", "value", "conversion"]
+    of: str
+    value: float
+    """A number, an amount in the currency of the events or, for `conversion`, a share between 0 and 1."""
+    period: Literal["day", "week", "month", "quarter", "year"]
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """Something dated that may explain a bend in a curve: a release, a campaign, a price change."""
+
+    name: str
+    date: datetime.date
+    kind: Literal["release", "campaign", "price", "assortment", "other"]
+    description: str
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """A whole, checked tracking plan. Two plans with the same content have the same fingerprint."""
+
+    name: str
+    version: str
+    description: str
+    stages: tuple[str, ...]
+    channels: tuple[str, ...]
+    properties: dict[str, Property]
+    traits: dict[str, Property]
+    events: dict[str, Event]
+    goals: dict[str, Goal] = {}
+    segments: dict[str, Segment] = {}
+    funnels: dict[str, Funnel] = {}
+    targets: dict[str, Target] = {}
+    changes: tuple[Change, ...] = ()
+    fingerprint: str = ""
