@@ -1,0 +1,62 @@
+"""The web application: the hot path as plain ASGI, the rest (health, readiness, metrics) with Starlette."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from .intake.endpoint import PATHS
+from .intake.receive import Receive, Scope, Send
+
+Application = Callable[[Scope, Receive, Send], object]
+
+
+class CollectorApp:
+    """Sends event requests straight to intake, everything else through Starlette's routes."""
+
+    def __init__(
+        self, intake: Application, *, not_ready: Callable[[], str | None], metrics: Callable[[], bytes]
+    ) -> None:
+        """`not_ready` says why no traffic should come (it follows the journal, not the store), or None."""
+        self._intake = intake
+        self._not_ready, self._metrics = not_ready, metrics
+        self._rest = Starlette(
+            routes=[
+                Route("/healthz", self._healthz),
+                Route("/readyz", self._readyz),
+                Route("/metrics", self._metrics_page),
+            ],
+            exception_handlers={404: _not_found, 405: _not_found},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].rstrip("/") in PATHS:
+            scope["path"] = scope["path"].rstrip("/")
+            await self._intake(scope, receive, send)  # type: ignore[misc]  # an ASGI application is awaitable
+        else:
+            await self._rest(scope, receive, send)
+
+    async def _healthz(self, request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _readyz(self, request: Request) -> Response:
+        reason = self._not_ready()
+        if reason is None:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "not ready", "message": reason}, 503)
+
+    async def _metrics_page(self, request: Request) -> Response:
+        page = await asyncio.to_thread(self._metrics)
+        return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    message = f"{request.method} {request.url.path} is not known; events go to POST /v1/batch"
+    return JSONResponse(
+        {"success": False, "error": "not_found", "message": message}, getattr(error, "status_code", 404)
+    )

@@ -1,0 +1,172 @@
+"""The values that travel between the stages, and the seams at which the stages meet.
+
+`intake` makes `Line` and `QuarantineLine` values; `journal` numbers them and stores them as newline-delimited JSON;
+`lake` reads them back as `Block`s with the byte runs of each event name. The JSON of a line *is* the contract
+between intake and lake, versioned by `JOURNAL_FORMAT`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+JOURNAL_FORMAT = 1
+
+# Run names: lines of one run are read with one schema. Event names are snake_case, so these cannot clash.
+UNPLANNED_RUN = "*"
+QUARANTINE_RUN = "!quarantine"
+
+
+class Line(Struct, omit_defaults=True, gc=False, kw_only=True):
+    """One accepted event as the journal stores it: everything the lake needs, decided once at intake.
+
+    Times are UTC. `p` holds the plan's properties (a compiled struct), `t` its traits; `extra` is JSON text of what
+    has no column. `digest` is a checksum of the event's content: the same id with another digest is another event.
+    """
+
+    sequence: int = 0
+    received_at: datetime
+    event_time: datetime
+    sent_at: datetime | None = None
+    event_id: str
+    event_type: str
+    event_name: str
+    schema_version: str | None = None
+    source: str
+    channel: str | None = None
+    anonymous_id: str | None = None
+    user_id: str | None = None
+    group_id: str | None = None
+    previous_id: str | None = None
+    session_id: str | None = None
+    page_url: str | None = None
+    page_path: str | None = None
+    page_title: str | None = None
+    referrer: str | None = None
+    utm_source: str | None = None
+    utm_medium: str | None = None
+    utm_campaign: str | None = None
+    utm_term: str | None = None
+    utm_content: str | None = None
+    user_agent: str | None = None
+    device: str | None = None
+    os: str | None = None
+    browser: str | None = None
+    locale: str | None = None
+    timezone: str | None = None
+    library: str | None = None
+    library_version: str | None = None
+    time_adjusted: bool = False
+    unplanned: bool = False
+    consent: list[str] | None = None
+    digest: int = 0
+    p: Any = None  # a struct compiled from the plan; its type differs per event
+    t: Any = None
+    extra: str | None = None
+
+
+class QuarantineLine(Struct, omit_defaults=True, gc=False, kw_only=True):
+    """One rejected event: why, where, and its bytes as they came (`original`, or base64 when not UTF-8)."""
+
+    sequence: int = 0
+    received_at: datetime
+    source: str
+    event_id: str | None = None
+    event_type: str | None = None
+    event_name: str | None = None
+    code: str
+    path: str
+    message: str
+    original: str | None = None
+    original_base64: str | None = None
+
+
+# The columns of a line beside `p` and `t`, with the neutral type each is read as (see lake/types.py).
+LINE_COLUMNS: dict[str, str] = {
+    "sequence": "long",
+    "received_at": "timestamp",
+    "event_time": "timestamp",
+    "sent_at": "timestamp",
+    **dict.fromkeys(
+        (
+            *("event_id", "event_type", "event_name", "schema_version", "source", "channel"),
+            *("anonymous_id", "user_id", "group_id", "previous_id", "session_id"),
+            *("page_url", "page_path", "page_title", "referrer"),
+            *("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"),
+            *("user_agent", "device", "os", "browser", "locale", "timezone", "library", "library_version"),
+        ),
+        "string",
+    ),
+    "time_adjusted": "boolean",
+    "unplanned": "boolean",
+    "consent": "list<string>",
+    "digest": "long",
+    "extra": "string",
+}
+
+QUARANTINE_LINE_COLUMNS: dict[str, str] = {
+    "sequence": "long",
+    "received_at": "timestamp",
+    **dict.fromkeys(
+        (
+            *("source", "event_id", "event_type", "event_name", "code", "path", "message"),
+            *("original", "original_base64"),
+        ),
+        "string",
+    ),
+}
+
+
+class Schemas(Struct, frozen=True):
+    """How the lines of a segment are to be read: property columns per run name, and trait columns.
+
+    Carried in each segment's header, so that a journal is read as it was written even when the plan has moved on.
+    """
+
+    plan_name: str
+    plan_version: str
+    plan_fingerprint: str
+    events: dict[str, dict[str, str]]
+    traits: dict[str, str]
+
+
+class Run(Struct, frozen=True, array_like=True):
+    """The lines of one event name inside a block: where they start, how many bytes and lines they are."""
+
+    name: str
+    offset: int
+    length: int
+    lines: int
+
+
+class Block(Struct, frozen=True):
+    """One group commit of a stream, proven durable and intact: its lines and their runs."""
+
+    stream: str
+    first_sequence: int
+    last_sequence: int
+    runs: list[Run]
+    lines: memoryview
+    schemas: Schemas
+
+
+class Journal(Protocol):
+    """What intake sees of the journal."""
+
+    async def append(self, lines: list[Line | QuarantineLine], size_bytes: int) -> None:
+        """Return when every line is durable. Raise JournalFull or JournalBroken when none of them was stored."""
+
+
+class StreamSource(Protocol):
+    """What the lake sees of one stream of the journal."""
+
+    @property
+    def stream_id(self) -> str: ...
+
+    def read(self, after: int, max_bytes: int) -> list[Block]:
+        """The durable blocks with sequences beyond `after`, in order, up to about `max_bytes` (at least one)."""
+
+    def trim(self, committed: int) -> None:
+        """Delete what lies wholly at or below `committed`."""

@@ -1,0 +1,89 @@
+"""`polku collector`: read the settings, check what can be checked before starting, run the processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .errors import SettingsError
+from .journal.stream import streams_directory
+from .logs import configure
+from .metrics import Metrics, forget_process, metrics_directory, use_directory
+from .planned import plan_of
+from .settings import Settings, load
+from .supervisor import Role, Supervisor, reserve_port
+
+
+@click.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.option("--lake", metavar="URI", help="Where the tables live: a directory or s3://bucket/prefix.")
+@click.option("--journal", metavar="DIR", help="Where events are made durable first: a local directory.")
+@click.option("--plan", metavar="DIR", help="The tracking plan; without it the built-in e-commerce plan.")
+@click.option("--host", metavar="H", help="Address to listen on.")
+@click.option("--port", metavar="P", type=int, help="Port to listen on.")
+@click.option("--workers", metavar="N", type=int, help="Intake processes.")
+@click.option("--flush-seconds", metavar="S", type=float, help="How often the tables are committed.")
+@click.option("--dev", is_flag=True, help="Accept the write key `dev` and show each event with its verdict.")
+def collector(config: Path | None, **flags: Any) -> None:
+    """Take events over HTTP, make them durable, commit them to Delta tables.
+
+    Flags beat the environment (POLKU_LAKE, POLKU_PORT, …), the environment beats CONFIG (a TOML file). SIGTERM
+    finishes requests and commits what is journalled: exit 0 if all of it, else 75.
+    """
+    settings = load(config, os.environ, flags)
+    plan = plan_of(settings)
+    _check_directories(settings)
+    configure(readable=settings.dev)
+    use_directory(metrics_directory(settings.journal.directory), fresh=True)
+    metrics = Metrics()
+
+    def restarted(role: str, pid: int) -> None:
+        metrics.count("polku_child_restarts_total", role=role)
+        forget_process(pid)
+
+    try:
+        holder = reserve_port(settings.server.host, settings.server.port)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {settings.server.host}:{settings.server.port}: {error.strerror}"
+        ) from None
+    with holder:
+        port = holder.getsockname()[1]
+        _banner(settings, port, len(plan.events))
+        supervisor = Supervisor(
+            [
+                Role("intake", "polku_collector.compose_intake:run", (settings, port))
+                for _ in range(settings.server.workers)
+            ],
+            Role("committer", "polku_collector.compose_committer:run", (settings,)),
+            drain_seconds=settings.limits.drain_seconds,
+            on_restart=restarted,
+        )
+        sys.exit(supervisor.run())
+
+
+def _check_directories(settings: Settings) -> None:
+    """Directories that cannot be written are told before anything starts."""
+    wanted = [streams_directory(Path(settings.journal.directory))]
+    if "://" not in settings.lake.uri:
+        wanted.append(Path(settings.lake.uri))
+    for directory in wanted:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"{directory}: cannot be created: {error.strerror}") from None
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise SettingsError(f"{directory}: cannot be written by this user")
+
+
+def _banner(settings: Settings, port: int, events: int) -> None:
+    click.echo(
+        f"polku collector on http://{settings.server.host}:{port} · plan of {events} events · "
+        f"lake {settings.lake.uri} · commit every {settings.flush_seconds:g} s"
+        + (" · write key: dev" if settings.dev else ""),
+        err=True,
+    )

@@ -1,0 +1,183 @@
+"""The committer of a node, put together: all streams of the journal → files → one fenced commit.
+
+With `compose_intake` the only place where the stages meet; each loads only what its own process needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+from polku_schemas import Plan
+
+from .errors import CollectorError, TableMismatch
+from .journal.reader import StreamReader, open_streams
+from .journal.stream import journal_bytes, streams_directory
+from .lake.columns import ColumnsStep
+from .lake.enrich import UserAgents
+from .lake.loop import Committer, Flush, LakeStream
+from .lake.remember import open_memory
+from .lake.store import Store, open_store
+from .lake.table import QUARANTINE_COLUMNS, Table
+from .logs import configure
+from .metrics import Metrics, metrics_directory, use_directory
+from .planned import events_table_columns, plan_of
+from .settings import Settings
+from .supervisor import EXIT_DRAINED, EXIT_NOT_DRAINED, on_sigterm
+
+log = structlog.get_logger("polku.collector")
+
+_STORE_RETRY_SECONDS = 2.0
+
+
+def run(settings: Settings) -> None:
+    """The committer of a node. Ends on SIGTERM: drained with 0, with events left with 75, hopeless with 2."""
+    configure(readable=settings.dev)
+    use_directory(metrics_directory(settings.journal.directory))
+    stop = threading.Event()
+    on_sigterm(stop.set)
+    try:
+        sys.exit(_commit_until(settings, stop))
+    except CollectorError as error:
+        if error.transient:
+            raise
+        log.critical("the committer cannot go on", reason=str(error))
+        sys.exit(error.exit_code)
+
+
+def _commit_until(settings: Settings, stop: threading.Event) -> int:
+    metrics = Metrics()
+    directory = Path(settings.journal.directory)
+    store = open_store(settings.lake.uri)
+    opened = _open_when_reachable(store, plan_of(settings), stop)
+    if opened is None:  # told to stop before the store ever answered
+        return EXIT_NOT_DRAINED if journal_bytes(directory) else EXIT_DRAINED
+    events, quarantine = opened
+    streams = _Streams(directory, events.id, metrics)
+    committer = Committer(
+        store=store,
+        events=events,
+        quarantine=quarantine,
+        columns=ColumnsStep(_scratch(settings), UserAgents().table, threads=os.cpu_count() or 1),
+        memory=open_memory(
+            directory / "ids",
+            events,
+            streams().keys(),
+            window_seconds=settings.lake.dedup_window_days * 86_400,
+            max_bytes=settings.lake.dedup_max_bytes,
+        ),
+        streams=streams,
+        observer=_LakeObserver(metrics),
+        flush_bytes=settings.lake.flush_bytes,
+        checkpoint_commits=settings.lake.checkpoint_commits,
+    )
+    log.info("committing", lake=settings.lake.uri, every_seconds=settings.flush_seconds, table=events.id)
+    committer.run(settings.flush_seconds, stop)
+    left = committer.drain(time.monotonic() + settings.limits.drain_seconds)
+    if left:
+        log.error(
+            "stopped before everything was committed",
+            events_left=left,
+            journal_bytes=journal_bytes(directory),
+        )
+        return EXIT_NOT_DRAINED
+    streams()  # the streams of the workers that ended before us are empty now
+    log.info("drained")
+    return EXIT_DRAINED
+
+
+def _open_when_reachable(store: Store, plan: Plan, stop: threading.Event) -> tuple[Table, Table] | None:
+    """Probe the store and open the tables; a store that does not answer is waited for, intake goes on meanwhile.
+
+    Told to stop, it still tries once: what is journalled wants to be committed.
+    """
+    while True:
+        try:
+            store.probe()
+            events = Table(store, "events", "event_date", events_table_columns(plan))
+            events.add_columns(events_table_columns(plan))
+            quarantine = Table(store, "quarantine", "received_date", QUARANTINE_COLUMNS)
+        except Exception as error:
+            if isinstance(error, CollectorError) and not error.transient:
+                raise
+            if stop.is_set():
+                return None
+            log.warning("the store does not answer, trying again", reason=str(error))
+            stop.wait(_STORE_RETRY_SECONDS)
+        else:
+            return events, quarantine
+
+
+def _scratch(settings: Settings) -> Path:
+    if settings.lake.scratch:
+        return Path(settings.lake.scratch)
+    return Path(settings.journal.directory) / "staging"
+
+
+class _Streams:
+    """All streams of a journal: finds new ones, takes over those of dead workers, removes drained ones."""
+
+    def __init__(self, journal: Path, table_id: str, metrics: Metrics) -> None:
+        self._journal, self._table_id, self._metrics = journal, table_id, metrics
+        self._readers: dict[str, StreamReader] = {}
+
+    def __call__(self) -> Mapping[str, LakeStream]:
+        damage = lambda reason: self._metrics.count("polku_journal_damage_total")  # noqa: E731
+        for name in open_streams(self._journal, self._readers, on_corruption=damage):
+            self._bind(name)
+        for name, reader in list(self._readers.items()):
+            if reader.take_over() and reader.drained(reader.committed):
+                reader.remove()
+                del self._readers[name]
+        return self._readers
+
+    def _bind(self, name: str) -> None:
+        """A stream belongs to one table for life: its numbers mean nothing to another."""
+        mark = streams_directory(self._journal) / name / "table"
+        try:
+            bound = mark.read_text()
+        except FileNotFoundError:
+            mark.write_text(self._table_id)
+            return
+        if bound != self._table_id:
+            raise TableMismatch(
+                f"the journal {self._journal} holds events for another table (id {bound}); "
+                f"this lake's table is {self._table_id}: start with the lake it belongs to, or give this lake a journal "
+                "directory of its own"
+            )
+
+
+class _LakeObserver:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def flushed(self, flush: Flush) -> None:
+        written, metrics = flush.written, self._metrics
+        metrics.count("polku_lake_commits_total")
+        metrics.count("polku_lake_commit_attempts_total", flush.attempts)
+        metrics.observe("polku_lake_flush_seconds", flush.seconds)
+        metrics.count("polku_lake_rows_total", written.event_rows, table="events")
+        metrics.count("polku_lake_rows_total", written.quarantine_rows, table="quarantine")
+        metrics.count("polku_lake_files_total", len(written.events), table="events")
+        metrics.count("polku_lake_files_total", len(written.quarantine), table="quarantine")
+        metrics.count("polku_lake_duplicates_total", written.duplicates)
+        metrics.count("polku_lake_unconvertible_total", written.unconvertible)
+        log.info(
+            "committed",
+            rows=written.event_rows,
+            quarantined=written.quarantine_rows,
+            duplicates=written.duplicates,
+            files=len(written.events) + len(written.quarantine),
+            seconds=round(flush.seconds, 3),
+        )
+
+    def failed(self, error: Exception) -> None:
+        self._metrics.count("polku_lake_failures_total")
+
+    def lag(self, events: int) -> None:
+        self._metrics.set("polku_lake_waiting_events", events)

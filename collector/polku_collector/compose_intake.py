@@ -1,0 +1,154 @@
+"""An intake worker, put together: HTTP → validation → a stream of the journal of its own.
+
+With `compose_committer` the only place where the stages meet; each loads only what its own process needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from polku_schemas import compile_plan
+
+from .app import CollectorApp
+from .batch import Line, QuarantineLine
+from .intake.endpoint import IntakeEndpoint
+from .intake.validate import Judged, Validator
+from .journal.stream import journal_bytes
+from .journal.writer import StreamWriter
+from .logs import configure
+from .metrics import Metrics, exposition, metrics_directory, use_directory
+from .planned import plan_of, schemas_of
+from .settings import Settings, source_of_key
+from .supervisor import on_sigterm
+
+# The loop thread hands the journal thread its turn this often; the default of 5 ms would be added to every answer.
+_SWITCH_SECONDS = 0.001
+
+
+def run(settings: Settings, port: int) -> None:
+    """One intake worker: HTTP → validation → its own stream of the journal. Ends on SIGTERM."""
+    configure(readable=settings.dev)
+    use_directory(metrics_directory(settings.journal.directory))
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    metrics = Metrics()
+    plan = plan_of(settings)
+    journal = StreamWriter(
+        Path(settings.journal.directory),
+        schemas_of(plan),
+        max_bytes=settings.journal.max_bytes,
+        segment_bytes=settings.journal.segment_bytes,
+        reserve_bytes=settings.journal.reserve_bytes,
+        observe=_JournalObserver(metrics, Path(settings.journal.directory)),
+    )
+    intake = IntakeEndpoint(
+        validator=Validator(compile_plan(plan), settings.limits, new_id=new_event_id),
+        journal=journal,
+        sources=settings.sources,
+        source_of_key=source_of_key(settings),
+        limits=settings.limits,
+        observer=_IntakeObserver(metrics, echo=settings.dev),
+    )
+    app = CollectorApp(
+        intake,
+        not_ready=lambda: "the journal cannot be written" if journal.broken else journal.full(),
+        metrics=exposition,
+    )
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.limits.drain_seconds),
+            backlog=4096,
+        )
+    )
+    on_sigterm(lambda: setattr(server, "should_exit", True))
+    try:
+        server.run(sockets=[_listen(settings.server.host, port)])
+    finally:
+        journal.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with our signals: it would raise SIGTERM again after finishing, before the journal is closed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((host, port))
+    return listener
+
+
+def new_event_id() -> str:
+    """A UUIDv7 for an event whose client sent no id: it cannot be told from its own retry, but has a name."""
+    milliseconds = time.time_ns() // 1_000_000
+    return str(
+        uuid.UUID(
+            int=(milliseconds << 80) | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
+        )
+    )
+
+
+class _JournalObserver:
+    def __init__(self, metrics: Metrics, journal: Path) -> None:
+        self._metrics, self._journal, self._measured = metrics, journal, 0.0
+
+    def __call__(self, lines: int, size: int, seconds: float) -> None:
+        self._metrics.count("polku_journal_blocks_total")
+        self._metrics.count("polku_journal_written_bytes_total", size)
+        self._metrics.observe("polku_journal_block_seconds", seconds)
+        if (now := time.monotonic()) - self._measured > 1.0:
+            self._measured = now
+            self._metrics.set("polku_journal_bytes", journal_bytes(self._journal))
+
+
+class _IntakeObserver:
+    """Counts requests and events; with `echo`, shows each event and its verdict on standard output."""
+
+    def __init__(self, metrics: Metrics, *, echo: bool) -> None:
+        self._metrics, self._echo = metrics, echo
+
+    def judged(self, source: str, judged: Judged, body_bytes: int) -> None:
+        self._metrics.count("polku_body_bytes_total", body_bytes)
+        if accepted := len(judged.lines) - len(judged.rejected):
+            self._metrics.count("polku_events_accepted_total", accepted, source=source)
+        for verdict in judged.rejected:
+            self._metrics.count("polku_events_rejected_total", source=source, code=verdict.code)
+        for verdict in judged.warnings:
+            self._metrics.count("polku_events_warned_total", source=source, code=verdict.code)
+        if self._echo:
+            print("\n".join(_echo_lines(judged)), flush=True)
+
+    def answered(self, status: int, seconds: float) -> None:
+        self._metrics.count("polku_requests_total", status=str(status))
+        self._metrics.observe("polku_request_seconds", seconds)
+
+
+def _echo_lines(judged: Judged) -> Iterator[str]:
+    warned = {verdict.index: verdict for verdict in judged.warnings}
+    for index, line in enumerate(judged.lines):
+        who = (line.user_id or line.anonymous_id) if isinstance(line, Line) else line.event_id
+        head = f"{line.received_at:%H:%M:%S} {line.event_name or line.event_type or '?'} {who or ''}".rstrip()
+        if isinstance(line, QuarantineLine):
+            yield f"✗ {head}: {line.code} at {line.path}: {line.message}"
+        elif index in warned:
+            yield f"! {head}: {warned[index].code} at {warned[index].path}: {warned[index].message}"
+        else:
+            yield f"✓ {head}"

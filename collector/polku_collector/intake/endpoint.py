@@ -1,0 +1,172 @@
+"""The hot path as a plain ASGI application: read, judge, journal, answer. Everything else it is handed.
+
+Plain ASGI because it measures faster than a route with request and response objects; `app` puts it beside the Starlette
+application that serves the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from ..batch import Journal
+from ..errors import JournalBroken, JournalFull
+from ..settings import Limits, Source
+from .receive import ClientGone, Receive, Refused, Scope, Send, headers_of, presented_key, read_body
+from .validate import CALLS, Arrival, Judged, Validator, Verdict
+from .wire import Body, Unreadable, parse_batch, parse_single
+
+RETRY_AFTER_SECONDS = 5
+
+BATCH_PATHS = frozenset(("/v1/batch", "/v1/b", "/v1/import"))
+SINGLE_PATHS = {f"/v1/{call}": call for call in CALLS} | {f"/v1/{call[0]}": call for call in sorted(CALLS - {"alias"})}
+SINGLE_PATHS["/v1/a"] = "alias"
+PATHS = BATCH_PATHS | SINGLE_PATHS.keys()
+
+log = structlog.get_logger("polku.intake")
+
+
+class Answer(Struct, frozen=True, omit_defaults=True):
+    """The JSON of a 200. `warnings`: stored, but not as the plan has it."""
+
+    success: bool
+    accepted: int
+    rejected: list[Verdict]
+    warnings: list[Verdict] = []
+
+
+class ErrorAnswer(Struct, frozen=True, omit_defaults=True):
+    """The JSON of every other status: `error` is stable, `message` says what to do."""
+
+    success: bool
+    error: str
+    message: str
+    path: str | None = None
+
+
+class Observer(Protocol):
+    """What is told of each request: for metrics, and for the console of --dev."""
+
+    def judged(self, source: str, judged: Judged, body_bytes: int) -> None: ...
+
+    def answered(self, status: int, seconds: float) -> None: ...
+
+
+class IntakeEndpoint:
+    """POST /v1/batch and /v1/{track,identify,page,screen,group,alias}; OPTIONS for browsers."""
+
+    def __init__(
+        self,
+        *,
+        validator: Validator,
+        journal: Journal,
+        sources: Mapping[str, Source],
+        source_of_key: Mapping[str, str],
+        limits: Limits,
+        observer: Observer,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._validator, self._journal, self._limits = validator, journal, limits
+        self._sources, self._source_of_key = sources, source_of_key
+        self._observer, self._now = observer, now
+        self._origins = frozenset(origin for source in sources.values() for origin in source.cors)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        headers = headers_of(scope)
+        origin = headers.get(b"origin")
+        retry_after = None
+        try:
+            if scope["method"] == "POST":
+                status, body = 200, await self._accept(scope, headers, receive)
+            elif scope["method"] == "OPTIONS":
+                status, body = 204, b""
+            else:
+                raise Refused(405, "method_not_allowed", "send events with POST")
+        except Refused as refused:
+            status, retry_after = refused.status, refused.retry_after
+            body = _encode(ErrorAnswer(False, refused.error, refused.message, refused.path))
+        except (ClientGone, asyncio.CancelledError):
+            self._observer.answered(499, time.perf_counter() - started)
+            return
+        head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        if retry_after is not None:
+            head.append((b"retry-after", b"%d" % retry_after))
+        if origin is not None:
+            head += self._cors(origin, headers)
+        await send({"type": "http.response.start", "status": status, "headers": head})
+        await send({"type": "http.response.body", "body": body})
+        self._observer.answered(status, time.perf_counter() - started)
+
+    async def _accept(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        key = presented_key(headers, scope["query_string"])
+        if key is not None and key not in self._source_of_key:
+            raise _wrong_key()
+        raw = await read_body(receive, headers, self._limits.max_body_bytes, self._limits.body_seconds)
+        received_at = self._now()
+        body = self._parse(scope["path"], raw)
+        name = self._source_of_key.get(body.write_key or "" if key is None else key)
+        if name is None:
+            raise _wrong_key()
+        if len(body) > self._limits.max_batch_events:
+            limit = self._limits.max_batch_events
+            raise Refused(413, "too_many_events", f"{len(body)} events in one batch, at most {limit}", "$.batch")
+        sent_at = _time(headers.get(b"x-polku-sent-at")) or body.sent_at
+        judged = self._validator.judge(body, Arrival(received_at, sent_at, name, self._sources[name], raw))
+        if judged.lines:
+            try:
+                await self._journal.append(judged.lines, len(raw))
+            except (JournalFull, JournalBroken) as error:
+                code = "journal_full" if isinstance(error, JournalFull) else "journal_unavailable"
+                raise Refused(503, code, f"{error}; send again later", retry_after=RETRY_AFTER_SECONDS) from None
+        self._observer.judged(name, judged, len(raw))
+        accepted = len(judged.lines) - len(judged.rejected)
+        if not judged.rejected and not judged.warnings:
+            return b'{"success":true,"accepted":%d,"rejected":[]}' % accepted
+        return _encode(Answer(True, accepted, judged.rejected, judged.warnings))
+
+    def _parse(self, path: str, raw: bytes) -> Body:
+        try:
+            if path in BATCH_PATHS:
+                return parse_batch(raw)
+            return parse_single(raw, SINGLE_PATHS[path])
+        except Unreadable as error:
+            raise Refused(400, "invalid_json", str(error), error.path) from None
+
+    def _cors(self, origin: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        """Browsers: the origin is echoed when some source allows it; a preflight cannot carry the key."""
+        if "*" not in self._origins and origin.decode("latin-1") not in self._origins:
+            return []
+        wanted = headers.get(b"access-control-request-headers", b"authorization, content-type, content-encoding")
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-allow-methods", b"POST, OPTIONS"),
+            (b"access-control-allow-headers", wanted),
+            (b"access-control-allow-credentials", b"true"),
+            (b"access-control-max-age", b"86400"),
+            (b"vary", b"origin"),
+        ]
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def _wrong_key() -> Refused:
+    message = "the write key is missing or unknown; give it as the Basic user name, a Bearer token or `writeKey`"
+    return Refused(401, "invalid_write_key", message)
+
+
+def _time(header: bytes | None) -> datetime | None:
+    if header is None:
+        return None
+    try:
+        return msgspec.convert(header.decode("latin-1"), datetime, strict=False)
+    except msgspec.ValidationError:
+        return None

@@ -1,0 +1,306 @@
+"""The wire format, a superset of the Segment HTTP tracking API, as typed records; and how a body becomes them.
+
+`parse_body` tries one typed decode of the whole body. If anything in it is odd, the body is taken apart and each item
+is decoded alone, first strictly, then tolerantly; an item that is beyond repair becomes a `Problem`.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+from polku_schemas import Problem, ProblemCode
+
+from .split import NotJson, items, members
+
+MAX_DEPTH = 64
+
+Id = str | int | float | None
+
+
+class Library(Struct, forbid_unknown_fields=True):
+    name: str | None = None
+    version: str | None = None
+
+
+class Page(Struct, forbid_unknown_fields=True):
+    url: str | None = None
+    path: str | None = None
+    title: str | None = None
+    referrer: str | None = None
+    search: str | None = None  # a part of the URL; not kept apart
+
+
+class Campaign(Struct, forbid_unknown_fields=True):
+    name: str | None = None
+    source: str | None = None
+    medium: str | None = None
+    term: str | None = None
+    content: str | None = None
+
+
+class Context(Struct, forbid_unknown_fields=True, rename="camel"):
+    """The parts of `context` that have columns. Other members make the item take the tolerant path, into `extra`."""
+
+    library: Library | None = None
+    page: Page | None = None
+    campaign: Campaign | None = None
+    user_agent: str | None = None
+    locale: str | None = None
+    timezone: str | None = None
+    session_id: Id = None
+    channel: str | None = None
+    consent: list[str] | None = None
+    group_id: Id = None
+    ip: str | None = None  # known and dropped: an address is never stored
+
+
+class WireEvent(Struct, rename="camel"):
+    """One item of a batch, or the body of a single call. Other members (`integrations`, …) are ignored."""
+
+    type: str | None = None
+    event: str | None = None
+    message_id: str | None = None
+    anonymous_id: Id = None
+    user_id: Id = None
+    group_id: Id = None
+    previous_id: Id = None
+    timestamp: datetime | None = None
+    original_timestamp: datetime | None = None
+    sent_at: datetime | None = None
+    name: str | None = None
+    category: str | None = None
+    properties: Raw | UnsetType = UNSET
+    traits: Raw | UnsetType = UNSET
+    context: Context | None = None
+    write_key: str | None = None
+
+
+class WireBatch(Struct, rename="camel"):
+    """The body of /v1/batch."""
+
+    batch: list[WireEvent]
+    context: Context | None = None
+    sent_at: datetime | None = None
+    write_key: str | None = None
+
+
+class Item(Struct, frozen=True):
+    """One event as it was read: the record, or the problem; its raw bytes if the body had to be taken apart."""
+
+    event: WireEvent | None
+    problem: Problem | None = None
+    raw: bytes | None = None
+    context_extra: dict[str, Any] | None = None  # members of `context` without a column
+    repaired: bool = False
+
+
+class Body(Struct, frozen=True):
+    """What a request brought. `events` is the fast path's list; `items` the slow path's; one of them is None."""
+
+    events: list[WireEvent] | None
+    items: list[Item] | None
+    context: Context | None
+    sent_at: datetime | None
+    write_key: str | None
+
+    def __len__(self) -> int:
+        return len(self.events if self.events is not None else self.items or ())
+
+
+class Unreadable(Exception):
+    """The body is not JSON, or not of the form of its endpoint. `path` says where."""
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+_decode_batch = msgspec.json.Decoder(WireBatch).decode
+_decode_event = msgspec.json.Decoder(WireEvent).decode
+_decode_any = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_ODD = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+def parse_batch(body: bytes) -> Body:
+    """Read the body of /v1/batch. Raises Unreadable only if it is not JSON or has no list `batch`."""
+    try:
+        batch = _decode_batch(body)
+    except _ODD:
+        return _parse_parts(body)
+    return Body(batch.batch, None, batch.context, batch.sent_at, batch.write_key)
+
+
+def parse_single(body: bytes, call: str) -> Body:
+    """Read the body of /v1/track, /v1/identify, …; the endpoint says the type. Raises Unreadable."""
+    try:
+        event = _decode_event(body)
+    except _ODD:
+        try:
+            members(body)
+        except NotJson as error:
+            raise Unreadable(f"the body is not a JSON object: {error}", "$") from None
+        item = _item(body)
+        event = item.event or WireEvent()
+        event.type = call
+        return Body(None, [item], None, event.sent_at, event.write_key)
+    event.type = call
+    return Body([event], None, None, event.sent_at, event.write_key)
+
+
+def _parse_parts(body: bytes) -> Body:
+    try:
+        parts = members(body)
+        if "batch" not in parts:
+            raise Unreadable('the body has no member "batch"', "$.batch")
+        found = [_item(raw) for raw in items(parts["batch"])]
+    except NotJson as error:
+        raise Unreadable(
+            f"the body is not a JSON object with a list of events in `batch`: {error}", "$.batch"
+        ) from None
+    outer = {
+        key: parts[name]
+        for key, name in (("sentAt", "sentAt"), ("writeKey", "writeKey"), ("context", "context"))
+        if name in parts
+    }
+    # The envelope is read like an item: what is odd in it is passed over, the events decide for themselves.
+    envelope = _item(b"{" + b",".join(b'"%b":%b' % (key.encode(), raw) for key, raw in outer.items()) + b"}")
+    event = envelope.event or WireEvent()
+    return Body(None, found, event.context, event.sent_at, event.write_key)
+
+
+def _item(raw: bytes) -> Item:
+    """One item alone: strictly, else tolerantly."""
+    try:
+        return Item(_decode_event(raw), raw=raw)
+    except _ODD:
+        return _tolerant_item(raw)
+
+
+def _tolerant_item(raw: bytes) -> Item:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        message = f"byte {error.start} of the event is not UTF-8"
+        return Item(None, Problem(ProblemCode.INVALID_UTF8, "$", message), raw)
+    if _depth(raw) > MAX_DEPTH:
+        return Item(None, Problem(ProblemCode.TOO_DEEP, "$", f"nested deeper than {MAX_DEPTH} levels"), raw)
+    try:
+        document = json.loads(text, parse_constant=lambda name: None)
+    except ValueError as error:
+        return Item(None, Problem(ProblemCode.INVALID_JSON, "$", f"not JSON: {error}"), raw)
+    if not isinstance(document, dict):
+        message = f"expected an object, got {_json_type(document)}"
+        return Item(None, Problem(ProblemCode.NOT_AN_OBJECT, "$", message), raw)
+    clean, repaired = _without_surrogates(document)
+    context, context_extra = _split_context(clean.get("context"))
+    clean["context"] = context
+    for member in ("properties", "traits"):
+        if member in clean:
+            clean[member] = Raw(_encode(clean[member]))
+    try:
+        event = msgspec.convert(clean, WireEvent)
+    except msgspec.ValidationError as error:
+        return Item(None, _envelope_problem(str(error)), raw)
+    return Item(event, raw=raw, context_extra=context_extra or None, repaired=repaired)
+
+
+def _depth(raw: bytes) -> int:
+    depth = deepest = 0
+    inside = escaped = False
+    for byte in raw:
+        if inside:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                inside = False
+        elif byte == 0x22:
+            inside = True
+        elif byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _without_surrogates(value: Any) -> tuple[Any, bool]:  # Any: JSON
+    """Lone surrogates (half of a cut emoji) cannot be stored as UTF-8; they become U+FFFD. Says whether any did."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), True
+        return value, False
+    if isinstance(value, list):
+        pairs = [_without_surrogates(item) for item in value]
+        return [item for item, _ in pairs], any(repaired for _, repaired in pairs)
+    if isinstance(value, dict):
+        cleaned, repaired = {}, False
+        for key, item in value.items():
+            clean_key, key_repaired = _without_surrogates(key)
+            cleaned[clean_key], item_repaired = _without_surrogates(item)
+            repaired = repaired or key_repaired or item_repaired
+        return cleaned, repaired
+    return value, False
+
+
+_NESTED: dict[str, type[Struct]] = {"library": Library, "page": Page, "campaign": Campaign}
+_CONTEXT_MEMBERS = frozenset(field.encode_name for field in msgspec.structs.fields(Context))
+
+
+def _split_context(context: Any) -> tuple[Any, dict[str, Any]]:  # Any: JSON
+    """What of `context` has columns, and the rest. A known member of an odd type counts as rest."""
+    if not isinstance(context, dict):
+        return None, ({} if context is None else {"context": context})
+    known: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for name, value in context.items():
+        if name not in _CONTEXT_MEMBERS:
+            rest[name] = value
+        elif name in _NESTED and isinstance(value, dict):
+            members_ = {field.encode_name for field in msgspec.structs.fields(_NESTED[name])}
+            inner = {key: item for key, item in value.items() if key in members_ and isinstance(item, str | None)}
+            known[name] = inner
+            other = {key: item for key, item in value.items() if key not in inner}
+            if other:
+                rest[name] = other
+        else:
+            try:
+                msgspec.convert({name: value}, Context)
+                known[name] = value
+            except msgspec.ValidationError:
+                rest[name] = value
+    return known, rest
+
+
+_MEMBER_CODES = {
+    "timestamp": ProblemCode.INVALID_TIME,
+    "originalTimestamp": ProblemCode.INVALID_TIME,
+    "sentAt": ProblemCode.INVALID_TIME,
+    "messageId": ProblemCode.INVALID_ID,
+    "anonymousId": ProblemCode.INVALID_ID,
+    "userId": ProblemCode.INVALID_ID,
+    "groupId": ProblemCode.INVALID_ID,
+    "previousId": ProblemCode.INVALID_ID,
+}
+
+
+def _envelope_problem(text: str) -> Problem:
+    """A decoder's sentence about the envelope as a problem with code and path."""
+    message, _, place = text.partition(" - at `")
+    path = place.rstrip("`") or "$"
+    member = path.removeprefix("$.").partition(".")[0]
+    return Problem(_MEMBER_CODES.get(member, ProblemCode.WRONG_TYPE), path, message)
+
+
+def _json_type(value: object) -> str:
+    if value is None:
+        return "null"
+    return {bool: "boolean", str: "string", list: "array"}.get(type(value), "number")

@@ -1,0 +1,90 @@
+"""A stream's directory: its names, its owner's lock, and the two numbers its writer and reader tell each other.
+
+    <journal>/streams/<uuid>/
+        owner                 locked (flock) by the intake worker for its whole life
+        durable               the last sequence that is fsynced, written by the owner, read by the committer
+        committed             the last sequence that is in the lake, written by the committer, read by the owner
+        00000001.journal …    segments
+
+A stream is one worker's life: a worker never appends to a directory it did not create. A copied or restored journal
+can therefore be drained twice (the table's transaction per stream refuses the second time) but never written to twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+import uuid
+from pathlib import Path
+
+from ..files import Files
+
+_NUMBER = struct.Struct("<Q")
+
+
+class SharedNumber:
+    """One 64-bit number in a file, mapped into memory: aligned, so that a reader sees the old or the new value."""
+
+    def __init__(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            if os.fstat(descriptor).st_size < _NUMBER.size:
+                os.ftruncate(descriptor, _NUMBER.size)
+            self._map = mmap.mmap(descriptor, _NUMBER.size)
+        finally:
+            os.close(descriptor)
+
+    @property
+    def value(self) -> int:
+        return int(_NUMBER.unpack_from(self._map)[0])
+
+    @value.setter
+    def value(self, number: int) -> None:
+        _NUMBER.pack_into(self._map, 0, number)
+
+    def close(self) -> None:
+        self._map.close()
+
+
+def streams_directory(journal: Path) -> Path:
+    return journal / "streams"
+
+
+def create_stream(journal: Path, files: Files) -> Path:
+    """A fresh stream directory, its entry durable."""
+    directory = streams_directory(journal) / uuid.uuid4().hex
+    files.make_directory(directory)
+    return directory
+
+
+def segment_path(directory: Path, number: int) -> Path:
+    return directory / f"{number:08d}.journal"
+
+
+def segment_numbers(directory: Path) -> list[int]:
+    """The segments that exist, in order."""
+    return sorted(int(path.stem) for path in directory.glob("*.journal"))
+
+
+def try_lock(directory: Path) -> int | None:
+    """Take the owner's lock; None while another process holds it. The lock ends with the descriptor."""
+    descriptor = os.open(directory / "owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def journal_bytes(journal: Path) -> int:
+    """The bytes all streams hold at present."""
+    total = 0
+    for path in streams_directory(journal).glob("*/*.journal"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:  # trimmed meanwhile
+            continue
+    return total

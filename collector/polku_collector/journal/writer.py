@@ -1,0 +1,223 @@
+"""Append lines to a stream: group commit with one fsync for many requests, in a thread of its own.
+
+Promise: `append` returns only when every line handed to it is fsynced. After a failed write or fsync nobody who waited
+is told it succeeded, the segment is never touched again (its end is void), and a new segment begins with the same
+numbers. A second failure in a row makes the writer broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from ..batch import QUARANTINE_RUN, UNPLANNED_RUN, Line, QuarantineLine, Schemas
+from ..errors import JournalBroken, JournalFull
+from ..files import DISK, Files
+from .block import SegmentHeader, encode_block, encode_header
+from .stream import SharedNumber, create_stream, journal_bytes, segment_path, try_lock
+
+AnyLine = Line | QuarantineLine
+
+# Lines that wait for the disk are bounded: beyond this a slow disk is answered with 503 instead of memory.
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+# How stale the measured size of the whole journal may be.
+MEASURE_SECONDS = 0.25
+
+log = structlog.get_logger("polku.journal")
+
+
+class _Waiter(msgspec.Struct):
+    future: asyncio.Future[None]
+    lines: list[AnyLine]
+
+
+class StreamWriter:
+    """The owner of one new stream. Create it in the process that will append; `close` it last."""
+
+    def __init__(
+        self,
+        journal: Path,
+        schemas: Schemas,
+        *,
+        max_bytes: int,
+        segment_bytes: int,
+        reserve_bytes: int = 0,
+        files: Files = DISK,
+        observe: Callable[[int, int, float], None] = lambda lines, size, seconds: None,
+    ) -> None:
+        """`observe(lines, bytes, seconds)` is called after each block, in the writer's thread."""
+        self._journal, self._schemas, self._files, self._observe = journal, schemas, files, observe
+        self._max_bytes, self._segment_bytes, self._reserve_bytes = max_bytes, segment_bytes, reserve_bytes
+        self._directory = create_stream(journal, files)
+        lock = try_lock(self._directory)
+        if lock is None:  # pragma: no branch - a fresh uuid cannot be locked by anyone else
+            raise JournalBroken(f"{self._directory} is locked by another process")
+        self._lock = lock
+        self._durable = SharedNumber(self._directory / "durable")
+        self._next_sequence = 1
+        self._segment, self._descriptor, self._segment_size = 0, -1, 0
+        self._failures = 0
+        self._measured, self._measured_at = journal_bytes(journal), time.monotonic()
+
+        self._pending: list[_Waiter] = []
+        self._pending_bytes = 0
+        self._closing = False
+        self._wake = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="polku-journal", daemon=True)
+        self._thread.start()
+
+    @property
+    def stream_id(self) -> str:
+        return self._directory.name
+
+    @property
+    def broken(self) -> bool:
+        """Two failures in a row: the worker should be taken out of service."""
+        return self._failures >= 2
+
+    def full(self) -> str | None:
+        """Why nothing more may be stored just now, or None."""
+        now = time.monotonic()
+        if now - self._measured_at > MEASURE_SECONDS:
+            self._measured, self._measured_at = journal_bytes(self._journal), now
+            self._free = shutil.disk_usage(self._directory).free
+        if self._measured >= self._max_bytes:
+            return f"the journal holds {self._measured} of {self._max_bytes} bytes"
+        if self._free < self._reserve_bytes:
+            return f"the journal's disk has {self._free} bytes left, {self._reserve_bytes} are kept free"
+        if self._pending_bytes >= MAX_PENDING_BYTES:
+            return f"{self._pending_bytes} bytes already wait for the disk"
+        return None
+
+    _free = 1 << 62  # until first measured
+
+    async def append(self, lines: list[AnyLine], size_bytes: int) -> None:
+        """Return when the lines are durable. `size_bytes`: about how large they are."""
+        reason = self.full()
+        if reason is not None:
+            raise JournalFull(reason)
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), lines)
+        with self._wake:
+            if self._closing:
+                raise JournalBroken("the journal is closed")
+            self._pending.append(waiter)
+            self._pending_bytes += size_bytes
+            self._wake.notify()
+        await waiter.future
+
+    def close(self) -> None:
+        """Make durable what waits, then give up ownership of the stream."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+        if self._descriptor >= 0:
+            self._files.close(self._descriptor)
+            self._descriptor = -1
+        self._durable.close()
+        os.close(self._lock)
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._pending and not self._closing:
+                    self._wake.wait()
+                group, self._pending, self._pending_bytes = self._pending, [], 0
+            if not group:
+                return
+            started = time.perf_counter()
+            try:
+                lines, size = self._commit(group)
+            except (OSError, JournalBroken) as error:
+                self._abandon_segment()
+                self._failures += 1
+                log.error(
+                    "journal block not stored",
+                    stream=self.stream_id,
+                    reason=str(error),
+                    failures=self._failures,
+                )
+                _resolve(group, JournalBroken(f"the journal could not store the events: {error}"))
+            else:
+                self._failures = 0
+                self._observe(lines, size, time.perf_counter() - started)
+                _resolve(group, None)
+
+    def _commit(self, group: list[_Waiter]) -> tuple[int, int]:
+        """Write one block for all waiters and make it durable."""
+        lines = [line for waiter in group for line in waiter.lines]
+        lines.sort(key=run_name)  # stable: inside a run the order of arrival stays
+        first = self._next_sequence
+        for number, line in enumerate(lines, first):
+            line.sequence = number
+        runs = []
+        for name, members in groupby(lines, key=run_name):
+            run = list(members)
+            runs.append((name, len(run), _encode_lines(run)))
+        parts = encode_block(self.stream_id, first, runs)
+        size = sum(map(len, parts))
+
+        new_segment = self._descriptor < 0 or self._segment_size >= self._segment_bytes
+        if new_segment:
+            self._open_segment(first)
+        self._files.write(self._descriptor, parts)
+        self._files.sync(self._descriptor)
+        if new_segment:
+            self._files.sync_directory(self._directory)
+        self._segment_size += size
+        self._next_sequence = first + len(lines)
+        self._durable.value = self._next_sequence - 1
+        return len(lines), size
+
+    def _open_segment(self, first_sequence: int) -> None:
+        if self._descriptor >= 0:
+            self._files.close(self._descriptor)
+            self._descriptor = -1
+        self._segment += 1
+        header = SegmentHeader(self.stream_id, self._segment, first_sequence, self._schemas)
+        self._descriptor = self._files.create(segment_path(self._directory, self._segment))
+        data = encode_header(header)
+        self._files.write(self._descriptor, [data])
+        self._segment_size = len(data)
+
+    def _abandon_segment(self) -> None:
+        """After a failure the segment's end is unknown: it is closed and never fsynced again."""
+        if self._descriptor >= 0:
+            try:
+                self._files.close(self._descriptor)
+            except OSError as error:  # the descriptor is gone either way
+                log.warning("segment not closed", stream=self.stream_id, reason=str(error))
+            self._descriptor = -1
+
+
+def run_name(line: AnyLine) -> str:
+    """The run a line belongs to: lines of one run are read with one schema."""
+    if isinstance(line, QuarantineLine):
+        return QUARANTINE_RUN
+    return line.event_name if line.schema_version is not None else UNPLANNED_RUN
+
+
+_encode_lines = msgspec.json.Encoder().encode_lines
+
+
+def _resolve(group: list[_Waiter], error: Exception | None) -> None:
+    """Answer the waiters on their own loop; those whose client went away meanwhile are skipped."""
+
+    def answer() -> None:
+        for waiter in group:
+            if not waiter.future.done():
+                if error is None:
+                    waiter.future.set_result(None)
+                else:
+                    waiter.future.set_exception(error)
+
+    group[0].future.get_loop().call_soon_threadsafe(answer)

@@ -1,0 +1,285 @@
+"""The marketing channel of an event: which kind of campaign or site brought its visit.
+
+The rules are a DuckDB CASE over a few *signals* (campaign values, the categories of the two named sites, a
+click id); each rule and its order is defined in docs/enrichment.md. Categories of sites come from
+`data/referrers.json` (MIT, see the licence beside it) and from our own `data/sources.json`, which wins where
+both name a site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import resources
+
+import duckdb
+import msgspec
+import pyarrow as pa
+from msgspec import Struct
+
+from polku_collector.lake.enrich import (
+    UTM_PARAMETERS,
+    host_sql,
+    page_path_sql,
+    referrer_host_sql,
+    utm_sql,
+)
+
+CHANNELS = (
+    *("direct", "cross_network", "paid_shopping", "paid_search", "paid_social", "paid_video", "display"),
+    *("paid_other", "organic_shopping", "organic_social", "organic_video", "organic_search", "ai_assistant"),
+    *("email", "affiliates", "audio", "sms", "push", "offline", "referral", "unassigned"),
+)
+
+LOOKUP_TABLE = "polku_sources"
+
+
+class Source(Struct, frozen=True):
+    """A site (or the bare name people write into `utm_source`) and what kind of site it is.
+
+    `subdomains`: hosts below it are of the same kind. Not so for search engines: their other sub-domains are
+    documents, maps or news.
+    """
+
+    name: str
+    category: str
+    subdomains: bool
+
+
+@cache
+def sources() -> tuple[Source, ...]:
+    """All known sites and names, each once."""
+    data = resources.files("polku_collector.lake") / "data"
+    own = msgspec.json.decode((data / "sources.json").read_bytes(), type=dict[str, dict[str, list[str]]])
+    listed = msgspec.json.decode((data / "referrers.json").read_bytes(), type=dict[str, tuple[str, str]])
+    found: dict[str, Source] = {}
+    for category, members in own.items():
+        for host in members["hosts"]:
+            found[host] = Source(host, category, subdomains=category not in _OWN_SUBDOMAINS_ONLY)
+        for name in members["names"]:
+            found[name] = Source(name, category, subdomains=False)
+    for host, (category, _) in listed.items():
+        found.setdefault(host, Source(host, category, subdomains=category not in _OWN_SUBDOMAINS_ONLY))
+    return tuple(found.values())
+
+
+def create_lookup(connection: duckdb.DuckDBPyConnection, table: str = LOOKUP_TABLE) -> None:
+    """Create (or replace) the temporary table of known sources that `with_marketing_channel` joins."""
+    rows = sources()
+    arrow = pa.table(
+        {
+            "name": [source.name for source in rows],
+            "category": [source.category for source in rows],
+            "subdomains": [source.subdomains for source in rows],
+        }
+    )
+    connection.register("polku_sources_arrow", arrow)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM polku_sources_arrow")
+    connection.unregister("polku_sources_arrow")
+
+
+VISITS_TABLE = "polku_visits"
+VISIT_KEY = ("page_url", "referrer", *(f"utm_{parameter}" for parameter in UTM_PARAMETERS))
+VISIT_COLUMNS = (
+    *("page_path", "referrer_host"),
+    *(f"utm_{parameter}" for parameter in UTM_PARAMETERS),
+    "marketing_channel",
+)
+
+
+def create_visits(connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:
+    """Create (or replace) the temporary table of all distinct visits in `tables`, with their VISIT_COLUMNS.
+
+    The tables have the columns of VISIT_KEY. One query for all of them: planning the channel rules takes 25 ms,
+    too long for every event name of every flush. Needs `create_lookup` once before.
+    """
+    key = ", ".join(VISIT_KEY)
+    every = " UNION ALL ".join(f"SELECT {key} FROM {table}" for table in tables)
+    named = ", ".join(f"{column} AS key_{column}" for column in VISIT_KEY)
+    utm = ", ".join(
+        f"coalesce(utm_{parameter}, {utm_sql('page_url', parameter)}) AS utm_{parameter}"
+        for parameter in UTM_PARAMETERS
+    )
+    visits = (
+        f"(SELECT {named}, page_url, {page_path_sql('page_url')} AS page_path, "
+        f"{referrer_host_sql('referrer')} AS referrer_host, {utm} FROM (SELECT DISTINCT {key} FROM ({every})))"
+    )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {VISITS_TABLE} AS "
+        f"SELECT * EXCLUDE (page_url) FROM ({with_marketing_channel(visits)})"
+    )
+
+
+def visits_join_sql(lines: str, visits: str) -> str:
+    """The LEFT JOIN from the lines (by their alias) to their visit; every line finds exactly one."""
+    on = " AND ".join(f"{visits}.key_{column} IS NOT DISTINCT FROM {lines}.{column}" for column in VISIT_KEY)
+    return f"LEFT JOIN {VISITS_TABLE} {visits} ON {on}"
+
+
+def with_marketing_channel(relation: str, table: str = LOOKUP_TABLE) -> str:
+    """A SELECT of all columns of `relation` and `marketing_channel`, one row out for each row in.
+
+    `relation` is a table name or a parenthesised query with the columns page_url, referrer_host, utm_source,
+    utm_medium and utm_campaign, already completed from the URL. Row order is not kept.
+    """
+    signals = _columns(_SIGNALS)
+    verdicts = _columns(_VERDICTS)
+    hidden = ", ".join((*_SIGNALS, *_VERDICTS))
+    joins = " ".join(join.format(table=table) for join in _JOINS)
+    return (
+        f"SELECT * EXCLUDE ({hidden}), {marketing_channel_sql()} AS marketing_channel "
+        f"FROM (SELECT lines.*, {verdicts} FROM (SELECT *, {signals} FROM {relation}) AS lines {joins})"
+    )
+
+
+def marketing_channel_sql() -> str:
+    """The CASE itself, over signals and verdicts; null where no visit is begun."""
+    rules = " ".join(f"WHEN {condition} THEN {_literal(channel)}" for channel, condition in RULES)
+    return f"CASE {rules} ELSE 'unassigned' END"
+
+
+# Search engines, and the sites we list to keep a sub-domain of one from being taken for it.
+_OWN_SUBDOMAINS_ONLY = frozenset({"search", "unknown", "other"})
+
+# Click ids that ad platforms and mailers append, and what a visit with one is. fbclid and igshid are put on
+# every link out of Facebook and Instagram, paid or not: they show the site, not the payment.
+CLICK_IDS: Mapping[str, tuple[str, ...]] = {
+    "paid_search": ("gclid", "gbraid", "wbraid", "msclkid", "yclid"),
+    "display": ("dclid",),
+    "paid_social": ("ttclid", "twclid", "li_fat_id", "rdt_cid", "ScCid"),
+    "affiliates": ("irclickid", "cjevent", "awc", "ranSiteID"),
+    "email": ("mc_eid", "_hsenc", "_kx", "vero_id", "ml_subscriber"),
+    "organic_social": ("fbclid", "igshid", "igsh"),
+}
+
+
+def _click_sql(page_url: str) -> str:
+    """The channel a click id stands for, the most telling one when there are several."""
+
+    def has(names: Iterable[str]) -> str:
+        return f"regexp_matches({page_url}, '[?&](?:{'|'.join(names)})=[^&#]')"
+
+    every = has(name for names in CLICK_IDS.values() for name in names)
+    whens = " ".join(f"WHEN {has(names)} THEN {_literal(channel)}" for channel, names in CLICK_IDS.items())
+    # Few URLs have a click id: one look for any of them first.
+    return f"CASE WHEN {every} THEN CASE {whens} END END"
+
+
+def _columns(expressions: Mapping[str, str]) -> str:
+    return ", ".join(f"{expression} AS {name}" for name, expression in expressions.items())
+
+
+def _literal(text: str | None) -> str:
+    return "NULL" if text is None else f"'{text}'"
+
+
+def _plain(column: str) -> str:
+    """How campaign values are compared: without case and outer blanks; empty and `(not set)` are absent."""
+    return f"nullif(nullif(lower(trim({column})), ''), '(not set)')"
+
+
+_SIGNALS = {
+    "sig_medium": _plain("utm_medium"),
+    "sig_source": _plain("utm_source"),
+    "sig_campaign": _plain("utm_campaign"),
+    "sig_click": _click_sql("page_url"),
+    "sig_page_host": host_sql("page_url"),
+    "sig_on_page": "page_url IS NOT NULL",
+    "sig_host": "referrer_host",
+    "sig_parent": "substr(referrer_host, strpos(referrer_host, '.') + 1)",
+    "sig_grandparent": "regexp_replace(referrer_host, '^[^.]+[.][^.]+[.]', '')",
+    # A search engine's own other front ends; its remaining sub-domains are no search.
+    "sig_front_end": (
+        "split_part(referrer_host, '.', 1) IN ('m', 'mobile', 'lite', 'html', 'search', 'lens', 'cn') "
+        "OR contains(referrer_host, '.search.')"
+    ),
+    # What people put into utm_source is a name or a site, seldom with its www.
+    "sig_named": ("nullif(regexp_replace(lower(trim(utm_source)), '^(?:https?://)?(?:www[.])?([^/]*)/?$', '\\1'), '')"),
+}
+# `name` is unique in the lookup, so no join can multiply rows.
+_JOINS = (
+    "LEFT JOIN {table} AS site ON site.name = lines.sig_host",
+    "LEFT JOIN {table} AS parent ON parent.name = lines.sig_parent "
+    "AND (parent.subdomains OR (parent.category = 'search' AND lines.sig_front_end))",
+    "LEFT JOIN {table} AS grandparent ON grandparent.name = lines.sig_grandparent AND grandparent.subdomains",
+    "LEFT JOIN {table} AS named ON named.name = lines.sig_named",
+)
+
+# Said once and looked at by many rules.
+_VERDICTS = {
+    "sig_bare": "sig_source IS NULL AND sig_medium IS NULL AND sig_campaign IS NULL AND sig_click IS NULL",
+    # The site that sent the visit: the one the campaign names, else the referring one.
+    "sig_category": (
+        "CASE WHEN sig_source IS NULL THEN coalesce(site.category, parent.category, grandparent.category) "
+        "ELSE named.category END"
+    ),
+    "sig_paid": "regexp_full_match(sig_medium, '.*cp.*|ppc|retargeting|paid.*')",
+    "sig_shopping": "regexp_matches(sig_campaign, '([^a-df-z]|^)shop|shopping')",
+    "sig_internal": (
+        "sig_host = sig_page_host OR ends_with(sig_host, '.' || sig_page_host) "
+        "OR ends_with(sig_page_host, '.' || sig_host)"
+    ),
+}
+
+
+def _category(name: str) -> str:
+    return f"sig_category = {_literal(name)}"
+
+
+def _click(channel: str) -> str:
+    """A click id speaks where the link's author did not."""
+    return f"(sig_medium IS NULL AND sig_click = {_literal(channel)})"
+
+
+def _medium(*values: str) -> str:
+    return f"sig_medium IN ({', '.join(_literal(value) for value in values)})"
+
+
+_EMAIL = ("email", "e-mail", "e_mail", "e mail", "newsletter")
+_OFFLINE = (
+    *("offline", "print", "direct-mail", "direct_mail", "direct mail", "mailer", "postcard", "letter"),
+    *("catalog", "catalogue", "leaflet", "flyer", "poster", "qr", "qr-code", "qr_code", "qrcode"),
+    *("tv", "radio", "outdoor", "billboard", "in-store", "in_store", "store", "event"),
+)
+
+# First match wins. docs/enrichment.md has the same list in words; a test compares the two.
+RULES: tuple[tuple[str | None, str], ...] = (
+    (None, "sig_bare AND sig_internal"),
+    (None, "sig_bare AND sig_host IS NULL AND NOT sig_on_page"),
+    ("direct", "sig_bare AND sig_host IS NULL"),
+    (
+        "direct",
+        "sig_source IN ('(direct)', 'direct') AND (sig_medium IS NULL OR sig_medium IN ('(none)', 'none'))",
+    ),
+    ("cross_network", "contains(sig_campaign, 'cross-network') OR sig_medium = 'cross-network'"),
+    ("paid_shopping", f"({_category('shopping')} OR sig_shopping) AND sig_paid"),
+    ("paid_search", f"{_category('search')} AND sig_paid"),
+    ("paid_social", f"{_category('social')} AND sig_paid"),
+    ("paid_video", f"{_category('video')} AND sig_paid"),
+    ("paid_video", f"{_category('video')} AND {_click('paid_search')}"),
+    ("paid_search", _click("paid_search")),
+    ("paid_social", _click("paid_social")),
+    ("display", _medium("display", "banner", "expandable", "interstitial", "cpm")),
+    ("display", f"{_click('display')} OR (sig_medium IS NULL AND {_category('paid')})"),
+    ("paid_other", "sig_paid"),
+    ("email", f"{_medium(*_EMAIL)} OR (sig_source IN ({', '.join(map(_literal, _EMAIL))}))"),
+    ("sms", "sig_source IN ('sms', 'mms') OR " + _medium("sms", "mms")),
+    ("push", "sig_source = 'firebase' OR regexp_matches(sig_medium, 'push$|notification')"),
+    ("affiliates", _medium("affiliate", "affiliates")),
+    ("audio", _medium("audio", "podcast")),
+    ("offline", _medium(*_OFFLINE)),
+    ("organic_shopping", f"{_category('shopping')} OR sig_shopping"),
+    (
+        "organic_social",
+        f"{_category('social')} OR "
+        + _medium("social", "social-network", "social-media", "sm", "social network", "social media"),
+    ),
+    ("organic_video", f"{_category('video')} OR contains(sig_medium, 'video')"),
+    ("organic_search", f"{_category('search')} OR {_medium('organic')}"),
+    ("ai_assistant", _category("ai_assistant")),
+    ("email", f"{_category('email')} OR {_click('email')}"),
+    ("affiliates", _click("affiliates")),
+    ("organic_social", _click("organic_social")),
+    ("referral", _medium("referral", "app", "link")),
+    ("referral", "sig_source IS NULL AND sig_medium IS NULL AND sig_host IS NOT NULL"),
+)

@@ -1,0 +1,434 @@
+"""From journal blocks to Parquet files: parse narrowly, find duplicates, enrich, write. Rows out equal rows in.
+
+DuckDB does the work per column. Each event name is parsed with its own narrow schema (the one its segment carries);
+a file holds only the columns that occur in it. A line that does not convert goes to quarantine by a pure function of
+the line; everything else is counted twice, going in and coming out, and a difference stops the commit.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import numpy as np
+import pyarrow as pa
+import structlog
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from ..batch import (
+    LINE_COLUMNS,
+    QUARANTINE_LINE_COLUMNS,
+    QUARANTINE_RUN,
+    UNPLANNED_RUN,
+    Block,
+    QuarantineLine,
+    Schemas,
+)
+from ..errors import LakeError
+from .channels import create_lookup
+from .enriched import enriched_select
+from .statistics import delta_statistics
+from .types import duckdb_type, literal, quoted
+
+log = structlog.get_logger("polku.lake")
+
+# A name with at least this many rows a day in one flush gets a file of its own columns; the others share one.
+# Measured: each COPY costs about 5 ms; below about 700 rows a shared wide file is written faster.
+OWN_FILE_ROWS = 1000
+
+# DuckDB's own limit on one JSON value; a line is at most a few times the largest accepted event.
+_MAX_LINE_BYTES = 64 * 1024 * 1024
+
+Flags = NDArray[np.bool_]
+
+
+class Keys(Struct, frozen=True):
+    """One entry per event of a flush, in no particular order: its 128-bit key and where it stands."""
+
+    high: NDArray[np.uint64]
+    low: NDArray[np.uint64]
+    digest: NDArray[np.uint32]
+    stream: NDArray[np.uint32]  # index into the flush's streams
+    sequence: NDArray[np.uint64]
+
+
+class Repeats(Struct, frozen=True):
+    """What the duplicate index says of a flush's keys: copies to drop, and ids reused for other content."""
+
+    duplicate: Flags
+    conflicting: Flags
+
+
+class DataFile(Struct, frozen=True):
+    """One Parquet file in the scratch folder, ready to be put into the store."""
+
+    path: Path
+    key: str  # relative to its table
+    partition: str
+    size_bytes: int
+    rows: int
+    statistics: str
+
+
+class Written(Struct, frozen=True):
+    """What became of a flush. `rows_in = event_rows + quarantine_rows + duplicates`, always."""
+
+    events: list[DataFile]
+    quarantine: list[DataFile]
+    rows_in: int
+    event_rows: int
+    quarantine_rows: int
+    duplicates: int
+    unconvertible: int
+    columns: dict[str, str]
+
+
+class _Lines(Struct):
+    """The lines of one event name read with one schema, as a DuckDB table."""
+
+    table: str
+    name: str
+    properties: dict[str, str]
+    traits: dict[str, str]
+    rows: int
+
+
+class _Group(Struct):
+    """The lines of one event name and plan in a flush, by stream."""
+
+    name: str
+    schemas: Schemas
+    parts: dict[str, list[memoryview]] = {}
+    lines: int = 0
+    has_traits: bool = False
+
+
+KEY_SQL = "concat(source, chr(31), event_id)"
+"""What makes an event the same event; its 128-bit MD5 is the key of the duplicate index."""
+
+_TRAITS_MEMBER = b',"t":{'
+
+
+class ColumnsStep:
+    """Turns flushes into files. One DuckDB connection, one flush at a time."""
+
+    def __init__(
+        self,
+        scratch: Path,
+        resolve_agents: Callable[[Sequence[str]], pa.Table],
+        threads: int = 2,
+    ) -> None:
+        """`resolve_agents`: distinct user agents → a table of user_agent, device, os, browser, is_bot."""
+        self._scratch, self._resolve_agents = scratch, resolve_agents
+        self._connection = duckdb.connect(config={"threads": threads})
+        self._run("SET TimeZone = 'UTC'")
+        self._run("SET enable_progress_bar = false")
+        self._run(f"SET temp_directory = {literal(str(scratch / 'spill'))}")
+        create_lookup(self._connection)
+
+    def write(self, blocks: list[Block], find_repeats: Callable[[Keys, list[str]], Repeats]) -> Written:
+        """Files for all lines of the blocks. `find_repeats` is asked once, with the keys of all events."""
+        work = self._scratch / "flush"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        streams = sorted({block.stream for block in blocks})
+        rows_in = sum(run.lines for block in blocks for run in block.runs)
+        bad: list[tuple[str, QuarantineLine]] = []
+        tables: list[_Lines] = []
+        try:
+            for number, group in enumerate(_gathered(blocks)):
+                tables.append(self._load(work, number, group, bad))
+            events = [table for table in tables if table.name != QUARANTINE_RUN]
+            refused = [table.table for table in tables if table.name == QUARANTINE_RUN]
+            unconvertible = len(bad)
+            duplicates = self._drop_repeats(events, streams, find_repeats, bad)
+            if bad:
+                refused.append(self._quarantine_table(bad))
+            event_files = self._write_events(work, events)
+            quarantine_files = self._write_quarantine(work, refused)
+            columns = {name: kind for table in events for name, kind in (table.properties | table.traits).items()}
+        finally:
+            for table in tables:
+                self._run(f"DROP TABLE IF EXISTS {table.table}")
+            self._run("DROP TABLE IF EXISTS refused")
+        event_rows = sum(file.rows for file in event_files)
+        quarantine_rows = sum(file.rows for file in quarantine_files)
+        if rows_in != event_rows + quarantine_rows + duplicates:
+            raise LakeError(
+                f"{rows_in} lines went in, but {event_rows} event rows, {quarantine_rows} quarantine rows and "
+                f"{duplicates} duplicates came out; nothing was committed"
+            )
+        return Written(
+            events=event_files,
+            quarantine=quarantine_files,
+            rows_in=rows_in,
+            event_rows=event_rows,
+            quarantine_rows=quarantine_rows,
+            duplicates=duplicates,
+            unconvertible=unconvertible,
+            columns=columns,
+        )
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # Reading --------------------------------------------------------------------------------------------------
+
+    def _load(self, work: Path, number: int, group: _Group, bad: list[tuple[str, QuarantineLine]]) -> _Lines:
+        """Read all lines of one group into a table of their own; those that do not convert go to `bad`."""
+        quarantine = group.name == QUARANTINE_RUN
+        if not quarantine and group.name != UNPLANNED_RUN and group.name not in group.schemas.events:
+            raise LakeError(f"lines of {group.name!r} are not described by the header of their segment")
+        properties = group.schemas.events.get(group.name, {})
+        traits = {} if quarantine or not group.has_traits else group.schemas.traits
+        columns = QUARANTINE_LINE_COLUMNS if quarantine else LINE_COLUMNS
+        types = {column: _line_type(kind) for column, kind in columns.items()}
+        if properties:
+            types["p"] = duckdb_type(_struct(properties))
+        if traits:
+            types["t"] = duckdb_type(_struct({name.removeprefix("trait_"): kind for name, kind in traits.items()}))
+        lines = _Lines(f"lines_{number}", group.name, properties, traits, 0)
+        described = ", ".join(f"{quoted(name)} {kind}" for name, kind in types.items())
+        self._run(f"CREATE OR REPLACE TEMP TABLE {lines.table} ({described}, stream VARCHAR)")
+        unreadable = 0
+        for stream, parts in group.parts.items():
+            path = work / f"{number}.ndjson"
+            with path.open("wb") as file:
+                file.writelines(parts)
+            found = self._insert(lines.table, types, stream, path)
+            bad.extend((stream, line) for line in found)
+            unreadable += len(found)
+            path.unlink()
+        lines.rows = self._scalar(f"SELECT count(*) FROM {lines.table}")
+        if lines.rows + unreadable != group.lines:
+            raise LakeError(f"{group.lines} lines of {group.name!r} went in, {lines.rows} rows were read")
+        return lines
+
+    def _insert(self, table: str, types: dict[str, str], stream: str, path: Path) -> list[QuarantineLine]:
+        """Read a file of lines into a table; on failure find the lines that do not convert by halving."""
+        try:
+            self._read(table, types, stream, path)
+        except duckdb.Error:
+            return self._bisect(table, types, stream, path, path.read_bytes().splitlines(keepends=True))
+        return []
+
+    def _read(self, table: str, types: dict[str, str], stream: str, path: Path) -> None:
+        shape = "{" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in types.items()) + "}"
+        self._run(
+            f"INSERT INTO {table} SELECT *, {literal(stream)} FROM read_json({literal(str(path))}, columns = {shape}, "
+            f"format = 'newline_delimited', maximum_object_size = {_MAX_LINE_BYTES}, compression = 'none')"
+        )
+
+    def _bisect(
+        self, table: str, types: dict[str, str], stream: str, path: Path, lines: list[bytes]
+    ) -> list[QuarantineLine]:
+        if not lines:
+            return []
+        part = path.with_suffix(".part")
+        part.write_bytes(b"".join(lines))
+        try:
+            self._read(table, types, stream, part)
+        except duckdb.Error as error:
+            if len(lines) == 1:
+                return [unconvertible(lines[0], str(error))]
+            middle = len(lines) // 2
+            return [
+                *self._bisect(table, types, stream, path, lines[:middle]),
+                *self._bisect(table, types, stream, path, lines[middle:]),
+            ]
+        finally:
+            part.unlink(missing_ok=True)
+        return []
+
+    # Duplicates -----------------------------------------------------------------------------------------------
+
+    def _drop_repeats(
+        self,
+        tables: list[_Lines],
+        streams: list[str],
+        find_repeats: Callable[[Keys, list[str]], Repeats],
+        bad: list[tuple[str, QuarantineLine]],
+    ) -> int:
+        """Delete copies of earlier events; move ids that were reused for other content to `bad`."""
+        if not tables:
+            return 0
+        keys = self._keys(tables, streams)
+        repeats = find_repeats(keys, streams)
+        gone = repeats.duplicate | repeats.conflicting
+        if not gone.any():
+            return 0
+        listed = {
+            "stream": pa.array([streams[index] for index in keys.stream[gone]], pa.string()),
+            "sequence": pa.array(keys.sequence[gone].astype(np.int64)),
+            "conflicting": pa.array(repeats.conflicting[gone]),
+        }
+        self._connection.register("repeats", pa.table(listed))
+        same = "r.stream = l.stream AND r.sequence = l.sequence"
+        for table in tables:
+            if repeats.conflicting.any():
+                whole = "to_json(struct_pack(*COLUMNS(l.* EXCLUDE (stream))))::VARCHAR"
+                bad.extend(
+                    (stream, _conflict(line))
+                    for stream, line in self._run(
+                        f"SELECT l.stream, {whole} FROM {table.table} l JOIN repeats r ON {same} AND r.conflicting"
+                    )
+                )
+            self._run(f"DELETE FROM {table.table} l USING repeats r WHERE {same}")
+            table.rows = self._scalar(f"SELECT count(*) FROM {table.table}")
+        self._connection.unregister("repeats")
+        return int(repeats.duplicate.sum())
+
+    def _keys(self, tables: list[_Lines], streams: list[str]) -> Keys:
+        order = "{" + ", ".join(f"{literal(stream)}: {index}" for index, stream in enumerate(streams)) + "}"
+        parts = [
+            self._connection.execute(
+                "SELECT md5_number_upper(key) AS high, md5_number_lower(key) AS low, digest, stream, sequence FROM ("
+                f"SELECT {KEY_SQL} AS key, coalesce(digest, 0)::UINTEGER AS digest, "
+                f"map_extract_value(MAP {order}, stream)::UINTEGER AS stream, sequence::UBIGINT AS sequence "
+                f"FROM {table.table})"
+            ).fetchnumpy()
+            for table in tables
+        ]
+        return Keys(**{name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]})
+
+    # Writing --------------------------------------------------------------------------------------------------
+
+    def _write_events(self, work: Path, tables: list[_Lines]) -> list[DataFile]:
+        tables = [table for table in tables if table.rows]
+        if not tables:
+            return []
+        self._register_agents(tables)
+        files: list[DataFile] = []
+        shared: list[str] = []
+        for table in tables:
+            select = enriched_select(table.table, self._columns_in_use(table), table.properties, table.traits)
+            days = self._scalar(f"SELECT count(DISTINCT event_time::DATE) FROM {table.table}")
+            if table.rows >= OWN_FILE_ROWS * days:
+                files += self._copy(work, select, "event_date", "event_date, event_time")
+            else:
+                shared.append(f"({select})")
+        if shared:
+            union = " UNION ALL BY NAME ".join(shared)
+            files += self._copy(work, union, "event_date", "event_date, event_name, event_time")
+        self._connection.unregister("agents")
+        return files
+
+    def _write_quarantine(self, work: Path, tables: list[str]) -> list[DataFile]:
+        if not tables:
+            return []
+        union = " UNION ALL BY NAME ".join(
+            "(SELECT * REPLACE (received_at::TIMESTAMPTZ AS received_at), received_at::DATE AS received_date "
+            f"FROM {table})"
+            for table in tables
+        )
+        return self._copy(work, union, "received_date", "received_date, received_at")
+
+    def _copy(self, work: Path, select: str, partition: str, order: str) -> list[DataFile]:
+        folder = work / f"files-{len(list(work.glob('files-*')))}"
+        rows = self._connection.execute(
+            f"COPY (SELECT * FROM ({select}) ORDER BY {order}) TO {literal(str(folder))} (FORMAT parquet, "
+            f"COMPRESSION zstd, PARTITION_BY ({partition}), WRITE_PARTITION_COLUMNS true, "
+            "FILENAME_PATTERN '{uuid}', RETURN_STATS true)"
+        ).fetchall()
+        files = []
+        for filename, count, size, _, statistics, *_ in rows:
+            path = Path(filename)
+            files.append(
+                DataFile(
+                    path=path,
+                    key=f"{path.parent.name}/{path.name}",
+                    partition=path.parent.name.partition("=")[2],
+                    size_bytes=size,
+                    rows=count,
+                    statistics=delta_statistics(count, statistics),
+                )
+            )
+        return files
+
+    def _columns_in_use(self, table: _Lines) -> set[str]:
+        """The envelope columns in which this name has any value at all: the others are left out of its file."""
+        names = [name for name in LINE_COLUMNS if name not in ("sequence", "digest")]
+        (counts,) = self._run(f"SELECT {', '.join(f'count({quoted(name)})' for name in names)} FROM {table.table}")
+        return {name for name, count in zip(names, counts, strict=True) if count}
+
+    def _register_agents(self, tables: Iterable[_Lines]) -> None:
+        union = " UNION ".join(f"SELECT user_agent FROM {table.table} WHERE user_agent IS NOT NULL" for table in tables)
+        distinct = [text for (text,) in self._run(union)]
+        self._connection.register("agents", self._resolve_agents(distinct))
+
+    def _quarantine_table(self, bad: list[tuple[str, QuarantineLine]]) -> str:
+        rows = [{**msgspec.structs.asdict(line), "stream": stream} for stream, line in bad]
+        kinds = {"string": pa.string(), "long": pa.int64(), "timestamp": pa.timestamp("us")}
+        columns = {name: kinds[kind] for name, kind in QUARANTINE_LINE_COLUMNS.items()} | {"stream": pa.string()}
+        for row in rows:
+            row["received_at"] = row["received_at"].astimezone(UTC).replace(tzinfo=None)
+        arrays = {name: pa.array([row[name] for row in rows], kind) for name, kind in columns.items()}
+        self._connection.register("refused_arrow", pa.table(arrays))
+        self._run("CREATE OR REPLACE TEMP TABLE refused AS SELECT * FROM refused_arrow")
+        self._connection.unregister("refused_arrow")
+        return "refused"
+
+    def _run(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run to the end: DuckDB refuses to go on beside a result that was not fetched."""
+        return self._connection.execute(sql).fetchall()
+
+    def _scalar(self, sql: str) -> int:
+        return int(self._run(sql)[0][0])
+
+
+def unconvertible(line: bytes, reason: str) -> QuarantineLine:
+    """The quarantine line of an accepted event that the lake cannot read. A pure function of the line."""
+    document: dict[str, Any] = msgspec.json.decode(line)
+    return _refused(document, "unconvertible", reason.splitlines()[0][:500], line.decode("utf-8", "replace"))
+
+
+def _conflict(line: str) -> QuarantineLine:
+    document: dict[str, Any] = msgspec.json.decode(line)
+    message = "this id was used before, by the same source, for an event with other content"
+    return _refused(document, "duplicate_id", message, line)
+
+
+def _refused(document: dict[str, Any], code: str, message: str, original: str) -> QuarantineLine:
+    received_at = datetime.fromisoformat(document["received_at"])  # DuckDB writes it without a zone: UTC
+    return QuarantineLine(
+        sequence=document["sequence"],
+        received_at=received_at if received_at.tzinfo else received_at.replace(tzinfo=UTC),
+        source=document["source"],
+        event_id=document.get("event_id"),
+        event_type=document.get("event_type"),
+        event_name=document.get("event_name"),
+        code=code,
+        path="$.messageId" if code == "duplicate_id" else "$",
+        message=message,
+        original=original.rstrip("\n"),
+    )
+
+
+def _gathered(blocks: list[Block]) -> list[_Group]:
+    """The byte runs of each event name and plan, by stream."""
+    groups: dict[tuple[str, str], _Group] = {}
+    for block in blocks:
+        for run in block.runs:
+            key = run.name, block.schemas.plan_fingerprint
+            group = groups.setdefault(key, _Group(run.name, block.schemas))
+            part = block.lines[run.offset : run.offset + run.length]
+            group.parts.setdefault(block.stream, []).append(part)
+            group.lines += run.lines
+            # Few names carry traits; looking for the member costs less than parsing a struct of nulls in every line.
+            group.has_traits = group.has_traits or _TRAITS_MEMBER in bytes(part)
+    return list(groups.values())
+
+
+def _struct(members: dict[str, str]) -> str:
+    return f"struct<{','.join(f'{name}:{kind}' for name, kind in members.items())}>"
+
+
+def _line_type(kind: str) -> str:
+    """How a column of the envelope is parsed: its times are canonical UTC, so the faster parser without zones does."""
+    return "TIMESTAMP" if kind == "timestamp" else duckdb_type(kind)

@@ -1,0 +1,193 @@
+"""The committer's cycle: read the streams, write files, commit, remember the ids, trim. Retries live here.
+
+Order, per flush: columns are added → files are durable in the store → `quarantine` is committed → `events` is
+committed → the ids are remembered → the streams are trimmed. Since `quarantine` goes first, the watermark of `events`
+alone tells how far a stream is in the lake: what lies at or below it is in one table or the other.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import structlog
+from msgspec import Struct
+
+from ..batch import Block, StreamSource
+from ..errors import CollectorError
+from .columns import ColumnsStep, DataFile, Written
+from .commit import add_actions, commit
+from .remember import Memory
+from .store import Store
+from .table import Table
+
+log = structlog.get_logger("polku.lake")
+
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+class LakeStream(StreamSource, Protocol):
+    """A stream with what the loop needs beyond reading."""
+
+    @property
+    def durable(self) -> int: ...
+
+
+class Flush(Struct, frozen=True):
+    """What one flush did, for metrics and the log."""
+
+    written: Written
+    seconds: float
+    attempts: int
+
+
+class Observer(Protocol):
+    """What is told of the cycle."""
+
+    def flushed(self, flush: Flush) -> None: ...
+
+    def failed(self, error: Exception) -> None: ...
+
+    def lag(self, events: int) -> None: ...
+
+
+class Committer:
+    """Commits what is durable in the journal. One per node and table; not thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        events: Table,
+        quarantine: Table,
+        columns: ColumnsStep,
+        memory: Memory,
+        streams: Callable[[], Mapping[str, LakeStream]],
+        observer: Observer,
+        flush_bytes: int,
+        checkpoint_commits: int,
+    ) -> None:
+        self._store, self._events, self._quarantine = store, events, quarantine
+        self._columns, self._memory, self._streams, self._observer = columns, memory, streams, observer
+        self._flush_bytes, self._checkpoint_commits = flush_bytes, checkpoint_commits
+        self._commits = {events.name: 0, quarantine.name: 0}
+
+    def run(self, interval_seconds: float, stop: threading.Event) -> None:
+        """Flush at every interval, at once while there is more than one flush waiting, until told to stop.
+
+        Failures that can pass are waited out; the journal keeps everything meanwhile. Others are raised.
+        """
+        failures = 0
+        while not stop.is_set():
+            started = time.monotonic()
+            try:
+                full = self.flush() >= self._flush_bytes
+                failures = 0
+            except Exception as error:
+                if isinstance(error, CollectorError) and not error.transient:
+                    raise
+                failures += 1
+                self._observer.failed(error)
+                log.warning("flush failed, trying again", failures=failures, reason=str(error), exc_info=failures == 1)
+                pause = min(_LONGEST_PAUSE_SECONDS, interval_seconds * 2**failures)
+                stop.wait(random.uniform(pause / 2, pause))  # noqa: S311  (jitter)
+                self._reopen()
+                continue
+            if not full:
+                stop.wait(max(0.0, interval_seconds - (time.monotonic() - started)))
+
+    def drain(self, deadline: float) -> int:
+        """Flush until nothing durable is left, or until `deadline` (monotonic). Returns the events left."""
+        while (left := self.waiting()) and time.monotonic() < deadline:
+            try:
+                self.flush()
+            except Exception as error:
+                if isinstance(error, CollectorError) and not error.transient:
+                    raise
+                self._observer.failed(error)
+                log.warning("flush failed while draining", reason=str(error))
+                time.sleep(0.5)
+                self._reopen()
+        return left
+
+    def waiting(self) -> int:
+        """Durable events that are not committed yet."""
+        return sum(max(0, stream.durable - self._events.watermark(name)) for name, stream in self._streams().items())
+
+    def flush(self) -> int:
+        """One flush of all streams; returns the journal bytes it took (0: there was nothing)."""
+        started = time.perf_counter()
+        self._events.refresh()
+        self._quarantine.refresh()
+        streams = self._streams()
+        blocks: list[Block] = []
+        before: dict[str, int] = {}
+        size = 0
+        half_done = {name for name in streams if self._quarantine.watermark(name) > self._events.watermark(name)}
+        for name in half_done or streams:
+            stream, watermark = streams[name], self._events.watermark(name)
+            found = stream.read(watermark, max(1, self._flush_bytes - size))
+            if half_done:
+                found = self._not_beyond_quarantine(name, found)
+            if found:
+                before[name] = watermark
+                blocks += found
+                size += sum(len(block.lines) for block in found)
+            else:
+                stream.trim(watermark)
+        if not blocks:
+            self._observer.lag(0)
+            return 0
+        after = {block.stream: block.last_sequence for block in blocks}
+        written = self._columns.write(blocks, self._memory.find)
+
+        self._events.add_columns(written.columns)
+        self._put(self._events, written.events)
+        if written.quarantine and not half_done:
+            self._put(self._quarantine, written.quarantine)
+            self._commit(self._quarantine, written.quarantine, after)
+        attempts = self._commit(self._events, written.events, after, before)
+
+        self._memory.remember(after)
+        for name, last in after.items():
+            streams[name].trim(last)
+        self._observer.flushed(Flush(written, time.perf_counter() - started, attempts))
+        self._observer.lag(self.waiting())
+        self._checkpoint()
+        return size
+
+    def _not_beyond_quarantine(self, stream: str, blocks: list[Block]) -> list[Block]:
+        """After a crash between the two commits: exactly the blocks whose quarantine rows are already in."""
+        done = self._quarantine.watermark(stream)
+        return [block for block in blocks if block.last_sequence <= done]
+
+    def _put(self, table: Table, files: list[DataFile]) -> None:
+        for file in files:
+            self._store.put(file.path, f"{table.name}/{file.key}")
+
+    def _commit(
+        self, table: Table, files: list[DataFile], after: dict[str, int], before: dict[str, int] | None = None
+    ) -> int:
+        if before is None:
+            table.refresh()
+            before = {stream: table.watermark(stream) for stream in after}
+        attempts = commit(table, add_actions(files, table.partition_by), before, after)
+        self._store.sync_log(table.name, table.version)
+        self._commits[table.name] += 1
+        return attempts
+
+    def _checkpoint(self) -> None:
+        for table in (self._events, self._quarantine):
+            if self._commits[table.name] >= self._checkpoint_commits:
+                table.checkpoint()
+                self._commits[table.name] = 0
+
+    def _reopen(self) -> None:
+        for table in (self._events, self._quarantine):
+            try:
+                table.reopen()
+            except Exception as error:
+                log.warning("table not reopened", table=table.name, reason=str(error))

@@ -1,0 +1,150 @@
+"""The committer's memory of event ids: the duplicate index, asked per flush, level with the table at start."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from ..files import DISK, Files
+from .columns import KEY_SQL, Keys, Repeats
+from .dedup import DedupIndex, duplicates_in_flush
+from .table import Table
+
+log = structlog.get_logger("polku.lake")
+
+# A position as one number for comparing positions inside one flush: stream index above, sequence below.
+_SEQUENCE_BITS = np.uint64(48)
+
+
+class Memory:
+    """Which ids are in the lake already. `find` before a commit, `remember` after it is proven."""
+
+    def __init__(self, index: DedupIndex) -> None:
+        self.index = index
+        self._asked: tuple[Keys, list[str], NDArray[np.bool_]] | None = None
+
+    def find(self, keys: Keys, streams: list[str]) -> Repeats:
+        """Copies of events that are in the lake or earlier in this flush; ids that come back with other content."""
+        here = duplicates_in_flush(
+            keys.high,
+            keys.low,
+            keys.digest,
+            (keys.stream.astype(np.uint64) << _SEQUENCE_BITS) | keys.sequence,
+        )
+        known = self.index.judge(keys.high, keys.low, keys.digest, self._numbers(keys, streams), keys.sequence)
+        found = known.duplicate | known.conflicting
+        repeats = Repeats(
+            duplicate=known.duplicate | (here.duplicate & ~found),
+            conflicting=known.conflicting | (here.conflicting & ~found),
+        )
+        self._asked = keys, streams, ~(repeats.duplicate | repeats.conflicting)
+        return repeats
+
+    def remember(self, watermarks: Mapping[str, int]) -> None:
+        """Keep the ids of the flush last asked about: its commit is proven."""
+        if self._asked is None:
+            return
+        keys, streams, rows = self._asked
+        self._asked = None
+        self.index.append_run(
+            keys.high[rows],
+            keys.low[rows],
+            stream=self._numbers(keys, streams)[rows],
+            sequence=keys.sequence[rows],
+            digest=keys.digest[rows],
+            watermarks=watermarks,
+            now=time.time(),
+        )
+
+    def _numbers(self, keys: Keys, streams: list[str]) -> NDArray[np.uint16]:
+        numbers = np.array([self.index.stream_number(stream) for stream in streams], np.uint16)
+        return numbers[keys.stream]
+
+
+def open_memory(
+    directory: Path,
+    table: Table,
+    streams: Iterable[str],
+    *,
+    window_seconds: float,
+    max_bytes: int,
+    files: Files = DISK,
+) -> Memory:
+    """Open the index and add what the table holds beyond it: after a crash, or when the index was lost."""
+    now = time.time()
+    index = DedupIndex.open(
+        directory,
+        window_seconds=window_seconds,
+        max_bytes=max_bytes,
+        proven=_Proven(table),
+        now=now,
+        files=files,
+    )
+    for report in index.reports:
+        log.warning("duplicate index", report=report)
+    covered = index.covered()
+    behind = any(table.watermark(stream) > covered.get(stream, 0) for stream in {*streams, *covered})
+    if behind or not index.run_count:
+        _fill(index, table, covered, datetime.fromtimestamp(now, UTC) - timedelta(seconds=window_seconds), now)
+    return Memory(index)
+
+
+def _fill(index: DedupIndex, table: Table, covered: dict[str, int], since: datetime, now: float) -> None:
+    """Read the ids of the window's rows that the index does not cover. Their digests are not known any more."""
+    import pyarrow.dataset as ds
+
+    dataset = table.handle.to_pyarrow_dataset()
+    rows = dataset.scanner(
+        columns=["source", "event_id", "stream", "sequence"], filter=ds.field("received_at") >= since
+    ).to_reader()
+    connection = duckdb.connect()
+    connection.register("rows", rows)
+    connection.execute("CREATE TABLE covered (stream VARCHAR, last BIGINT)")
+    if covered:
+        connection.executemany("INSERT INTO covered VALUES (?, ?)", list(covered.items()))
+    found = connection.execute(
+        f"SELECT md5_number_upper({KEY_SQL}) AS high, md5_number_lower({KEY_SQL}) AS low, r.stream, r.sequence "
+        "FROM rows r LEFT JOIN covered c ON c.stream = r.stream WHERE r.sequence > coalesce(c.last, 0)"
+    ).fetchnumpy()
+    connection.close()
+    names = np.asarray(found["stream"], dtype=object)
+    if not len(names):
+        return
+    distinct = sorted(set(names.tolist()))
+    numbers = {name: index.stream_number(name) for name in distinct}
+    index.append_run(
+        np.asarray(found["high"]),
+        np.asarray(found["low"]),
+        stream=np.array([numbers[name] for name in names], np.uint16),
+        sequence=np.asarray(found["sequence"]).astype(np.uint64),
+        digest=np.zeros(len(names), np.uint32),
+        watermarks={name: table.watermark(name) for name in distinct},
+        now=now,
+    )
+    log.info("duplicate index filled from the table", ids=len(names), streams=len(distinct))
+
+
+class _Proven(Mapping[str, int]):
+    """The table's watermark of any stream, asked when needed; a stream it never saw stands at 0."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __getitem__(self, stream: str) -> int:
+        return self._table.watermark(stream)
+
+    def __contains__(self, stream: object) -> bool:
+        return isinstance(stream, str)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0

@@ -1,0 +1,431 @@
+"""Where the lake's files live: a local directory or an S3-compatible bucket, behind one small seam.
+
+A store makes data files durable, says how deltalake reaches the same place, and proves (`probe`) that two
+writers cannot overwrite each other's commits there. Tables, names and commits are others' business.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
+from deltalake.exceptions import CommitFailedError
+from deltalake.schema import Field, PrimitiveType
+
+from polku_collector.errors import LakeError, StoreUnreachable, StoreUntrusted
+from polku_collector.files import DISK, Files
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+# Enough writers at once that a store which checks first and writes later is caught, few enough to be cheap.
+PROBE_WRITERS = 8
+PROBE_ROUNDS = 3
+PROBE_PREFIX = "_polku_probe"
+
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 60
+MULTIPART_BYTES = 16 * 1024 * 1024
+_COPY_BYTES = 1024 * 1024
+
+
+class Store(Protocol):
+    """A place for the lake's files. Keys are relative, with `/` between their parts."""
+
+    def put(self, local_path: Path, key: str) -> None:
+        """Move a finished file into the store; durable on return. Putting it again is harmless."""
+
+    def exists(self, key: str) -> bool: ...
+
+    def uri(self, table: str) -> str:
+        """What deltalake opens a table by."""
+
+    def storage_options(self) -> dict[str, str]:
+        """What deltalake needs to reach the store."""
+
+    def sync_log(self, table: str, version: int) -> None:
+        """Make a commit that deltalake wrote durable, with a checkpoint of the same version if there is one."""
+
+    def mend_log(self, table: str) -> list[str]:
+        """Move aside what a power cut left half-written at the end of a table's log; returns the names.
+
+        Nothing in it was acknowledged to the journal, which still holds the events.
+        """
+
+    def probe(self) -> None:
+        """Prove that one key can be created by one writer only.
+
+        Raises StoreUntrusted when it is disproved, StoreUnreachable (try again) when there was no answer.
+        """
+
+
+def open_store(uri: str, environ: Mapping[str, str] = os.environ, files: Files = DISK) -> Store:
+    """The store of a lake address: a path, `file://…` or `s3://bucket/prefix`. Raises LakeError for others."""
+    scheme, separator, _ = uri.partition("://")
+    if not separator:
+        return LocalStore(Path(uri), files)
+    parts = urlsplit(uri)
+    if scheme == "file":
+        return LocalStore(Path(unquote(parts.path)), files)
+    if scheme in ("s3", "s3a"):
+        if not parts.netloc:
+            raise LakeError(f"The lake address {uri!r} names no bucket: write s3://BUCKET/PREFIX.")
+        return S3Store(parts.netloc, parts.path.strip("/"), environ)
+    raise LakeError(f"The lake address {uri!r} cannot be used: give a directory, or s3://BUCKET/PREFIX.")
+
+
+class LocalStore:
+    """A directory. Nothing counts as stored before it and the entries that lead to it are fsynced."""
+
+    def __init__(self, root: Path, files: Files = DISK) -> None:
+        self.root = root.absolute()
+        self._files = files
+        try:
+            files.make_directory(self.root)
+        except OSError as error:
+            raise LakeError(f"The lake directory {self.root} cannot be used: {error.strerror}.") from error
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise LakeError(f"The lake directory {self.root} cannot be used: no permission to write there.")
+
+    def put(self, local_path: Path, key: str) -> None:
+        target = self.root / _checked(key)
+        try:
+            self._files.make_directory(target.parent)
+            try:
+                self._files.sync_file(local_path)
+                self._files.rename(local_path, target)
+            except FileNotFoundError:
+                if not target.exists():
+                    raise
+                self._files.sync_file(target)  # put before, and the answer was lost
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy(local_path, target)
+            self._files.sync_directory(target.parent)
+        except OSError as error:
+            raise StoreUnreachable(f"{target} could not be stored: {error.strerror}.") from error
+
+    def exists(self, key: str) -> bool:
+        return (self.root / _checked(key)).exists()
+
+    def uri(self, table: str) -> str:
+        return str(self.root / _checked(table))
+
+    def storage_options(self) -> dict[str, str]:
+        return {}
+
+    def sync_log(self, table: str, version: int) -> None:
+        log = self.root / _checked(table) / "_delta_log"
+        names = [f"{version:020d}.json", "_last_checkpoint"]
+        names += [path.name for path in log.glob(f"{version:020d}.checkpoint*")]
+        for name in names:
+            if (log / name).exists():
+                self._files.sync_file(log / name)
+        # deltalake made these directories, so their entries are ours to settle too.
+        for directory in (log, log.parent, self.root):
+            self._files.sync_directory(directory)
+
+    def mend_log(self, table: str) -> list[str]:
+        log = self.root / _checked(table) / "_delta_log"
+        torn = [path for path in sorted(log.glob("*.json"))[-1:] if not _is_commit(path)]
+        torn += [path for path in sorted(log.glob("*.checkpoint.parquet"))[-1:] if not _is_parquet(path)]
+        pointer = log / "_last_checkpoint"
+        if pointer.exists() and (torn or not _is_json(pointer.read_bytes())):
+            torn.append(pointer)  # only a hint: without it the log is listed
+        for path in torn:
+            self._files.rename(path, path.with_name(f".torn-{uuid.uuid4().hex[:8]}-{path.name}"))
+        if torn:
+            self._files.sync_directory(log)
+        return [path.name for path in torn]
+
+    def probe(self) -> None:
+        scratch = f"{PROBE_PREFIX}-{uuid.uuid4()}"
+        try:
+            probe_commits(self.uri(scratch), self.storage_options(), where=str(self.root))
+        finally:
+            shutil.rmtree(self.root / scratch, ignore_errors=True)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        """The scratch folder is on another file system: copy beside the target, then rename."""
+        partial = target.with_name(f".{target.name}.partial")
+        self._files.remove(partial)
+        descriptor = self._files.create(partial)
+        try:
+            with source.open("rb") as file:
+                while chunk := file.read(_COPY_BYTES):
+                    self._files.write(descriptor, [chunk])
+            self._files.sync(descriptor)
+        finally:
+            self._files.close(descriptor)
+        self._files.rename(partial, target)
+        self._files.remove(source)
+
+
+class S3Store:
+    """A bucket, or a part of one, reached as the usual `AWS_…` variables in `environ` say."""
+
+    def __init__(self, bucket: str, prefix: str, environ: Mapping[str, str]) -> None:
+        self.bucket = bucket
+        self.prefix = prefix
+        self._environ = environ
+        self._endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+        self._region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        self._client = self._connect(attempts=4)
+
+    def put(self, local_path: Path, key: str) -> None:
+        from boto3.s3.transfer import TransferConfig
+
+        # Two at a time: an upload shares its cores with the columns step.
+        config = TransferConfig(multipart_threshold=MULTIPART_BYTES, max_concurrency=2)
+        self._reach(
+            f"upload {key}",
+            lambda: self._client.upload_file(str(local_path), self.bucket, self._key(key), Config=config),
+        )
+        local_path.unlink(missing_ok=True)
+
+    def exists(self, key: str) -> bool:
+        from botocore.exceptions import ClientError
+
+        def head() -> bool:
+            try:
+                self._client.head_object(Bucket=self.bucket, Key=self._key(key))
+            except ClientError as error:
+                if _status(error) == 404:
+                    return False
+                raise
+            return True
+
+        return bool(self._reach(f"look for {key}", head))
+
+    def uri(self, table: str) -> str:
+        return f"s3://{self.bucket}/{self._key(table)}"
+
+    def storage_options(self) -> dict[str, str]:
+        options = {
+            "AWS_REGION": self._region,
+            # Said here so that no variable of the environment can switch the guard against lost commits off.
+            "conditional_put": "etag",
+            "AWS_S3_ALLOW_UNSAFE_RENAME": "false",
+        }
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            if self._environ.get(name):
+                options[name] = self._environ[name]
+        if self._endpoint:
+            options["AWS_ENDPOINT_URL"] = self._endpoint
+            options["AWS_VIRTUAL_HOSTED_STYLE_REQUEST"] = "false"
+            if self._endpoint.startswith("http://"):
+                options["AWS_ALLOW_HTTP"] = "true"
+        return options
+
+    def sync_log(self, table: str, version: int) -> None:
+        """Nothing to do: an object store answers when an object is durable."""
+
+    def mend_log(self, table: str) -> list[str]:
+        """Nothing to do: an object is there whole or not at all."""
+        return []
+
+    def probe(self) -> None:
+        scratch = f"{PROBE_PREFIX}-{uuid.uuid4()}"
+        try:
+            self._probe_creates(scratch)
+            probe_commits(self.uri(scratch), self.storage_options(), where=f"s3://{self.bucket}")
+        finally:
+            self._remove_all(scratch)
+
+    def _probe_creates(self, scratch: str) -> None:
+        """Concurrent creates of one key through boto3: one may win, and the object is the winner's."""
+        from botocore.exceptions import ClientError
+
+        # A repeated request would meet its own object: every attempt is to be counted here.
+        client = self._connect(attempts=1)
+
+        def create(key: str, body: bytes) -> bool:
+            try:
+                client.put_object(Bucket=self.bucket, Key=key, Body=body, IfNoneMatch="*")
+            except ClientError as error:
+                if _status(error) in (409, 412):
+                    return False
+                if _status(error) == 501:
+                    raise _untrusted(f"s3://{self.bucket}", "it does not know conditional writes") from error
+                raise
+            return True
+
+        def attempt(number: int) -> list[int]:
+            key = self._key(f"{scratch}/create-{number}")
+            bodies = [b"writer %d" % writer for writer in range(PROBE_WRITERS)]
+            won = _at_once([lambda body=body: create(key, body) for body in bodies])  # type: ignore[misc]
+            winners = [writer for writer, win in enumerate(won) if win]
+            if len(winners) == 1:
+                found = client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+                if found != bodies[winners[0]]:
+                    raise _untrusted(f"s3://{self.bucket}", "a writer that was refused had overwritten the object")
+            return winners
+
+        where = f"s3://{self.bucket}"
+        self._reach("probe it", lambda: _prove_single_winner(attempt, where))
+
+    def _remove_all(self, folder: str) -> None:
+        """Best effort: what a failed probe leaves is small, named, and in nobody's way."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self._key(folder) + "/"
+            )
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    self._client.delete_object(Bucket=self.bucket, Key=entry["Key"])
+        except (BotoCoreError, ClientError):
+            return
+
+    def _key(self, key: str) -> str:
+        return f"{self.prefix}/{_checked(key)}" if self.prefix else _checked(key)
+
+    def _connect(self, attempts: int) -> Any:  # boto3 ships no types
+        import boto3
+        from botocore.config import Config
+
+        own: dict[str, Any] = {}
+        if self._endpoint:
+            # Buckets of local stores seldom have a host name of their own, and the checksums that boto3 sends
+            # unasked are unknown to many of them.
+            own = {
+                "s3": {"addressing_style": "path"},
+                "request_checksum_calculation": "when_required",
+                "response_checksum_validation": "when_required",
+            }
+        config = Config(
+            region_name=self._region,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            retries={"total_max_attempts": attempts, "mode": "standard"},
+            **own,
+        )
+        session = boto3.session.Session(
+            aws_access_key_id=self._environ.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=self._environ.get("AWS_SECRET_ACCESS_KEY"),
+            aws_session_token=self._environ.get("AWS_SESSION_TOKEN"),
+        )
+        return session.client("s3", endpoint_url=self._endpoint, config=config)
+
+    def _reach(self, what: str, call: Callable[[], Any]) -> Any:
+        """Every failure of the store is a StoreUnreachable: what it refuses today an operator can allow."""
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return call()
+        except (Boto3Error, BotoCoreError, ClientError, OSError) as error:
+            place = f"s3://{self.bucket}" + (f" at {self._endpoint}" if self._endpoint else "")
+            raise StoreUnreachable(f"The store {place} did not let us {what}: {error}") from error
+
+
+def probe_commits(uri: str, storage_options: dict[str, str], where: str) -> None:
+    """Concurrent creations of one commit through deltalake's own client: one may win. Leaves a scratch table.
+
+    Raises like `Store.probe`. `where` is the store's name in the messages.
+    """
+    schema = Schema([Field("probe", PrimitiveType("long"))])
+    no_hooks = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+
+    def commit(handle: DeltaTable, writer: int) -> bool:
+        # The same application transaction from the same version: deltalake can neither rebase nor repeat it.
+        properties = CommitProperties(max_commit_retries=0, app_transactions=[Transaction("probe", writer)])
+        try:
+            handle.create_write_transaction(
+                [], "append", schema, commit_properties=properties, post_commithook_properties=no_hooks
+            )
+        except CommitFailedError:
+            return False
+        return True
+
+    def attempt(number: int) -> list[int]:
+        handles = [DeltaTable(uri, storage_options=storage_options) for _ in range(PROBE_WRITERS)]
+        before = handles[0].version()
+        won = _at_once([lambda w=w, h=h: commit(h, w) for w, h in enumerate(handles)])  # type: ignore[misc]
+        winners = [writer for writer, win in enumerate(won) if win]
+        after = DeltaTable(uri, storage_options=storage_options)
+        if len(winners) == 1 and after.transaction_version("probe") != winners[0]:
+            raise _untrusted(where, "a commit that was refused had overwritten the one that was accepted")
+        return winners if after.version() > before else []
+
+    try:
+        DeltaTable.create(uri, schema, storage_options=storage_options, mode="ignore")
+        _prove_single_winner(attempt, where)
+    except (LakeError, MemoryError):
+        raise
+    except Exception as error:  # deltalake raises OSError, DeltaError and others for a store that fails
+        raise StoreUnreachable(f"The store {where} did not let us commit to a scratch table: {error}") from error
+
+
+def _prove_single_winner(attempt: Callable[[int], list[int]], where: str) -> None:
+    """Run the rounds; a round without a winner (a lost answer, all refused) proves nothing and is repeated."""
+    proven = 0
+    for number in range(2 * PROBE_ROUNDS):
+        winners = attempt(number)
+        if len(winners) > 1:
+            raise _untrusted(where, f"{len(winners)} of {PROBE_WRITERS} writers created the same object")
+        proven += len(winners)
+        if proven == PROBE_ROUNDS:
+            return
+    raise StoreUnreachable(f"The store {where} let no writer create an object; it will be asked again.")
+
+
+def _untrusted(where: str, finding: str) -> StoreUntrusted:
+    return StoreUntrusted(
+        f"The store {where} does not honour If-None-Match: {finding}. Two collectors would silently lose each "
+        "other's events there. Use a store with conditional writes (S3, R2, a current MinIO, a local directory)."
+    )
+
+
+def _at_once(calls: list[Callable[[], bool]]) -> list[bool]:
+    """Run all calls at the same moment; the first exception of any is raised."""
+    start = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], bool]) -> bool:
+        start.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def _is_commit(path: Path) -> bool:
+    """Whether a commit file is whole: every line of it is JSON, and there is one."""
+    lines = path.read_bytes().splitlines()
+    return bool(lines) and all(_is_json(line) for line in lines)
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_parquet(path: Path) -> bool:
+    data = path.read_bytes()
+    return len(data) > 12 and data[:4] == data[-4:] == b"PAR1"
+
+
+def _checked(key: str) -> str:
+    """Keys come from our own code; one that climbs out of the store is a bug, not an input."""
+    if key.startswith("/") or ".." in key.split("/"):
+        raise ValueError(f"not a key inside the store: {key!r}")
+    return key
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -1,0 +1,178 @@
+"""Open, create and widen the Delta tables; hold one handle each, reopened before it grows slow.
+
+Only this process writes the tables. A column is added in a commit of its own before any file holds it, and never
+removed: a node with an older plan leaves the newer columns alone.
+"""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+
+from ..errors import LakeError, TableMismatch
+from .store import Store
+from .types import columns_of, delta_field, delta_schema, struct_fields
+
+log = structlog.get_logger("polku.lake")
+
+# Checkpoints and log clean-up run on our own timer: the default hooks list the whole log at every commit.
+HOOKS_OFF = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+
+STATISTICS_COLUMNS = ("event_id", "event_name", "event_time", "received_at")
+
+_CONFIGURATION = {
+    "delta.logRetentionDuration": "interval 2 days",
+    "delta.deletedFileRetentionDuration": "interval 7 days",
+    "delta.dataSkippingStatsColumns": ",".join(STATISTICS_COLUMNS),
+    "delta.checkpointInterval": "20",
+    # A stream is one worker's life: its transaction is of no use once its directory is long gone.
+    "delta.setTransactionRetentionDuration": "interval 90 days",
+}
+
+QUARANTINE_COLUMNS: dict[str, str] = {
+    "received_at": "timestamp",
+    "received_date": "date",
+    "stream": "string",
+    "sequence": "long",
+    **dict.fromkeys(
+        (
+            *("source", "event_id", "event_type", "event_name", "code", "path", "message"),
+            *("original", "original_base64"),
+        ),
+        "string",
+    ),
+}
+
+
+class Table:
+    """One Delta table. Not thread-safe."""
+
+    def __init__(self, store: Store, name: str, partition_by: str, columns: dict[str, str]) -> None:
+        """Open the table, or create it with `columns`. Raises what deltalake raises when the store is away."""
+        self.name, self.partition_by, self._store = name, partition_by, store
+        self._uri, self._options = store.uri(name), store.storage_options()
+        store.mend_log(name)
+        try:
+            self.handle = self._open()
+        except TableNotFoundError:
+            self.handle = DeltaTable.create(
+                self._uri,
+                delta_schema(columns),
+                mode="ignore",
+                partition_by=[partition_by],
+                name=name,
+                configuration=_CONFIGURATION,
+                storage_options=self._options,
+            )
+            self._store.sync_log(name, self.handle.version())
+            log.info("table created", table=name, columns=len(columns))
+        self.columns = columns_of(self.handle.schema())
+
+    @property
+    def id(self) -> str:
+        """The table's own id: a journal is bound to it."""
+        return str(self.handle.metadata().id)
+
+    @property
+    def version(self) -> int:
+        """The newest version this handle has seen."""
+        return self.handle.version()
+
+    def reopen(self) -> None:
+        """A fresh handle: the only way to be sure what the table holds."""
+        self.handle = self._open()
+        self.columns = columns_of(self.handle.schema())
+
+    def refresh(self) -> None:
+        """Take in what others committed."""
+        self.handle.update_incremental()
+
+    def watermark(self, stream: str) -> int:
+        """The last sequence of a stream that this handle has seen committed."""
+        return self.handle.transaction_version(stream) or 0
+
+    def add_columns(self, wanted: dict[str, str]) -> list[str]:
+        """Make sure the table has `wanted`; returns the added names. Raises TableMismatch where types clash.
+
+        Another node may add the same columns at once: the loser looks again.
+        """
+        for _ in range(10):
+            missing = missing_columns(self.name, self.columns, wanted)
+            if not missing:
+                return []
+            fields = [delta_field(name, kind) for name, kind in missing.items()]
+            try:
+                self.handle.alter.add_columns(fields, post_commithook_properties=HOOKS_OFF)
+            except (CommitFailedError, DeltaError) as error:
+                log.info("columns not added yet, looking again", table=self.name, reason=str(error))
+                self.reopen()
+                continue
+            self._store.sync_log(self.name, self.handle.version())
+            self.columns = columns_of(self.handle.schema())
+            log.info("columns added", table=self.name, columns=sorted(missing))
+            return list(missing)
+        raise LakeError(f"{self.name}: columns could not be added: {sorted(missing)}")
+
+    def commit(self, files: list[AddAction], watermarks: dict[str, int]) -> None:
+        """One atomic commit of files with the new watermark of each stream, from the present handle."""
+        now = int(time.time() * 1000)
+        self.handle.create_write_transaction(
+            list[AddAction | RemoveAction](files),
+            "append",
+            self.handle.schema(),
+            partition_by=[self.partition_by],
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(stream, last, now) for stream, last in sorted(watermarks.items())],
+                max_commit_retries=3,
+            ),
+            post_commithook_properties=HOOKS_OFF,
+        )
+
+    def checkpoint(self) -> None:
+        """Fold the log into a checkpoint, drop expired log entries, and start from a fresh handle."""
+        self.reopen()
+        self.handle.create_checkpoint()
+        self._store.sync_log(self.name, self.handle.version())  # before the entries it replaces are removed
+        self.handle.cleanup_metadata()
+        self.reopen()
+
+    def _open(self) -> DeltaTable:
+        return DeltaTable(self._uri, storage_options=self._options)
+
+
+def missing_columns(table: str, have: dict[str, str], wanted: dict[str, str]) -> dict[str, str]:
+    """The wanted columns a table lacks, as its new columns. A struct's new members make the column a mismatch only
+    when a member changed its type; the members themselves are added by widening the column. Raises TableMismatch."""
+    missing: dict[str, str] = {}
+    lower = {name.lower(): name for name in have}
+    for name, kind in wanted.items():
+        present = have.get(name)
+        if present is None and name.lower() in lower:
+            raise TableMismatch(
+                f"{table}: the plan's property `{name}` differs from the column `{lower[name.lower()]}` only in case; "
+                "rename the property"
+            )
+        if present is None:
+            missing[name] = kind
+        elif not fits(kind, present):
+            raise TableMismatch(
+                f"{table}: the plan gives `{name}` the type {kind}, the table has {present}; "
+                "a column's type is for life: give the property another name"
+            )
+    return missing
+
+
+def fits(kind: str, present: str) -> bool:
+    """Whether values of a type can be stored in a column: equal, or structs whose members all are in the column."""
+    if kind == present:
+        return True
+    if kind.startswith("list<") and present.startswith("list<"):
+        return fits(kind[5:-1], present[5:-1])
+    if kind.startswith("struct<") and present.startswith("struct<"):
+        members = dict(struct_fields(present))
+        return all(name in members and fits(member, members[name]) for name, member in struct_fields(kind))
+    return False

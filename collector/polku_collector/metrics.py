@@ -1,0 +1,113 @@
+"""Every metric of the collector, in one list. Processes share them through files, so that any worker answers for all.
+
+Call `use_directory` before this module's metrics are first touched in a process (prometheus-client reads its
+environment variable at import, hence the lazy import in `Metrics`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+
+class Metric(Struct, frozen=True):
+    """One metric: its kind, what it tells, its labels."""
+
+    kind: str  # counter, gauge (sum over processes), newest (a gauge of the committer), histogram
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+METRICS: dict[str, Metric] = {
+    "polku_requests_total": Metric("counter", "Requests answered, by HTTP status.", ("status",)),
+    "polku_request_seconds": Metric("histogram", "From the request's first byte to its answer.", (), _SECONDS),
+    "polku_body_bytes_total": Metric("counter", "Bytes of bodies read, after decompression."),
+    "polku_events_accepted_total": Metric("counter", "Events stored for the table `events`.", ("source",)),
+    "polku_events_rejected_total": Metric("counter", "Events stored for `quarantine`.", ("source", "code")),
+    "polku_events_warned_total": Metric("counter", "Events stored, but not as the plan has it.", ("source", "code")),
+    "polku_journal_blocks_total": Metric("counter", "Group commits: one fsync each."),
+    "polku_journal_written_bytes_total": Metric("counter", "Bytes appended to the journal."),
+    "polku_journal_block_seconds": Metric("histogram", "Encode, write and fsync of one block.", (), _SECONDS),
+    "polku_journal_bytes": Metric("newest", "Bytes the journal holds at present."),
+    "polku_journal_damage_total": Metric("counter", "Places where the journal was found damaged."),
+    "polku_lake_waiting_events": Metric("newest", "Durable events that are not committed yet."),
+    "polku_lake_commits_total": Metric("counter", "Flushes committed."),
+    "polku_lake_commit_attempts_total": Metric("counter", "Attempts those commits took."),
+    "polku_lake_flush_seconds": Metric("histogram", "Reading, converting and committing one flush.", (), _SECONDS),
+    "polku_lake_failures_total": Metric("counter", "Flushes that failed and are tried again."),
+    "polku_lake_rows_total": Metric("counter", "Rows committed, by table.", ("table",)),
+    "polku_lake_files_total": Metric("counter", "Data files committed, by table.", ("table",)),
+    "polku_lake_duplicates_total": Metric("counter", "Events recognised as copies of earlier ones."),
+    "polku_lake_unconvertible_total": Metric("counter", "Accepted events the lake could not turn into columns."),
+    "polku_dedup_window_seconds": Metric("newest", "How far back copies are recognised at present."),
+    "polku_child_restarts_total": Metric("counter", "Processes restarted by the supervisor.", ("role",)),
+}
+
+_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def metrics_directory(journal: str) -> Path:
+    """Beside the journal: both belong to one node."""
+    return Path(journal) / "metrics"
+
+
+def use_directory(directory: Path, *, fresh: bool = False) -> None:
+    """Where the processes of one collector share their metrics; `fresh` forgets an earlier run's."""
+    if fresh:
+        shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    os.environ[_VARIABLE] = str(directory)
+
+
+class Metrics:
+    """The live metrics of this process, by name."""
+
+    def __init__(self) -> None:
+        import prometheus_client as prometheus
+
+        self._by_name: dict[str, Any] = {}  # Any: prometheus-client's metric classes share no useful base
+        for name, metric in METRICS.items():
+            if metric.kind == "counter":
+                made: Any = prometheus.Counter(name, metric.help, metric.labels)
+            elif metric.kind == "histogram":
+                made = prometheus.Histogram(name, metric.help, metric.labels, buckets=metric.buckets)
+            else:
+                mode: Any = "mostrecent" if metric.kind == "newest" else "livesum"
+                made = prometheus.Gauge(name, metric.help, metric.labels, multiprocess_mode=mode)
+            self._by_name[name] = made
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        (self._by_name[name].labels(**labels) if labels else self._by_name[name]).inc(amount)
+
+    def observe(self, name: str, value: float) -> None:
+        """Add to a histogram."""
+        self._by_name[name].observe(value)
+
+    def set(self, name: str, value: float) -> None:
+        """Set a gauge."""
+        self._by_name[name].set(value)
+
+
+def exposition() -> bytes:
+    """All processes' metrics in Prometheus' text format."""
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def forget_process(pid: int) -> None:
+    """A process died: its live gauges no longer count."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]

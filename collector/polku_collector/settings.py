@@ -1,0 +1,180 @@
+"""The collector's settings: one closed, typed place. Flags beat environment, which beats file, which beats default.
+
+`load` is pure in its arguments (path, environment, overrides); nothing else in the package reads the environment,
+except the `AWS_…` variables that boto3 and deltalake read themselves.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from .errors import SettingsError
+
+MIB = 1024 * 1024
+DEV_KEY = "dev"
+
+Positive = Annotated[int, Meta(ge=1)]
+PositiveSeconds = Annotated[float, Meta(gt=0)]
+
+
+class Source(Struct, frozen=True, forbid_unknown_fields=True):
+    """One sender: the write keys it may use and how its events are treated."""
+
+    keys: list[str]
+    channel: str | None = None  # where this sender meets the customer: web, app, store, …
+    unplanned: Literal["accept", "quarantine"] = "accept"
+    cors: list[str] = field(default_factory=lambda: ["*"])  # browser origins that may send
+    historical: bool = False  # may bring the past: event times are taken as they are
+    max_past_days: Positive = 30
+    max_future_minutes: Positive = 60
+
+
+class Server(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the collector listens and with how many intake processes."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+
+
+class Lake(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the tables live and how often they are committed."""
+
+    uri: str = "./polku-data/lake"
+    flush_seconds: PositiveSeconds | None = None  # default: 1 on a local disk, 10 on an object store
+    flush_bytes: Positive = 64 * MIB  # journal bytes read for one flush
+    dedup_window_days: PositiveSeconds = 7.0
+    dedup_max_bytes: Positive = 1024 * MIB
+    checkpoint_commits: Positive = 20  # a checkpoint and a fresh table handle every so many commits
+    scratch: str | None = None  # default: `staging` inside the journal directory
+
+
+class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The durable log on local disk."""
+
+    directory: str = "./polku-data/journal"
+    max_bytes: Positive = 4096 * MIB  # beyond it requests are answered 503 with Retry-After
+    segment_bytes: Positive = 64 * MIB
+    reserve_bytes: Positive = 256 * MIB  # disk kept free, so that the committer can always drain the journal
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one request may bring."""
+
+    max_body_bytes: Positive = 10 * MIB  # after decompression
+    max_batch_events: Positive = 10_000
+    max_event_bytes: Positive = MIB
+    max_quarantine_bytes: Positive = 64 * 1024  # of one rejected event kept as `original`
+    body_seconds: PositiveSeconds = 30.0  # a body that takes longer to arrive is refused
+    drain_seconds: PositiveSeconds = 60.0  # how long SIGTERM waits for the last commits
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a collector is told. `plan` is a folder; none means the built-in plan."""
+
+    sources: dict[str, Source] = {}
+    plan: str | None = None
+    dev: bool = False
+    server: Server = Server()
+    lake: Lake = Lake()
+    journal: JournalSettings = JournalSettings()
+    limits: Limits = Limits()
+
+    @property
+    def flush_seconds(self) -> float:
+        """The commit interval in force."""
+        if self.lake.flush_seconds is not None:
+            return self.lake.flush_seconds
+        return 10.0 if "://" in self.lake.uri and not self.lake.uri.startswith("file://") else 1.0
+
+
+# flag → place in the file; POLKU_<FLAG> is the environment variable of the same name.
+_OVERRIDES: dict[str, tuple[tuple[str, ...], type]] = {
+    "lake": (("lake", "uri"), str),
+    "journal": (("journal", "directory"), str),
+    "plan": (("plan",), str),
+    "host": (("server", "host"), str),
+    "port": (("server", "port"), int),
+    "workers": (("server", "workers"), int),
+    "flush_seconds": (("lake", "flush_seconds"), float),
+}
+
+
+def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+    """Read and check the settings. Raises SettingsError with the place and the remedy."""
+    document = _read(path)
+    for name, (place, kind) in _OVERRIDES.items():
+        given = flags.get(name)
+        origin = f"--{name.replace('_', '-')}"
+        if given is None and (text := environ.get(f"POLKU_{name.upper()}")):
+            origin = f"POLKU_{name.upper()}"
+            try:
+                given = kind(text)
+            except ValueError:
+                raise SettingsError(f"{origin}={text!r} is not a {kind.__name__}") from None
+        if given is not None:
+            _set(document, place, given, origin)
+    if flags.get("dev"):
+        document["dev"] = True
+    try:
+        settings = msgspec.convert(document, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{path or 'settings'}: {error}") from None
+    return _checked(settings, path)
+
+
+def source_of_key(settings: Settings) -> dict[str, str]:
+    """Write key → source name; with `dev`, the key `dev` belongs to the source `dev`."""
+    return {key: name for name, source in settings.sources.items() for key in source.keys}
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not TOML: {error}") from None
+
+
+def _set(document: dict[str, Any], place: tuple[str, ...], value: object, origin: str) -> None:
+    for part in place[:-1]:
+        document = document.setdefault(part, {})
+        if not isinstance(document, dict):
+            raise SettingsError(f"{origin} cannot be set: `{part}` is not a table in the file")
+    document[place[-1]] = value
+
+
+def _checked(settings: Settings, path: Path | None) -> Settings:
+    findings: list[str] = []
+    owners: dict[str, str] = {}
+    for name, source in settings.sources.items():
+        if not source.keys:
+            findings.append(f'[sources.{name}] has no keys; add keys = ["a-long-random-write-key"]')
+        for key in source.keys:
+            if key in owners:
+                findings.append(f"[sources.{name}] shares a key with [sources.{owners[key]}]; keys must differ")
+            owners[key] = name
+    if settings.dev:
+        if "dev" in settings.sources or DEV_KEY in owners:
+            findings.append("--dev brings its own source `dev` with the key `dev`; rename yours")
+        settings = msgspec.structs.replace(
+            settings,
+            sources={**settings.sources, "dev": Source(keys=[DEV_KEY], channel="web")},
+            lake=msgspec.structs.replace(settings.lake, flush_seconds=settings.lake.flush_seconds or 1.0),
+        )
+    if not settings.sources:
+        findings.append(
+            'no source may send: start with --dev, or add to the file: [sources.web] keys = ["…"] channel = "web"'
+        )
+    if findings:
+        raise SettingsError("; ".join(f"{path}: {finding}" if path else finding for finding in findings))
+    return settings

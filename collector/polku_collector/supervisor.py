@@ -1,0 +1,170 @@
+"""The parent of a node's processes, N intake workers and one committer: starts, restarts and stops them in order.
+
+Every child asks the kernel to be ended with its parent, so that a killed supervisor leaves nobody on the port. On
+SIGTERM intake finishes its requests first; then the committer puts what is journalled into the lake.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import pkgutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import structlog
+from msgspec import Struct
+
+log = structlog.get_logger("polku.supervisor")
+
+EXIT_DRAINED = 0
+EXIT_NOT_DRAINED = 75
+# A child that ends so says that starting it again cannot help.
+EXIT_HOPELESS = 2
+
+_LONGEST_BACKOFF_SECONDS = 10.0
+_STEADY_SECONDS = 10.0  # a child that lived this long starts over with a short back-off
+_POLL_SECONDS = 0.1
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+
+
+class Role(Struct, frozen=True):
+    """One kind of child: its name, and the function it runs, as `module:name` so that only the child imports it."""
+
+    name: str
+    run: str
+    arguments: tuple[Any, ...] = ()  # Any: whatever `run` takes
+
+
+class _Child(Struct):
+    role: Role
+    process: BaseProcess | None = None
+    started: float = 0.0
+    failures: int = 0
+    not_before: float = 0.0
+
+
+class Supervisor:
+    """Runs the children until SIGTERM or SIGINT, or until one of them is hopeless."""
+
+    def __init__(
+        self,
+        intake: list[Role],
+        committer: Role,
+        *,
+        drain_seconds: float,
+        on_restart: Callable[[str, int], None] = lambda role, pid: None,
+    ) -> None:
+        """`on_restart(role, pid)` is told of each child that died."""
+        self._intake = [_Child(role) for role in intake]
+        self._committer = _Child(committer)
+        self._drain_seconds, self._on_restart = drain_seconds, on_restart
+        self._stopping = False
+        self._context = multiprocessing.get_context("spawn")
+
+    def run(self) -> int:
+        """Start, watch and stop everything; returns the command's exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        children = [self._committer, *self._intake]
+        hopeless: int | None = None
+        for child in children:
+            self._start(child)
+        while not self._stopping and hopeless is None:
+            time.sleep(_POLL_SECONDS)
+            for child in children:
+                hopeless = self._watch(child) if hopeless is None else hopeless
+        for child in self._intake:
+            _terminate(child)
+        for child in self._intake:
+            _join(child, self._drain_seconds)
+        if hopeless is None and (self._committer.process is None or self._committer.process.exitcode is not None):
+            self._start(self._committer)  # it had just died: what is journalled still wants to be committed
+        _terminate(self._committer)
+        _join(self._committer, self._drain_seconds + 10)
+        if hopeless is not None:
+            return hopeless
+        process = self._committer.process
+        return EXIT_DRAINED if process is not None and process.exitcode == EXIT_DRAINED else EXIT_NOT_DRAINED
+
+    def _stop(self, number: int, frame: object) -> None:
+        self._stopping = True
+
+    def _start(self, child: _Child) -> None:
+        process = self._context.Process(
+            target=_child_main,
+            args=(os.getpid(), child.role.name, child.role.run, child.role.arguments),
+        )
+        # Blocked until the child has its own handler (`on_sigterm`): a SIGTERM while it still imports is not lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        child.process, child.started = process, time.monotonic()
+
+    def _watch(self, child: _Child) -> int | None:
+        """Restart a dead child after a back-off. Returns an exit code when there is no point in it."""
+        process = child.process
+        if process is not None and process.exitcode is None:
+            return None
+        now = time.monotonic()
+        if process is not None:
+            if process.exitcode == EXIT_HOPELESS:
+                return EXIT_HOPELESS
+            lived = now - child.started
+            child.failures = 1 if lived > _STEADY_SECONDS else child.failures + 1
+            pause = min(_LONGEST_BACKOFF_SECONDS, 0.1 * 2 ** (child.failures - 1))
+            child.not_before, child.process = now + pause, None
+            log.error("child died", role=child.role.name, code=process.exitcode, restart_in_seconds=pause)
+            self._on_restart(child.role.name, process.pid or 0)
+        if now >= child.not_before:
+            self._start(child)
+        return None
+
+
+def reserve_port(host: str, port: int) -> socket.socket:
+    """A socket that holds the port for the workers (which bind it too, with SO_REUSEPORT) but never listens."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    holder = socket.socket(family, socket.SOCK_STREAM)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    holder.bind((host, port))
+    return holder
+
+
+def on_sigterm(stop: Callable[[], None]) -> None:
+    """In a child: what SIGTERM does. One that came since the child was started is delivered now."""
+    signal.signal(signal.SIGTERM, lambda number, frame: stop())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _child_main(parent: int, role: str, run: str, arguments: tuple[Any, ...]) -> None:
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(_PR_SET_NAME, f"polku-{role}".encode())  # what `ps` and `top` show
+    if os.getppid() != parent:  # it died before we could ask
+        sys.exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    pkgutil.resolve_name(run)(*arguments)
+
+
+def _terminate(child: _Child) -> None:
+    if child.process is not None and child.process.exitcode is None:
+        child.process.terminate()
+
+
+def _join(child: _Child, seconds: float) -> None:
+    if child.process is None:
+        return
+    child.process.join(seconds)
+    if child.process.exitcode is None:
+        log.error("child does not stop, killing it", role=child.role.name)
+        child.process.kill()
+        child.process.join()

@@ -1,0 +1,85 @@
+"""An intake on a real loopback server with a journal in memory."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import httpx
+import uvicorn
+from polku_collector.app import CollectorApp
+from polku_collector.batch import Line, QuarantineLine
+from polku_collector.errors import JournalFull
+from polku_collector.intake.endpoint import IntakeEndpoint
+from polku_collector.intake.validate import Judged, Validator
+from polku_collector.settings import Limits, Source
+from polku_schemas import builtin_plan_path, compile_plan, load_plan
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
+PLAN = compile_plan(load_plan(builtin_plan_path()))
+
+SOURCES = {
+    "web": Source(keys=["web-key"], channel="web"),
+    "strict": Source(keys=["strict-key"], unplanned="quarantine", cors=["https://shop.example"]),
+    "past": Source(keys=["past-key"], historical=True),
+}
+LIMITS = Limits(max_body_bytes=200_000, max_batch_events=500, max_event_bytes=20_000, body_seconds=1.0)
+
+
+class MemoryJournal:
+    """The journal's twin: keeps lines, or is full."""
+
+    def __init__(self) -> None:
+        self.lines: list[Line | QuarantineLine] = []
+        self.full = False
+
+    async def append(self, lines: list[Line | QuarantineLine], size_bytes: int) -> None:
+        if self.full:
+            raise JournalFull("the journal holds 5 of 5 bytes")
+        self.lines += lines
+
+
+class Silent:
+    def judged(self, source: str, judged: Judged, body_bytes: int) -> None: ...
+
+    def answered(self, status: int, seconds: float) -> None: ...
+
+
+class World:
+    def __init__(self, journal: MemoryJournal, client: httpx.Client, port: int) -> None:
+        self.journal, self.client, self.port = journal, client, port
+
+    def post(self, body: object, key: str = "web-key", path: str = "/v1/batch", **options: object) -> httpx.Response:
+        if not isinstance(body, bytes):
+            return self.client.post(path, json=body, auth=(key, ""), **options)  # type: ignore[arg-type]
+        return self.client.post(path, content=body, auth=(key, ""), **options)  # type: ignore[arg-type]
+
+    def taken(self) -> list[Line | QuarantineLine]:
+        lines, self.journal.lines = self.journal.lines, []
+        return lines
+
+
+@contextlib.contextmanager
+def intake() -> Iterator[World]:
+    journal, numbers = MemoryJournal(), iter(range(10**9))
+    endpoint = IntakeEndpoint(
+        validator=Validator(PLAN, LIMITS, new_id=lambda: f"made-{next(numbers)}"),
+        journal=journal,
+        sources=SOURCES,
+        source_of_key={key: name for name, source in SOURCES.items() for key in source.keys},
+        limits=LIMITS,
+        observer=Silent(),
+        now=lambda: NOW,
+    )
+    app = CollectorApp(endpoint, not_ready=lambda: "full" if journal.full else None, metrics=lambda: b"")
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.005)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        yield World(journal, client, port)
+    server.should_exit = True
+    thread.join()

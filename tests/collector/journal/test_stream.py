@@ -1,0 +1,288 @@
+"""Writer and reader of a stream: what is acknowledged is read, once, in order, and nothing before it is durable."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from polku_collector.errors import JournalBroken, JournalFull
+from polku_collector.files import Buffer, Files
+from polku_collector.journal.reader import StreamReader
+from polku_collector.journal.stream import segment_numbers, segment_path, streams_directory
+from polku_collector.journal.writer import StreamWriter
+
+from .world import append, ids_of, line, read_all, reader, writer
+
+
+def test_acknowledged_lines_are_read_in_order(tmp_path: Path) -> None:
+    journal = writer(tmp_path)
+    append(journal, "1", "2")
+    append(journal, "3")
+    stream = reader(tmp_path)
+    assert read_all(stream) == ["1", "2", "3"]
+    assert read_all(stream, after=2) == ["3"]
+    journal.close()
+
+
+def test_requests_that_arrive_together_share_a_block(tmp_path: Path) -> None:
+    journal = writer(tmp_path)
+
+    async def many() -> None:
+        await asyncio.gather(*(journal.append([line(str(number))], 10) for number in range(200)))
+
+    asyncio.run(many())
+    stream = reader(tmp_path)
+    blocks = stream.read(0, 1 << 20)
+    assert sorted(ids_of(blocks), key=int) == [str(number) for number in range(200)]
+    assert len(blocks) < 100
+    journal.close()
+
+
+def test_lines_are_grouped_by_event_name_inside_a_block(tmp_path: Path) -> None:
+    journal = writer(tmp_path)
+    asyncio.run(journal.append([line("1", "b"), line("2", "a"), line("3", "b")], 10))
+    (block,) = reader(tmp_path).read(0, 1 << 20)
+    assert [(run.name, run.lines) for run in block.runs] == [("a", 1), ("b", 2)]
+    assert ids_of([block]) == ["2", "1", "3"]
+    journal.close()
+
+
+def test_only_the_durable_part_is_read(tmp_path: Path) -> None:
+    """A block that is in the file but not yet published (its fsync has not returned) does not exist for the lake."""
+    held = _HeldSync()
+    journal = writer(tmp_path, files=held)
+    append(journal, "1")
+    held.hold = True
+    waiting = asyncio.new_event_loop()
+    task = waiting.create_task(journal.append([line("2")], 10))
+    waiting.run_until_complete(asyncio.sleep(0.05))
+    assert held.reached.wait(5)
+    stream = reader(tmp_path)
+    assert read_all(stream) == ["1"]
+    held.release.set()
+    waiting.run_until_complete(task)
+    assert read_all(stream) == ["1", "2"]
+    journal.close()
+    waiting.close()
+
+
+def test_segments_roll_and_are_trimmed_behind_the_lake(tmp_path: Path) -> None:
+    journal = writer(tmp_path, segment_bytes=600)
+    for number in range(20):
+        append(journal, str(number))
+    stream = reader(tmp_path)
+    directory = streams_directory(tmp_path) / stream.stream_id
+    before = segment_numbers(directory)
+    assert len(before) > 3
+    assert read_all(stream) == [str(number) for number in range(20)]
+    stream.trim(10)
+    assert read_all(stream, after=10) == [str(number) for number in range(10, 20)]
+    stream.trim(20)
+    assert segment_numbers(directory) == before[-1:]
+    append(journal, "20")
+    assert read_all(stream, after=20) == ["20"]
+    journal.close()
+
+
+@pytest.mark.parametrize("operation", ["write", "sync", "create", "sync_directory"])
+def test_after_a_failure_nobody_is_told_it_worked_and_the_next_block_is_whole(tmp_path: Path, operation: str) -> None:
+    failing = _Failing(operation)
+    journal = writer(tmp_path, files=failing, segment_bytes=1)
+    append(journal, "1")
+    failing.fail = True
+    with pytest.raises(JournalBroken):
+        append(journal, "lost")
+    assert not journal.broken
+    with pytest.raises(JournalBroken):
+        append(journal, "lost too")
+    assert journal.broken
+    failing.fail = False
+    append(journal, "2")
+    assert not journal.broken
+    append(journal, "3")
+    assert read_all(reader(tmp_path)) == ["1", "2", "3"]
+    journal.close()
+    stream = reader(tmp_path)
+    assert stream.take_over()
+    assert read_all(stream) == ["1", "2", "3"]
+
+
+def test_a_full_journal_refuses_and_takes_again_after_trimming(tmp_path: Path) -> None:
+    journal = writer(tmp_path, segment_bytes=300, max_bytes=2000)
+    with pytest.raises(JournalFull, match="of 2000 bytes"):
+        for number in range(1000):
+            journal._measured_at = 0.0  # measure at every call, not four times a second
+            append(journal, str(number))
+    stream = reader(tmp_path)
+    stream.trim(stream.durable)
+    journal._measured_at = 0.0
+    append(journal, "again")
+    assert read_all(stream, after=stream.committed)[-1] == "again"
+    journal.close()
+
+
+def test_a_living_stream_is_not_taken_over(tmp_path: Path) -> None:
+    journal = writer(tmp_path)
+    append(journal, "1")
+    stream = reader(tmp_path)
+    assert not stream.take_over()
+    journal.close()
+    assert stream.take_over()
+    assert not stream.drained(0)
+    assert stream.drained(1)
+    stream.remove()
+    assert list(streams_directory(tmp_path).iterdir()) == []
+
+
+def test_a_torn_tail_was_never_acknowledged_and_is_left_behind(tmp_path: Path) -> None:
+    journal = writer(tmp_path)
+    append(journal, "1")
+    append(journal, "2")
+    journal.close()
+    stream = reader(tmp_path)
+    path = segment_path(streams_directory(tmp_path) / stream.stream_id, 1)
+    whole = path.read_bytes()
+    start = whole.rindex(b"#polku-block")
+    stream._durable.value = 1  # as after a power cut: the second block was never published
+    for end in range(start, len(whole)):
+        path.write_bytes(whole[:end])
+        damage: list[str] = []
+        again = StreamReader(path.parent, on_corruption=damage.append)
+        assert again.take_over()
+        assert read_all(again) == ["1"]
+        assert damage == []
+        again.close()
+
+
+def test_an_intact_tail_is_made_durable_before_it_is_read(tmp_path: Path) -> None:
+    journal = writer(tmp_path)
+    append(journal, "1")
+    append(journal, "2")
+    journal.close()
+    noting = _Noting()
+    stream = reader(tmp_path, files=noting)
+    stream._durable.value = 1
+    assert stream.take_over()
+    assert noting.synced, "the tail was published without an fsync"
+    assert read_all(stream) == ["1", "2"]
+
+
+def test_damage_before_a_good_block_is_set_aside_and_told(tmp_path: Path) -> None:
+    journal = writer(tmp_path)
+    for number in range(3):
+        append(journal, str(number))
+    journal.close()
+    path = segment_path(next(streams_directory(tmp_path).iterdir()), 1)
+    data = bytearray(path.read_bytes())
+    data[data.index(b'"event_id":"1"') + 13] ^= 1
+    path.write_bytes(data)
+    damage: list[str] = []
+    stream = StreamReader(path.parent, on_corruption=damage.append)
+    assert stream.take_over()
+    assert read_all(stream) == ["0", "2"]
+    assert any("checksum" in reason for reason in damage)
+    assert len(list((tmp_path / "corrupt").iterdir())) == 1
+
+
+def test_a_lost_durable_tail_is_told(tmp_path: Path) -> None:
+    journal = writer(tmp_path)
+    append(journal, "1")
+    append(journal, "2")
+    journal.close()
+    path = segment_path(next(streams_directory(tmp_path).iterdir()), 1)
+    path.write_bytes(path.read_bytes()[:-10])
+    damage: list[str] = []
+    stream = StreamReader(path.parent, on_corruption=damage.append)
+    stream.take_over()
+    assert read_all(stream) == ["1"]
+    assert any("2" in reason for reason in damage)
+
+
+def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
+    script = textwrap.dedent("""
+        import asyncio, sys
+        from pathlib import Path
+        sys.path.insert(0, sys.argv[2])
+        from world import append, writer
+        journal = writer(Path(sys.argv[1]), segment_bytes=5000)
+        for number in range(10**6):
+            append(journal, str(number))
+            print(number, flush=True)
+    """)
+    for _ in range(3):
+        arguments = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
+        child = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        acknowledged = [int(child.stdout.readline()) for _ in range(50)]
+        os.kill(child.pid, signal.SIGKILL)
+        acknowledged += [int(text) for text in child.stdout.read().split()]
+        child.wait()
+        stream = reader(tmp_path)
+        assert stream.take_over()
+        read = [int(number) for number in read_all(stream)]
+        assert read == list(range(len(read)))
+        assert read[: len(acknowledged)] == acknowledged
+        stream.remove()
+
+
+class _HeldSync(Files):
+    def __init__(self) -> None:
+        import threading
+
+        self.hold = False
+        self.reached, self.release = threading.Event(), threading.Event()
+
+    def sync(self, descriptor: int) -> None:
+        if self.hold:
+            self.reached.set()
+            assert self.release.wait(10)
+        super().sync(descriptor)
+
+
+class _Failing(Files):
+    def __init__(self, operation: str) -> None:
+        self._operation, self.fail = operation, False
+
+    def _perhaps(self, operation: str) -> None:
+        if self.fail and operation == self._operation:
+            raise OSError(5, f"{operation} failed")
+
+    def create(self, path: Path) -> int:
+        self._perhaps("create")
+        return super().create(path)
+
+    def write(self, descriptor: int, parts: Sequence[Buffer]) -> None:
+        if self.fail and self._operation == "write":
+            super().write(descriptor, [parts[0], parts[1][:3] if len(parts) > 1 else b""])  # a torn write
+        self._perhaps("write")
+        super().write(descriptor, parts)
+
+    def sync(self, descriptor: int) -> None:
+        self._perhaps("sync")
+        super().sync(descriptor)
+
+    def sync_directory(self, path: Path) -> None:
+        self._perhaps("sync_directory")
+        super().sync_directory(path)
+
+
+class _Noting(Files):
+    def __init__(self) -> None:
+        self.synced: list[Path] = []
+
+    def sync_file(self, path: Path) -> None:
+        self.synced.append(path)
+        super().sync_file(path)
+
+
+def test_the_writer_needs_its_own_stream(tmp_path: Path) -> None:
+    first, second = writer(tmp_path), writer(tmp_path)
+    assert first.stream_id != second.stream_id
+    assert isinstance(first, StreamWriter)
+    first.close()
+    second.close()

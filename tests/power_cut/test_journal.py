@@ -1,0 +1,116 @@
+"""The power may fail between any two disk operations: what was acknowledged is in the journal when it comes back."""
+
+import asyncio
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+from polku_collector.batch import Line, Schemas
+from polku_collector.errors import JournalBroken
+from polku_collector.files import Files
+from polku_collector.journal.reader import StreamReader
+from polku_collector.journal.stream import streams_directory
+from polku_collector.journal.writer import StreamWriter
+
+from .disk import CuttableDisk
+
+LUCKS = ["none", "all", "empty", "seed 1", "seed 2", "seed 3"]
+GROUPS = [[f"{group}-{number}" for number in range(3)] for group in range(6)]
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def line(event_id: str) -> Line:
+    return Line(
+        received_at=NOW,
+        event_time=NOW,
+        event_id=event_id,
+        event_type="track",
+        event_name="a",
+        schema_version="1.0",
+        source="web",
+    )
+
+
+def write_until_cut(root: Path, disk: Files) -> list[str]:
+    """Append the groups one after the other, over several segments; returns the acknowledged ids."""
+    acknowledged: list[str] = []
+    try:
+        schemas = Schemas("p", "1", "f", {"a": {}}, {})
+        journal = StreamWriter(root, schemas, max_bytes=1 << 30, segment_bytes=900, files=disk)
+    except OSError:
+        return acknowledged
+    for group in GROUPS:
+        try:
+            asyncio.run(journal.append([line(event_id) for event_id in group], 10))
+        except JournalBroken:
+            continue
+        acknowledged += group
+    journal.close()
+    return acknowledged
+
+
+def read_back(root: Path) -> tuple[list[str], list[str]]:
+    """The ids in all streams of a journal that somebody found after a power cut, and the damage it reports."""
+    found: list[str] = []
+    damage: list[str] = []
+    if not streams_directory(root).is_dir():
+        return found, damage
+    for directory in streams_directory(root).iterdir():
+        stream = StreamReader(directory, on_corruption=damage.append)
+        assert stream.take_over()
+        after = 0
+        while blocks := stream.read(after, 1):
+            for block in blocks:
+                found += [msgspec.json.decode(text)["event_id"] for text in bytes(block.lines).splitlines()]
+            after = blocks[-1].last_sequence
+        stream.close()
+    return found, damage
+
+
+def cuts(root: Path, disk_type: type[CuttableDisk]) -> list[str]:
+    """Every cut with every luck; returns what went wrong."""
+    wrong: list[str] = []
+    whole = disk_type(_fresh(root / "whole"))
+    write_until_cut(whole.root, whole)
+    for cut in range(len(whole.operations) + 1):
+        disk = disk_type(_fresh(root / "work"), cut_at=cut)
+        acknowledged = write_until_cut(disk.root, disk)
+        for luck in LUCKS:
+            shutil.rmtree(root / "after", ignore_errors=True)
+            disk.survivors(root / "after", luck)
+            found, damage = read_back(root / "after")
+            place = f"cut at {cut} ({whole.operations[cut - 1] if cut else 'start'}), luck {luck}"
+            if not set(acknowledged) <= set(found):
+                wrong.append(f"{place}: lost {sorted(set(acknowledged) - set(found))}")
+            if len(found) != len(set(found)):
+                wrong.append(f"{place}: read twice")
+            if found != [event_id for group in GROUPS for event_id in group][: len(found)]:
+                wrong.append(f"{place}: out of order or with a hole: {found}")
+            if damage:
+                wrong.append(f"{place}: reported as damage: {damage}")
+    return wrong
+
+
+def _fresh(path: Path) -> Path:
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path
+
+
+def test_no_acknowledged_event_is_lost_at_any_cut(tmp_path: Path) -> None:
+    assert cuts(tmp_path, CuttableDisk) == []
+
+
+class _WithoutFileSync(CuttableDisk):
+    def sync(self, descriptor: int) -> None: ...
+
+
+class _WithoutDirectorySync(CuttableDisk):
+    def sync_directory(self, path: Path) -> None: ...
+
+
+@pytest.mark.parametrize("disk_type", [_WithoutFileSync, _WithoutDirectorySync])
+def test_the_harness_notices_a_missing_fsync(tmp_path: Path, disk_type: type[CuttableDisk]) -> None:
+    assert any("lost" in finding for finding in cuts(tmp_path, disk_type))
