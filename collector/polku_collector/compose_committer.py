@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
+
 from polku_schemas import Plan
 
 from .errors import CollectorError, TableMismatch
@@ -147,8 +148,8 @@ class _Streams:
         if bound != self._table_id:
             raise TableMismatch(
                 f"the journal {self._journal} holds events for another table (id {bound}); "
-                f"this lake's table is {self._table_id}: start with the lake it belongs to, or give this lake a journal "
-                "directory of its own"
+                f"this lake's table is {self._table_id}: start with the lake it belongs to, or give this lake "
+                "a journal directory of its own"
             )
 
 

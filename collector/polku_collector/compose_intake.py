@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
+
 from polku_schemas import compile_plan
 
 from .app import CollectorApp

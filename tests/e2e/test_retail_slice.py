@@ -1,4 +1,4 @@
-"""The main job on real data: a slice of a retailer's year through SDK, HTTP, journal and lake; figures equal the source.
+"""The main job on real data: a slice of a retailer's year from the SDK to the lake; figures equal the source.
 
 The expected figures are computed here with pyarrow straight from the package's files, sharing nothing with the sender.
 """
@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from tests.collector.world import CollectorProcess, collector, rows
+
 from polku import Client
 from polku_demo.calls import Call
 from polku_demo.retail import Retail, data_folder
 from polku_demo.sending import _make
-
-from tests.collector.world import CollectorProcess, collector, rows
 
 HOUSEHOLDS = 40
 CONFIG = """

@@ -36,7 +36,7 @@ class CuttableDisk(Files):
     def _do(self, operation: str, path: Path) -> None:
         if self.is_off:
             raise PowerIsOff(5, "the power is off")
-        self.operations.append(f"{operation} {path.relative_to(self.root)}")
+        self.operations.append(f"{operation} {path.name}")
 
     def create(self, path: Path) -> int:
         self._do("create", path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from polku_collector.batch import Line, Schemas
 from polku_collector.errors import JournalBroken
 from polku_collector.files import Files

@@ -14,6 +14,7 @@ from zlib import crc32
 
 import msgspec
 from msgspec import Raw, Struct
+
 from polku_schemas import Checked, CompiledEvent, CompiledPlan, Problem, ProblemCode
 
 from ..batch import Line, QuarantineLine

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+
 from polku_schemas import Problem, ProblemCode
 
 from .split import NotJson, items, members

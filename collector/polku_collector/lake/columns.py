@@ -8,6 +8,7 @@ the line; everything else is counted twice, going in and coming out, and a diffe
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,22 +26,17 @@ from ..batch import (
     LINE_COLUMNS,
     QUARANTINE_LINE_COLUMNS,
     QUARANTINE_RUN,
-    UNPLANNED_RUN,
     Block,
     QuarantineLine,
-    Schemas,
 )
 from ..errors import LakeError
-from .channels import create_lookup
-from .enriched import enriched_select
-from .statistics import delta_statistics
+from .channels import create_lookup, create_visits
+from .enriched import VISIT_COLUMNS, enriched_select
+from .gather import OWN_LINES, SHARED, Group, gathered
+from .parquet import DataFile, copy_by_day, write_by_day
 from .types import duckdb_type, literal, quoted
 
 log = structlog.get_logger("polku.lake")
-
-# A name with at least this many rows a day in one flush gets a file of its own columns; the others share one.
-# Measured: each COPY costs about 5 ms; below about 700 rows a shared wide file is written faster.
-OWN_FILE_ROWS = 1000
 
 # DuckDB's own limit on one JSON value; a line is at most a few times the largest accepted event.
 _MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -63,17 +59,6 @@ class Repeats(Struct, frozen=True):
 
     duplicate: Flags
     conflicting: Flags
-
-
-class DataFile(Struct, frozen=True):
-    """One Parquet file in the scratch folder, ready to be put into the store."""
-
-    path: Path
-    key: str  # relative to its table
-    partition: str
-    size_bytes: int
-    rows: int
-    statistics: str
 
 
 class Written(Struct, frozen=True):
@@ -99,20 +84,8 @@ class _Lines(Struct):
     rows: int
 
 
-class _Group(Struct):
-    """The lines of one event name and plan in a flush, by stream."""
-
-    name: str
-    schemas: Schemas
-    parts: dict[str, list[memoryview]] = {}
-    lines: int = 0
-    has_traits: bool = False
-
-
 KEY_SQL = "concat(source, chr(31), event_id)"
 """What makes an event the same event; its 128-bit MD5 is the key of the duplicate index."""
-
-_TRAITS_MEMBER = b',"t":{'
 
 
 class ColumnsStep:
@@ -142,7 +115,7 @@ class ColumnsStep:
         bad: list[tuple[str, QuarantineLine]] = []
         tables: list[_Lines] = []
         try:
-            for number, group in enumerate(_gathered(blocks)):
+            for number, group in enumerate(gathered(blocks)):
                 tables.append(self._load(work, number, group, bad))
             events = [table for table in tables if table.name != QUARANTINE_RUN]
             refused = [table.table for table in tables if table.name == QUARANTINE_RUN]
@@ -180,20 +153,15 @@ class ColumnsStep:
 
     # Reading --------------------------------------------------------------------------------------------------
 
-    def _load(self, work: Path, number: int, group: _Group, bad: list[tuple[str, QuarantineLine]]) -> _Lines:
+    def _load(self, work: Path, number: int, group: Group, bad: list[tuple[str, QuarantineLine]]) -> _Lines:
         """Read all lines of one group into a table of their own; those that do not convert go to `bad`."""
-        quarantine = group.name == QUARANTINE_RUN
-        if not quarantine and group.name != UNPLANNED_RUN and group.name not in group.schemas.events:
-            raise LakeError(f"lines of {group.name!r} are not described by the header of their segment")
-        properties = group.schemas.events.get(group.name, {})
-        traits = {} if quarantine or not group.has_traits else group.schemas.traits
-        columns = QUARANTINE_LINE_COLUMNS if quarantine else LINE_COLUMNS
+        columns = QUARANTINE_LINE_COLUMNS if group.name == QUARANTINE_RUN else LINE_COLUMNS
         types = {column: _line_type(kind) for column, kind in columns.items()}
-        if properties:
-            types["p"] = duckdb_type(_struct(properties))
-        if traits:
-            types["t"] = duckdb_type(_struct({name.removeprefix("trait_"): kind for name, kind in traits.items()}))
-        lines = _Lines(f"lines_{number}", group.name, properties, traits, 0)
+        if group.properties:
+            types["p"] = duckdb_type(_struct(group.properties))
+        if group.traits:
+            types["t"] = duckdb_type(_struct({n.removeprefix("trait_"): kind for n, kind in group.traits.items()}))
+        lines = _Lines(f"lines_{number}", group.name, group.properties, group.traits, 0)
         described = ", ".join(f"{quoted(name)} {kind}" for name, kind in types.items())
         self._run(f"CREATE OR REPLACE TEMP TABLE {lines.table} ({described}, stream VARCHAR)")
         unreadable = 0
@@ -303,19 +271,22 @@ class ColumnsStep:
         tables = [table for table in tables if table.rows]
         if not tables:
             return []
-        self._register_agents(tables)
+        in_use = {table.table: self._columns_in_use(table) for table in tables}
+        self._register_agents(table for table in in_use if "user_agent" in in_use[table])
+        create_visits(self._connection, [table for table in in_use if in_use[table] & VISIT_COLUMNS])
         files: list[DataFile] = []
         shared: list[str] = []
         for table in tables:
-            select = enriched_select(table.table, self._columns_in_use(table), table.properties, table.traits)
+            select = enriched_select(table.table, in_use[table.table], table.properties, table.traits)
             days = self._scalar(f"SELECT count(DISTINCT event_time::DATE) FROM {table.table}")
-            if table.rows >= OWN_FILE_ROWS * days:
-                files += self._copy(work, select, "event_date", "event_date, event_time")
+            if table.name != SHARED and table.rows >= OWN_LINES * days:
+                order = "event_date, event_time"
+                files += copy_by_day(self._connection, select, _folder(work), "event_date", order)
             else:
                 shared.append(f"({select})")
         if shared:
-            union = " UNION ALL BY NAME ".join(shared)
-            files += self._copy(work, union, "event_date", "event_date, event_name, event_time")
+            union, order = " UNION ALL BY NAME ".join(shared), "event_date, event_name, event_time"
+            files += write_by_day(self._connection, union, _folder(work), "event_date", order)
         self._connection.unregister("agents")
         return files
 
@@ -327,39 +298,20 @@ class ColumnsStep:
             f"FROM {table})"
             for table in tables
         )
-        return self._copy(work, union, "received_date", "received_date, received_at")
-
-    def _copy(self, work: Path, select: str, partition: str, order: str) -> list[DataFile]:
-        folder = work / f"files-{len(list(work.glob('files-*')))}"
-        rows = self._connection.execute(
-            f"COPY (SELECT * FROM ({select}) ORDER BY {order}) TO {literal(str(folder))} (FORMAT parquet, "
-            f"COMPRESSION zstd, PARTITION_BY ({partition}), WRITE_PARTITION_COLUMNS true, "
-            "FILENAME_PATTERN '{uuid}', RETURN_STATS true)"
-        ).fetchall()
-        files = []
-        for filename, count, size, _, statistics, *_ in rows:
-            path = Path(filename)
-            files.append(
-                DataFile(
-                    path=path,
-                    key=f"{path.parent.name}/{path.name}",
-                    partition=path.parent.name.partition("=")[2],
-                    size_bytes=size,
-                    rows=count,
-                    statistics=delta_statistics(count, statistics),
-                )
-            )
-        return files
+        order = "received_date, received_at"
+        return write_by_day(self._connection, union, _folder(work), "received_date", order)
 
     def _columns_in_use(self, table: _Lines) -> set[str]:
-        """The envelope columns in which this name has any value at all: the others are left out of its file."""
-        names = [name for name in LINE_COLUMNS if name not in ("sequence", "digest")]
-        (counts,) = self._run(f"SELECT {', '.join(f'count({quoted(name)})' for name in names)} FROM {table.table}")
-        return {name for name, count in zip(names, counts, strict=True) if count}
+        """The columns in which these lines have any value at all; the others are left out of the file."""
+        places = {name: quoted(name) for name in LINE_COLUMNS if name not in ("sequence", "digest")}
+        places |= {name: f"p.{quoted(name)}" for name in table.properties}
+        places |= {name: f"t.{quoted(name.removeprefix('trait_'))}" for name in table.traits}
+        (counts,) = self._run(f"SELECT {', '.join(f'count({place})' for place in places.values())} FROM {table.table}")
+        return {name for name, count in zip(places, counts, strict=True) if count}
 
-    def _register_agents(self, tables: Iterable[_Lines]) -> None:
-        union = " UNION ".join(f"SELECT user_agent FROM {table.table} WHERE user_agent IS NOT NULL" for table in tables)
-        distinct = [text for (text,) in self._run(union)]
+    def _register_agents(self, tables: Iterable[str]) -> None:
+        union = " UNION ".join(f"SELECT user_agent FROM {table} WHERE user_agent IS NOT NULL" for table in tables)
+        distinct = [text for (text,) in self._run(union)] if union else []
         self._connection.register("agents", self._resolve_agents(distinct))
 
     def _quarantine_table(self, bad: list[tuple[str, QuarantineLine]]) -> str:
@@ -410,19 +362,9 @@ def _refused(document: dict[str, Any], code: str, message: str, original: str) -
     )
 
 
-def _gathered(blocks: list[Block]) -> list[_Group]:
-    """The byte runs of each event name and plan, by stream."""
-    groups: dict[tuple[str, str], _Group] = {}
-    for block in blocks:
-        for run in block.runs:
-            key = run.name, block.schemas.plan_fingerprint
-            group = groups.setdefault(key, _Group(run.name, block.schemas))
-            part = block.lines[run.offset : run.offset + run.length]
-            group.parts.setdefault(block.stream, []).append(part)
-            group.lines += run.lines
-            # Few names carry traits; looking for the member costs less than parsing a struct of nulls in every line.
-            group.has_traits = group.has_traits or _TRAITS_MEMBER in bytes(part)
-    return list(groups.values())
+def _folder(work: Path) -> Path:
+    """A new folder for files; its name, a part of theirs, is never used again."""
+    return work / uuid.uuid4().hex
 
 
 def _struct(members: dict[str, str]) -> str:

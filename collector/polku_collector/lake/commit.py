@@ -15,7 +15,7 @@ import structlog
 from deltalake.transaction import AddAction
 
 from ..errors import CommitUncertain, StoreUnreachable
-from .columns import DataFile
+from .parquet import DataFile
 
 log = structlog.get_logger("polku.lake")
 

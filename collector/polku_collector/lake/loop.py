@@ -18,8 +18,9 @@ from msgspec import Struct
 
 from ..batch import Block, StreamSource
 from ..errors import CollectorError
-from .columns import ColumnsStep, DataFile, Written
+from .columns import ColumnsStep, Written
 from .commit import add_actions, commit
+from .parquet import DataFile
 from .remember import Memory
 from .store import Store
 from .table import Table
@@ -175,7 +176,7 @@ class Committer:
             table.refresh()
             before = {stream: table.watermark(stream) for stream in after}
         attempts = commit(table, add_actions(files, table.partition_by), before, after)
-        self._store.sync_log(table.name, table.version)
+        table.settle()
         self._commits[table.name] += 1
         return attempts
 

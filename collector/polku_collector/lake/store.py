@@ -10,27 +10,19 @@ import errno
 import json
 import os
 import shutil
-import threading
 import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
-from deltalake.exceptions import CommitFailedError
-from deltalake.schema import Field, PrimitiveType
-
-from polku_collector.errors import LakeError, StoreUnreachable, StoreUntrusted
+from polku_collector.errors import LakeError, StoreUnreachable
 from polku_collector.files import DISK, Files
+from polku_collector.lake.probe import PROBE_WRITERS, at_once, probe_commits, prove_single_winner, untrusted
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-# Enough writers at once that a store which checks first and writes later is caught, few enough to be cheap.
-PROBE_WRITERS = 8
-PROBE_ROUNDS = 3
 PROBE_PREFIX = "_polku_probe"
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -141,7 +133,7 @@ class LocalStore:
         torn = [path for path in sorted(log.glob("*.json"))[-1:] if not _is_commit(path)]
         torn += [path for path in sorted(log.glob("*.checkpoint.parquet"))[-1:] if not _is_parquet(path)]
         pointer = log / "_last_checkpoint"
-        if pointer.exists() and (torn or not _is_json(pointer.read_bytes())):
+        if pointer.exists() and (torn or not _points_to_a_file(pointer)):
             torn.append(pointer)  # only a hint: without it the log is listed
         for path in torn:
             self._files.rename(path, path.with_name(f".torn-{uuid.uuid4().hex[:8]}-{path.name}"))
@@ -257,23 +249,23 @@ class S3Store:
                 if _status(error) in (409, 412):
                     return False
                 if _status(error) == 501:
-                    raise _untrusted(f"s3://{self.bucket}", "it does not know conditional writes") from error
+                    raise untrusted(f"s3://{self.bucket}", "it does not know conditional writes") from error
                 raise
             return True
 
         def attempt(number: int) -> list[int]:
             key = self._key(f"{scratch}/create-{number}")
             bodies = [b"writer %d" % writer for writer in range(PROBE_WRITERS)]
-            won = _at_once([lambda body=body: create(key, body) for body in bodies])  # type: ignore[misc]
+            won = at_once([lambda body=body: create(key, body) for body in bodies])  # type: ignore[misc]
             winners = [writer for writer, win in enumerate(won) if win]
             if len(winners) == 1:
                 found = client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
                 if found != bodies[winners[0]]:
-                    raise _untrusted(f"s3://{self.bucket}", "a writer that was refused had overwritten the object")
+                    raise untrusted(f"s3://{self.bucket}", "a writer that was refused had overwritten the object")
             return winners
 
         where = f"s3://{self.bucket}"
-        self._reach("probe it", lambda: _prove_single_winner(attempt, where))
+        self._reach("probe it", lambda: prove_single_winner(attempt, where))
 
     def _remove_all(self, folder: str) -> None:
         """Best effort: what a failed probe leaves is small, named, and in nobody's way."""
@@ -331,80 +323,19 @@ class S3Store:
             raise StoreUnreachable(f"The store {place} did not let us {what}: {error}") from error
 
 
-def probe_commits(uri: str, storage_options: dict[str, str], where: str) -> None:
-    """Concurrent creations of one commit through deltalake's own client: one may win. Leaves a scratch table.
-
-    Raises like `Store.probe`. `where` is the store's name in the messages.
-    """
-    schema = Schema([Field("probe", PrimitiveType("long"))])
-    no_hooks = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-
-    def commit(handle: DeltaTable, writer: int) -> bool:
-        # The same application transaction from the same version: deltalake can neither rebase nor repeat it.
-        properties = CommitProperties(max_commit_retries=0, app_transactions=[Transaction("probe", writer)])
-        try:
-            handle.create_write_transaction(
-                [], "append", schema, commit_properties=properties, post_commithook_properties=no_hooks
-            )
-        except CommitFailedError:
-            return False
-        return True
-
-    def attempt(number: int) -> list[int]:
-        handles = [DeltaTable(uri, storage_options=storage_options) for _ in range(PROBE_WRITERS)]
-        before = handles[0].version()
-        won = _at_once([lambda w=w, h=h: commit(h, w) for w, h in enumerate(handles)])  # type: ignore[misc]
-        winners = [writer for writer, win in enumerate(won) if win]
-        after = DeltaTable(uri, storage_options=storage_options)
-        if len(winners) == 1 and after.transaction_version("probe") != winners[0]:
-            raise _untrusted(where, "a commit that was refused had overwritten the one that was accepted")
-        return winners if after.version() > before else []
-
-    try:
-        DeltaTable.create(uri, schema, storage_options=storage_options, mode="ignore")
-        _prove_single_winner(attempt, where)
-    except (LakeError, MemoryError):
-        raise
-    except Exception as error:  # deltalake raises OSError, DeltaError and others for a store that fails
-        raise StoreUnreachable(f"The store {where} did not let us commit to a scratch table: {error}") from error
-
-
-def _prove_single_winner(attempt: Callable[[int], list[int]], where: str) -> None:
-    """Run the rounds; a round without a winner (a lost answer, all refused) proves nothing and is repeated."""
-    proven = 0
-    for number in range(2 * PROBE_ROUNDS):
-        winners = attempt(number)
-        if len(winners) > 1:
-            raise _untrusted(where, f"{len(winners)} of {PROBE_WRITERS} writers created the same object")
-        proven += len(winners)
-        if proven == PROBE_ROUNDS:
-            return
-    raise StoreUnreachable(f"The store {where} let no writer create an object; it will be asked again.")
-
-
-def _untrusted(where: str, finding: str) -> StoreUntrusted:
-    return StoreUntrusted(
-        f"The store {where} does not honour If-None-Match: {finding}. Two collectors would silently lose each "
-        "other's events there. Use a store with conditional writes (S3, R2, a current MinIO, a local directory)."
-    )
-
-
-def _at_once(calls: list[Callable[[], bool]]) -> list[bool]:
-    """Run all calls at the same moment; the first exception of any is raised."""
-    start = threading.Barrier(len(calls))
-
-    def run(call: Callable[[], bool]) -> bool:
-        start.wait()
-        return call()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(run, calls))
-
-
 def _is_commit(path: Path) -> bool:
     """Whether a commit file is whole: every line of it is JSON, and there is one."""
     lines = path.read_bytes().splitlines()
     return bool(lines) and all(_is_json(line) for line in lines)
+
+
+def _points_to_a_file(pointer: Path) -> bool:
+    """Whether `_last_checkpoint` is whole and the checkpoint it names is there."""
+    try:
+        version = json.loads(pointer.read_bytes())["version"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return any(pointer.parent.glob(f"{version:020d}.checkpoint*"))
 
 
 def _is_json(data: bytes) -> bool:

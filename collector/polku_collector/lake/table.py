@@ -14,6 +14,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction
 
 from ..errors import LakeError, TableMismatch
+from .statistics import STATISTICS_COLUMNS
 from .store import Store
 from .types import columns_of, delta_field, delta_schema, struct_fields
 
@@ -21,8 +22,6 @@ log = structlog.get_logger("polku.lake")
 
 # Checkpoints and log clean-up run on our own timer: the default hooks list the whole log at every commit.
 HOOKS_OFF = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-
-STATISTICS_COLUMNS = ("event_id", "event_name", "event_time", "received_at")
 
 _CONFIGURATION = {
     "delta.logRetentionDuration": "interval 2 days",
@@ -68,9 +67,11 @@ class Table:
                 configuration=_CONFIGURATION,
                 storage_options=self._options,
             )
-            self._store.sync_log(name, self.handle.version())
             log.info("table created", table=name, columns=len(columns))
         self.columns = columns_of(self.handle.schema())
+        # A killed committer may have left its last commit unsettled; the journal is trimmed by what we read here.
+        self._settled = self.handle.version() - 1
+        self.settle()
 
     @property
     def id(self) -> str:
@@ -111,7 +112,7 @@ class Table:
                 log.info("columns not added yet, looking again", table=self.name, reason=str(error))
                 self.reopen()
                 continue
-            self._store.sync_log(self.name, self.handle.version())
+            self.settle()
             self.columns = columns_of(self.handle.schema())
             log.info("columns added", table=self.name, columns=sorted(missing))
             return list(missing)
@@ -131,6 +132,16 @@ class Table:
             ),
             post_commithook_properties=HOOKS_OFF,
         )
+
+    def settle(self) -> None:
+        """Make every commit this handle has not yet settled durable, its own and others'. The watermark is then proven.
+
+        A commit does not move its own handle's version: the handle is refreshed first.
+        """
+        self.refresh()
+        for version in range(self._settled + 1, self.handle.version() + 1):
+            self._store.sync_log(self.name, version)
+        self._settled = self.handle.version()
 
     def checkpoint(self) -> None:
         """Fold the log into a checkpoint, drop expired log entries, and start from a fresh handle."""

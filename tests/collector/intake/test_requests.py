@@ -7,6 +7,7 @@ import socket
 import zlib
 
 import pytest
+
 from polku_collector.batch import Line
 
 from .world import World

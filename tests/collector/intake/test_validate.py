@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from polku_collector.batch import Line, QuarantineLine
 from polku_collector.intake.validate import Arrival, Judged, Validator, corrected_time
 from polku_collector.intake.wire import Unreadable, parse_batch

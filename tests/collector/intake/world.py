@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import httpx
 import uvicorn
+
 from polku_collector.app import CollectorApp
 from polku_collector.batch import Line, QuarantineLine
 from polku_collector.errors import JournalFull

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from polku_collector.batch import Run, Schemas
 from polku_collector.journal.block import (
     HEAD_BYTES,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from polku_collector.errors import JournalBroken, JournalFull
 from polku_collector.files import Buffer, Files
 from polku_collector.journal.reader import StreamReader

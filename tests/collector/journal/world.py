@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+
 from polku_collector.batch import Block, Line, Schemas
 from polku_collector.files import DISK, Files
 from polku_collector.journal.reader import StreamReader

@@ -1,0 +1,71 @@
+"""Which lines of a flush are read together: every large event name narrowly, by itself; the small ones side by side.
+
+A property has one type in the whole plan, so the schemas of several names merge into one without a clash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+
+from msgspec import Struct
+
+from ..batch import QUARANTINE_RUN, UNPLANNED_RUN, Block, Schemas
+from ..errors import LakeError
+
+# A name with at least this many lines in a flush is read with its own narrow schema, and if they are of one day it
+# gets a file of its own. Measured: each reading and each COPY costs some milliseconds, a wide schema some time a line.
+OWN_LINES = 1000
+
+_TRAITS_MEMBER = b',"t":{'
+
+
+class Group(Struct):
+    """Lines that are read with one schema, by stream. `name` is an event name, QUARANTINE_RUN or SHARED."""
+
+    name: str
+    properties: dict[str, str]
+    traits: dict[str, str]
+    parts: dict[str, list[memoryview]] = {}
+    lines: int = 0
+
+
+SHARED = "*"
+
+
+def gathered(blocks: Iterable[Block], own_lines: int = OWN_LINES) -> list[Group]:
+    """The groups of a flush. Raises LakeError if a segment's header does not describe its lines."""
+    groups: list[Group] = []
+    by_plan = sorted(blocks, key=lambda block: block.schemas.plan_fingerprint)  # stable: streams stay in order
+    for _, members in groupby(by_plan, key=lambda block: block.schemas.plan_fingerprint):
+        groups += _of_one_plan(list(members), own_lines)
+    return groups
+
+
+def _of_one_plan(blocks: list[Block], own_lines: int) -> list[Group]:
+    schemas = blocks[0].schemas
+    counts: dict[str, int] = {}
+    for block in blocks:
+        for run in block.runs:
+            counts[run.name] = counts.get(run.name, 0) + run.lines
+    groups: dict[str, Group] = {}
+    for block in blocks:
+        for run in block.runs:
+            alone = counts[run.name] >= own_lines or run.name == QUARANTINE_RUN
+            group = groups.setdefault(run.name if alone else SHARED, Group(run.name if alone else SHARED, {}, {}))
+            group.properties |= _properties(schemas, run.name)
+            part = block.lines[run.offset : run.offset + run.length]
+            group.parts.setdefault(block.stream, []).append(part)
+            group.lines += run.lines
+            # Few names carry traits; looking for the member costs less than parsing a struct of nulls in every line.
+            if not group.traits and run.name != QUARANTINE_RUN and _TRAITS_MEMBER in bytes(part):
+                group.traits = schemas.traits
+    return list(groups.values())
+
+
+def _properties(schemas: Schemas, name: str) -> dict[str, str]:
+    if name in (QUARANTINE_RUN, UNPLANNED_RUN):
+        return {}
+    if name not in schemas.events:
+        raise LakeError(f"the journal has lines of {name!r} that the header of their segment does not describe")
+    return schemas.events[name]

@@ -1,0 +1,99 @@
+"""Write rows to Parquet, one file a day, in whichever of two ways is faster for their number.
+
+Many rows: DuckDB's COPY. Few rows: pyarrow, which costs about half per column and file and leaves out the columns
+that a day does not use (measured: 28,000 rows of 64 event names over 90 days, 1.6 s against 3 s). Both zstd and sorted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from msgspec import Struct
+
+from .statistics import STATISTICS_COLUMNS, delta_statistics
+from .types import literal
+
+
+class DataFile(Struct, frozen=True):
+    """One Parquet file in the scratch folder, ready to be put into the store."""
+
+    path: Path
+    key: str  # relative to its table
+    partition: str
+    size_bytes: int
+    rows: int
+    statistics: str
+
+
+def copy_by_day(
+    connection: duckdb.DuckDBPyConnection, select: str, folder: Path, partition: str, order: str
+) -> list[DataFile]:
+    """Files of many rows. `order` begins with the partition column."""
+    rows = connection.execute(
+        f"COPY (SELECT * FROM ({select}) ORDER BY {order}) TO {literal(str(folder))} (FORMAT parquet, "
+        f"COMPRESSION zstd, PARTITION_BY ({partition}), WRITE_PARTITION_COLUMNS true, FILENAME_PATTERN '{{uuid}}', "
+        "RETURN_STATS true)"
+    ).fetchall()
+    files = []
+    for filename, count, size, _, statistics, *_ in rows:
+        path = Path(filename)
+        files.append(_data_file(path, size, count, delta_statistics(count, _bounds_of_duckdb(statistics))))
+    return files
+
+
+def write_by_day(
+    connection: duckdb.DuckDBPyConnection, select: str, folder: Path, partition: str, order: str
+) -> list[DataFile]:
+    """Files of few rows. `order` begins with the partition column."""
+    rows = connection.sql(f"SELECT * FROM ({select}) ORDER BY {order}").to_arrow_table()
+    days = rows[partition].combine_chunks()
+    ends = [*_ends_of_runs(days), len(days)] if len(days) else []
+    files, start = [], 0
+    for number, end in enumerate(ends):
+        part = rows.slice(start, end - start)
+        part = part.drop_columns([name for name in part.column_names if part[name].null_count == len(part)])
+        path = folder / f"{partition}={days[start].as_py()}" / f"{folder.name}-{number}.parquet"
+        path.parent.mkdir(parents=True)
+        # Bounds in the footer would hold people's identifiers; the log's bounds are ours.
+        pq.write_table(
+            part, path, compression="zstd", write_statistics=[n for n in STATISTICS_COLUMNS if n in part.column_names]
+        )
+        statistics = delta_statistics(len(part), _bounds_of_arrow(part))
+        files.append(_data_file(path, path.stat().st_size, len(part), statistics))
+        start = end
+    return files
+
+
+def _data_file(path: Path, size: int, rows: int, statistics: str) -> DataFile:
+    day = path.parent.name
+    return DataFile(path, f"{day}/{path.name}", day.partition("=")[2], size, rows, statistics)
+
+
+def _ends_of_runs(values: Any) -> list[int]:  # Any: an Arrow array; its stubs know no common type
+    """Where a sorted array's value changes."""
+    changed = pc.not_equal(values.slice(1), values.slice(0, len(values) - 1))
+    return [int(index) + 1 for index in pc.indices_nonzero(changed).to_numpy()]
+
+
+def _bounds_of_duckdb(written: dict[str, dict[str, str]]) -> dict[str, tuple[Any, Any, int]]:
+    """(least, most, nulls) of the columns that have statistics, from what COPY returns."""
+    found: dict[str, tuple[Any, Any, int]] = {}
+    for name in STATISTICS_COLUMNS:
+        column = written.get(f'"{name}"') or written.get(name)
+        if column is not None and column.get("min_is_exact") == "true" == column.get("max_is_exact"):
+            found[name] = column["min"], column["max"], int(column["null_count"])
+    return found
+
+
+def _bounds_of_arrow(rows: pa.Table) -> dict[str, tuple[Any, Any, int]]:
+    found: dict[str, tuple[Any, Any, int]] = {}
+    for name in STATISTICS_COLUMNS:
+        if name in rows.column_names:
+            bounds: Any = pc.min_max(rows[name]).as_py()
+            found[name] = bounds["min"], bounds["max"], rows[name].null_count
+    return found

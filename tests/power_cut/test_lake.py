@@ -1,0 +1,166 @@
+"""The power may fail at any step of a commit to a local lake: after it comes back every event is in a table once.
+
+The journal here is safe on another disk; the lake's disk is cut. deltalake and DuckDB never fsync, so all they write is
+at the mercy of the cut unless the committer made it durable; the journal may be trimmed only behind what is.
+"""
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from tests.power_cut.disk import CuttableDisk
+from tests.power_cut.test_journal import line
+
+from polku_collector.batch import Schemas
+from polku_collector.files import Files
+from polku_collector.journal.reader import StreamReader
+from polku_collector.journal.stream import streams_directory
+from polku_collector.journal.writer import StreamWriter
+from polku_collector.lake.columns import ColumnsStep
+from polku_collector.lake.loop import Committer, Flush
+from polku_collector.lake.remember import open_memory
+from polku_collector.lake.store import LocalStore
+from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
+from polku_schemas import ENVELOPE_COLUMNS
+
+LUCKS = ["none", "all", "empty", "seed 1", "seed 2"]
+GROUPS = [[f"{group}-{number}" for number in range(2)] for group in range(3)]
+
+
+class Silent:
+    def flushed(self, flush: Flush) -> None: ...
+
+    def failed(self, error: Exception) -> None: ...
+
+    def lag(self, events: int) -> None: ...
+
+
+def no_agents(distinct: Any) -> pa.Table:
+    names = {
+        "user_agent": pa.string(),
+        "device": pa.string(),
+        "os": pa.string(),
+        "browser": pa.string(),
+        "is_bot": pa.bool_(),
+    }
+    return pa.table({name: pa.array([], kind) for name, kind in names.items()})
+
+
+class Node:
+    """A committer over a journal and a lake, with trimming noted instead of done, so that every run has all of it."""
+
+    def __init__(self, root: Path, lake: Path, disk: Files) -> None:
+        self.trimmed = 0
+        store = LocalStore(lake, disk)
+        self.events = Table(store, "events", "event_date", {**ENVELOPE_COLUMNS, "extra": "string"})
+        quarantine = Table(store, "quarantine", "received_date", QUARANTINE_COLUMNS)
+        (directory,) = streams_directory(root / "journal").iterdir()
+        reader = StreamReader(directory)
+        node = self
+
+        class Noting:
+            stream_id = reader.stream_id
+            durable = reader.durable
+
+            def read(self, after: int, max_bytes: int) -> Any:
+                return reader.read(after, max_bytes)
+
+            def trim(self, committed: int) -> None:
+                node.trimmed = max(node.trimmed, committed)
+
+        shutil.rmtree(root / "ids", ignore_errors=True)
+        self.committer = Committer(
+            store=store,
+            events=self.events,
+            quarantine=quarantine,
+            columns=ColumnsStep(root / "scratch", no_agents, threads=1),
+            memory=open_memory(root / "ids", self.events, [], window_seconds=1e6, max_bytes=1 << 20),
+            streams=lambda: {reader.stream_id: Noting()},
+            observer=Silent(),
+            flush_bytes=1,  # a block a flush
+            checkpoint_commits=2,
+        )
+
+    def run(self) -> None:
+        while self.committer.flush():
+            pass
+
+
+def ids(lake: Path) -> list[str]:
+    table = DeltaTable(str(lake / "events")).to_pyarrow_table(columns=["event_id"])
+    return sorted(table["event_id"].to_pylist())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "scratch").mkdir()
+    schemas = Schemas("p", "1", "f", {"a": {}}, {})
+    journal = StreamWriter(tmp_path / "journal", schemas, max_bytes=1 << 30, segment_bytes=1 << 20)
+    for group in GROUPS:
+        asyncio.run(journal.append([line(event_id) for event_id in group], 10))
+    journal.close()
+    return tmp_path
+
+
+def cut_once(world: Path, disk: CuttableDisk) -> int:
+    """Commit until the power fails; returns up to where the journal would have been trimmed."""
+    node: Node | None = None
+    try:
+        node = Node(world, disk.root, disk)
+        node.run()
+    except Exception:
+        assert disk.is_off
+    return node.trimmed if node else 0
+
+
+def every_cut(world: Path, disk_type: type[CuttableDisk], lucks: list[str], step: int = 1) -> list[str]:
+    wrong: list[str] = []
+    whole = disk_type(_fresh(world / "whole"))
+    cut_once(world, whole)
+    everything = sorted(event_id for group in GROUPS for event_id in group)
+    assert ids(whole.root) == everything
+    for cut in range(0, len(whole.operations) + 1, step):
+        disk = disk_type(_fresh(world / "lake"), cut_at=cut)
+        trimmed = cut_once(world, disk)
+        for luck in lucks:
+            shutil.rmtree(world / "after", ignore_errors=True)
+            disk.survivors(world / "after", luck)
+            place = f"cut at {cut} ({whole.operations[cut - 1] if cut else 'start'}), luck {luck}"
+            try:
+                node = Node(world, world / "after", Files())
+                if node.events.watermark(next(streams_directory(world / "journal").iterdir()).name) < trimmed:
+                    wrong.append(f"{place}: trimmed to {trimmed}, but the lake lost it")
+                node.run()
+                if ids(world / "after") != everything:
+                    wrong.append(f"{place}: {ids(world / 'after')}")
+            except Exception as error:
+                wrong.append(f"{place}: {type(error).__name__}: {error}")
+    return wrong
+
+
+def _fresh(path: Path) -> Path:
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path
+
+
+def test_nothing_that_was_trimmed_is_lost_at_any_cut(world: Path) -> None:
+    assert every_cut(world, CuttableDisk, LUCKS) == []
+
+
+class _WithoutFileSync(CuttableDisk):
+    def sync_file(self, path: Path) -> None: ...
+
+
+class _WithoutDirectorySync(CuttableDisk):
+    def sync_directory(self, path: Path) -> None: ...
+
+
+@pytest.mark.parametrize("disk_type", [_WithoutFileSync, _WithoutDirectorySync])
+def test_the_harness_notices_a_missing_fsync(world: Path, disk_type: type[CuttableDisk]) -> None:
+    assert every_cut(world, disk_type, ["none", "empty"], step=5) != []
