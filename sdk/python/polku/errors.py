@@ -1,0 +1,63 @@
+"""What the SDK raises, and the values it tells of losses with.
+
+    PolkuError
+    ├ SettingsError    a client was set up with something it cannot work with; names every finding
+    └ InvalidEvent     only with `strict=True`: what would otherwise be a warning
+
+After a client is constructed nothing of it raises into the host program (unless it asked for `strict=True`):
+what cannot be delivered becomes a `Loss`, which is counted, logged and given to `on_loss`.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class PolkuError(Exception):
+    """Base of everything the SDK raises."""
+
+
+class SettingsError(PolkuError):
+    """A client was set up with something it cannot work with. The text lists every finding, one a line."""
+
+    exit_code = 2
+
+    def __init__(self, findings: list[str]) -> None:
+        super().__init__("\n".join(findings))
+        self.findings = findings
+
+
+class InvalidEvent(PolkuError):  # says what it is; the base says that it is an error
+    """With `strict=True`: an event that would have been repaired, warned about or dropped."""
+
+
+class LossReason(StrEnum):
+    """Why an event did not reach the collector. The closed list of keys of `Stats.lost`."""
+
+    QUEUE_FULL = "queue_full"
+    """The queue was at its bound in events or bytes."""
+    TOO_LARGE = "too_large"
+    """One event was larger than `max_event_bytes`, or than what the collector takes."""
+    UNSERIALISABLE = "unserialisable"
+    """The event could not be written as JSON, even after leaving out what was odd in it."""
+    REFUSED = "refused"
+    """The collector refused the batch for good, for example because it does not know the write key."""
+    EXPIRED = "expired"
+    """Sending was tried again for `give_up_after_seconds` without success."""
+    CLOSE_TIMEOUT = "close_timeout"
+    """The time for closing was over before the event was acknowledged. Some of these may have arrived."""
+    CLOSED = "closed"
+    """The call came after `close()`."""
+    INTERNAL = "internal"
+    """The SDK itself failed: please report it."""
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """Events that will not be delivered, given to `on_loss` on the SDK's own thread."""
+
+    reason: LossReason
+    count: int
+    detail: str
+    """What happened, in one sentence."""
+    events: tuple[bytes, ...] = ()
+    """The encoded events where they are still known (not for those refused by a full queue)."""

@@ -1,0 +1,39 @@
+"""The Python snippets of the guide run as they are written."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import polku
+import polku.default
+import pytest
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "sdk-python.md").read_text()
+
+
+def test_the_snippets_run(
+    collector: Any, reply: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(body: bytes) -> Any:
+        verdict = {"index": 0, "code": "wrong_type", "path": "$.properties.price", "message": "expected a number"}
+        rejected = [verdict] if b"a lot" in body else []
+        return reply(200, json.dumps({"success": True, "accepted": 1, "rejected": rejected}).encode())
+
+    monkeypatch.setattr(polku.default, "_client", None)
+    collector.answer = answer
+    snippets = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    assert len(snippets) == 3
+    scope: dict[str, Any] = {}
+    for snippet in snippets:
+        exec(snippet.replace("http://127.0.0.1:8080", collector.url), scope)  # noqa: S102  # it is our own guide
+    assert polku.close()
+    assert len(collector.taken) == 2
+    promised = re.search(r"the collector put .*price: ", GUIDE)
+    assert promised is not None
+    assert promised[0] in caplog.text
+
+
+def test_every_reason_of_a_loss_is_in_the_guide() -> None:
+    listed = set(re.findall(r"^\| `(\w+)` \| [^|`]", GUIDE, re.MULTILINE))
+    assert {reason.value for reason in polku.LossReason} <= listed

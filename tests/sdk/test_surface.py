@@ -1,0 +1,60 @@
+"""What the package shows, and what it pulls into the host program."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+import types
+from pathlib import Path
+
+import polku
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "sdk" / "python" / "polku"
+
+
+def test_all_names_everything_that_is_public() -> None:
+    public = {
+        name
+        for name, value in vars(polku).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    assert public | {"__version__"} == set(polku.__all__)
+    assert all(vars(polku)[name].__doc__ for name in public)
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert polku.__version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def test_the_sdk_imports_the_standard_library_msgspec_and_httpx_only() -> None:
+    allowed = {*sys.stdlib_module_names, "polku", "msgspec", "httpx"}
+    seen = set()
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{file}: relative import"
+                modules = [node.module or ""]
+            else:
+                continue
+            seen |= {module.partition(".")[0] for module in modules}
+            assert {module.partition(".")[0] for module in modules} <= allowed, file
+    assert {"msgspec", "httpx"} <= seen
+
+
+def loaded_after(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_import_and_construction_load_no_http_no_tls_and_no_event_loop() -> None:
+    """And tracking loads them in the background only."""
+    heavy = {"httpx", "httpcore", "anyio", "ssl", "socket", "asyncio", "http.client", "email", "gzip", "numpy"}
+    loaded = loaded_after("import polku; polku.Client('k', 'http://c')")
+    assert not heavy & loaded
+    assert "msgspec" in loaded
+    assert "httpx" not in loaded_after("import polku.cli")
