@@ -99,8 +99,8 @@ def test_two_workers_share_the_port_and_one_table(tmp_path: Path) -> None:
         wait_until(lambda: len(process.children("intake")) == 2, 30, process.log)
         for number in range(40):  # a connection each: the kernel spreads them over the workers
             send(process, batch(f"{number}"))
-        page = httpx.get(f"{process.url}/metrics").text
-        assert 'polku_events_accepted_total{source="web"} 40.0' in page
+        counted = 'polku_events_accepted_total{source="web"} 40.0'
+        wait_until(lambda: counted in httpx.get(f"{process.url}/metrics").text, 10)
         assert process.stop() == 0
     assert len(rows(process.lake, "events", "DISTINCT stream")) == 2
     assert len(rows(process.lake, "events", "DISTINCT event_id")) == 40

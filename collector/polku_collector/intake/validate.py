@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zlib import crc32
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Struct
 
 from polku_schemas import Checked, CompiledEvent, CompiledPlan, Problem, ProblemCode
 
 from ..batch import Line, QuarantineLine
 from ..settings import Limits, Source
 from .split import NotJson, items, members
-from .wire import Body, Campaign, Context, Id, Item, Library, Page, WireEvent
+from .wire import Body, Context, Id, Page, WireEvent
 
 # A clock further off than this is corrected; nearer it is left alone, so that retries of an event agree.
 SKEW_SECONDS = 60
@@ -34,10 +34,8 @@ CALLS = frozenset(("track", "page", "screen", "identify", "group", "alias"))
 
 _ODD = (msgspec.MsgspecError, ValueError, RecursionError)
 _SKEW = timedelta(seconds=SKEW_SECONDS)
-_NO_CONTEXT, _NO_LIBRARY, _NO_PAGE, _NO_CAMPAIGN = Context(), Library(), Page(), Campaign()
 _EMPTY = b"{}"
 _encode = msgspec.json.Encoder().encode
-_decode_any = msgspec.json.Decoder().decode
 
 
 class Verdict(Struct, frozen=True, omit_defaults=True):
@@ -68,11 +66,22 @@ class Judged(Struct, frozen=True):
     warnings: list[Verdict]
 
 
-class Accepted(Struct, frozen=True):
-    """One event on its way into `events`, and what to warn of."""
+class Warned(Struct, frozen=True):
+    """An accepted event of which the sender should hear something."""
 
     line: Line
-    warning: Problem | None = None
+    warning: Problem
+
+
+class Contents(Struct, frozen=True):
+    """What an event's properties and traits came to when they are not plainly what the plan says."""
+
+    values: Struct | None
+    traits: Struct | None
+    page: Page | None
+    extra: str | None
+    unplanned: bool
+    warning: Problem | None
 
 
 class Validator:
@@ -82,32 +91,39 @@ class Validator:
         self._plan, self._limits, self._new_id = plan, limits, new_id
         built_in = plan.find("identify", None)
         assert built_in is not None  # noqa: S101  (every plan has the built-in calls)
-        self._unplanned = built_in  # it has no properties of its own: whatever comes is unplanned
+        self._no_properties = built_in  # whatever comes is unplanned
 
     def judge(self, body: Body, arrival: Arrival) -> Judged:
         """Decide every item of the body. Never raises for anything a client can send."""
         lines: list[Line | QuarantineLine] = []
         rejected: list[Verdict] = []
         warnings: list[Verdict] = []
-        everything: Sequence[WireEvent | Item] = body.events if body.events is not None else body.items or []
-        for index, item in enumerate(everything):
-            outcome: Accepted | Problem | None
-            event: WireEvent | None
-            if isinstance(item, WireEvent):
-                event, extra, repaired, outcome = item, None, False, None
-            else:
-                event, extra, repaired, outcome = item.event, item.context_extra, item.repaired, item.problem
-            if event is not None:
-                outcome = self._event(event, body.context, extra, repaired, arrival)
-            if isinstance(outcome, Accepted):
-                lines.append(outcome.line)
-                if outcome.warning is not None:
+        clock = Clock.of(arrival)
+        outer = body.context
+        if body.events is not None:
+            for index, event in enumerate(body.events):
+                outcome = self._event(event, outer, None, False, arrival, clock)
+                if type(outcome) is Line:
+                    lines.append(outcome)
+                elif isinstance(outcome, Problem):
+                    lines.append(self._quarantined(event, outcome, _raw_item(arrival.body, index), arrival))
+                    rejected.append(_verdict(index, event.message_id, outcome))
+                elif isinstance(outcome, Warned):
+                    lines.append(outcome.line)
                     warnings.append(_verdict(index, outcome.line.event_id, outcome.warning))
-            else:
-                assert outcome is not None  # noqa: S101  (an item is an event or a problem)
-                raw = item.raw if isinstance(item, Item) and item.raw is not None else _raw_item(arrival.body, index)
-                lines.append(self._quarantined(event, outcome, raw, arrival))
-                rejected.append(_verdict(index, event.message_id if event else None, outcome))
+            return Judged(lines, rejected, warnings[:MAX_WARNINGS])
+        for index, item in enumerate(body.items or ()):
+            decided: Line | Warned | Problem | None = item.problem
+            if item.event is not None:
+                decided = self._event(item.event, outer, item.context_extra, item.repaired, arrival, clock)
+            if isinstance(decided, Line):
+                lines.append(decided)
+            elif isinstance(decided, Warned):
+                lines.append(decided.line)
+                warnings.append(_verdict(index, decided.line.event_id, decided.warning))
+            elif decided is not None:
+                lines.append(self._quarantined(item.event, decided, item.raw or b"", arrival))
+                rejected.append(_verdict(index, item.event.message_id if item.event else None, decided))
         return Judged(lines, rejected, warnings[:MAX_WARNINGS])
 
     def _event(
@@ -117,159 +133,158 @@ class Validator:
         context_extra: dict[str, Any] | None,
         repaired: bool,
         arrival: Arrival,
-    ) -> Accepted | Problem:
-        call = event.type
-        if call not in CALLS:
-            if call is None:
-                return Problem(ProblemCode.MISSING_TYPE, "$.type", "the item has no type")
-            return Problem(ProblemCode.UNKNOWN_TYPE, "$.type", f"{call[:64]!r} is none of {', '.join(sorted(CALLS))}")
-        name = event.event
-        if call == "track" and not name:
-            return Problem(ProblemCode.MISSING_EVENT_NAME, "$.event", "a track call needs an event name")
-        if name is not None and len(name) > MAX_NAME:
-            return Problem(ProblemCode.TOO_LONG, "$.event", f"{len(name)} characters, at most {MAX_NAME}")
-
-        context = event.context
-        if context is None:
-            context = outer or _NO_CONTEXT
-        elif outer is not None:
-            context = _merged(context, outer)
-
-        try:
-            event_id = event.message_id or self._new_id()
-            user_id = _id(event.user_id, "$.userId")
-            anonymous_id = _id(event.anonymous_id, "$.anonymousId")
-            group_id = _id(event.group_id if event.group_id is not None else context.group_id, "$.groupId")
-            previous_id = _id(event.previous_id, "$.previousId")
-            session_id = _id(context.session_id, "$.context.sessionId")
-        except _BadIdError as error:
-            return error.problem
+        clock: Clock,
+    ) -> Line | Warned | Problem:
+        call, name = event.type, event.event
+        if call not in CALLS or name is None or not 0 < len(name) <= MAX_NAME:
+            problem = _call_problem(call, name)
+            if problem is not None:
+                return problem
+        assert call is not None  # noqa: S101  (in CALLS)
+        event_id = event.message_id or self._new_id()
+        user_id, anonymous_id = _id(event.user_id, "$.userId"), _id(event.anonymous_id, "$.anonymousId")
+        if isinstance(user_id, Problem):
+            return user_id
+        if isinstance(anonymous_id, Problem):
+            return anonymous_id
         if len(event_id) > MAX_EVENT_ID:
             message = f"{len(event_id)} characters, at most {MAX_EVENT_ID}"
             return Problem(ProblemCode.INVALID_ID, "$.messageId", message)
         if user_id is None and anonymous_id is None:
             return Problem(ProblemCode.MISSING_ID, "$", "an event needs a userId or an anonymousId")
 
-        planned = self._plan.find(call, name)
-        properties = event.properties if isinstance(event.properties, Raw) else None
-        traits = event.traits if isinstance(event.traits, Raw) else None
-        raw = bytes(properties) if properties is not None else _EMPTY
-        if raw == b"null":
-            raw = _EMPTY
-        traits_raw = bytes(traits) if traits is not None else None
-        if len(raw) + len(traits_raw or b"") > self._limits.max_event_bytes:
-            message = f"{len(raw)} bytes of properties, at most {self._limits.max_event_bytes}"
+        raw, traits_raw = event.properties, event.traits
+        size = (0 if raw is UNSET else len(raw)) + (0 if traits_raw is UNSET else len(traits_raw))
+        if size > self._limits.max_event_bytes:
+            message = f"{size} bytes of properties, at most {self._limits.max_event_bytes}"
             return Problem(ProblemCode.TOO_LARGE, "$.properties", message)
-        digest = crc32(raw, crc32((name or call).encode()))
-        if traits_raw is not None:
+        digest = crc32((name or call).encode())
+        if raw is not UNSET:
+            digest = crc32(raw, digest)
+        if traits_raw is not UNSET:
             digest = crc32(traits_raw, digest)
-        if event.name is not None or event.category is not None:
-            raw = _with_page_name(raw, call, event.name, event.category)
 
-        extra: dict[str, Any] = {}
-        warning: Problem | None = None
+        planned = self._plan.find(call, name)
+        contents: Contents | Problem | None = None
         values: Struct | None = None
-        if planned is None:
-            if arrival.source.unplanned == "quarantine":
-                return Problem(ProblemCode.UNKNOWN_EVENT, "$.event", f"the plan has no event {name!r}")
-            checked = self._unplanned.check(raw)
-            if isinstance(checked, Problem):
-                return checked
-            extra["properties"] = checked.unplanned
-            repaired = repaired or checked.repaired
-            warning = Problem(ProblemCode.UNKNOWN_EVENT, "$.event", f"the plan has no event {name!r}; kept in `extra`")
+        # The plain case, all of it in C: planned, no traits, nothing beside the plan.
+        if planned is None or traits_raw is not UNSET or context_extra or repaired or event.name or event.category:
+            contents = self._contents(event, planned, context_extra, repaired, arrival.source)
         else:
-            outcome = _decoded(planned, raw)
-            if isinstance(outcome, Problem):
-                return outcome
-            if isinstance(outcome, Checked):
-                values, repaired = outcome.values, repaired or outcome.repaired
-                if outcome.unplanned:
-                    extra["properties"] = outcome.unplanned
-            else:
-                values = outcome
+            try:
+                values = planned.decode(raw if raw is not UNSET else _EMPTY)
+            except _ODD:
+                contents = self._contents(event, planned, context_extra, repaired, arrival.source)
+        if contents is not None:
+            if isinstance(contents, Problem):
+                return contents
+            values = contents.values
 
-        trait_values: Struct | None = None
-        if traits_raw is None and context_extra and isinstance(context_extra.get("traits"), dict):
-            traits_raw = _encode(context_extra.pop("traits"))
-        if traits_raw is not None and traits_raw != b"null":
-            # A group's traits describe the group: in the trait columns they would be taken for the person's.
-            outcome = self._unplanned.check(traits_raw) if call == "group" else _decoded(self._plan.traits, traits_raw)
-            if isinstance(outcome, Problem):
-                return outcome
-            if isinstance(outcome, Checked):
-                trait_values, repaired = outcome.values, repaired or outcome.repaired
-                if outcome.unplanned:
-                    extra["traits"] = outcome.unplanned
-            else:
-                trait_values = outcome
-
-        page = context.page or _NO_PAGE
-        if call == "page" and "properties" in extra:
-            page = _page_from(extra["properties"], page)
-            if not extra["properties"]:
-                del extra["properties"]
-        if context_extra:
-            extra["context"] = context_extra
-
-        unplanned = bool(planned is None or extra.get("properties") or (extra.get("traits") and call != "group"))
-        if unplanned and planned is not None:
-            what = ", ".join([*extra.get("properties", ()), *extra.get("traits", ())])
-            path = "$.properties" if "properties" in extra else "$.traits"
-            if arrival.source.unplanned == "quarantine":
-                return Problem(ProblemCode.UNKNOWN_PROPERTY, path, f"not in the plan: {what}")
-            warning = Problem(ProblemCode.UNKNOWN_PROPERTY, path, f"not in the plan, kept in `extra`: {what}")
-        if repaired:
-            message = "text with half of a cut emoji (a lone surrogate) was stored with U+FFFD in its place"
-            warning = Problem(ProblemCode.REPAIRED_TEXT, "$", message)
-
-        sent_at = arrival.sent_at or event.sent_at
-        event_time, adjusted = corrected_time(
-            event.timestamp or event.original_timestamp, sent_at, arrival.received_at, arrival.source
-        )
-        campaign = context.campaign or _NO_CAMPAIGN
-        library = context.library or _NO_LIBRARY
-        channel = context.channel or arrival.source.channel
+        channel: str | None = None
         if planned is not None:
-            channel = (planned.channel_of(values) if values is not None else planned.channel) or channel
+            channel = planned.channel_of(values) if planned.channel_rules and values is not None else planned.channel
+        event_time, adjusted = clock.event_time(event.timestamp or event.original_timestamp, event.sent_at)
         line = Line(
             received_at=arrival.received_at,
             event_time=event_time,
-            sent_at=None if sent_at is None else _utc(sent_at),
+            sent_at=clock.sent_at,
             event_id=event_id,
             event_type=call,
             event_name=planned.name if planned is not None else name or call,
             schema_version=planned.version if planned is not None else None,
             source=arrival.source_name,
-            channel=channel,
+            channel=channel or arrival.source.channel,
             anonymous_id=anonymous_id,
             user_id=user_id,
-            group_id=group_id,
-            previous_id=previous_id,
-            session_id=session_id,
-            page_url=page.url,
-            page_path=page.path,
-            page_title=page.title,
-            referrer=page.referrer,
-            utm_source=campaign.source,
-            utm_medium=campaign.medium,
-            utm_campaign=campaign.name,
-            utm_term=campaign.term,
-            utm_content=campaign.content,
-            user_agent=context.user_agent,
-            locale=context.locale,
-            timezone=context.timezone,
-            library=library.name,
-            library_version=library.version,
             time_adjusted=adjusted,
-            unplanned=unplanned,
-            consent=context.consent,
             digest=digest,
             p=values,
-            t=trait_values,
-            extra=_encode(extra).decode() if extra else None,
         )
-        return Accepted(line, warning)
+        if event.group_id is not None or event.previous_id is not None:
+            group_id, previous_id = _id(event.group_id, "$.groupId"), _id(event.previous_id, "$.previousId")
+            if isinstance(group_id, Problem):
+                return group_id
+            if isinstance(previous_id, Problem):
+                return previous_id
+            line.group_id, line.previous_id = group_id, previous_id
+        for context in (outer, event.context):  # the item's own goes over the batch's
+            if context is not None:
+                problem = _add_context(line, context, channel)
+                if problem is not None:
+                    return problem
+        if contents is None:
+            return line
+        line.t, line.extra, line.unplanned = contents.traits, contents.extra, contents.unplanned
+        if contents.page is not None:
+            _add_page(line, contents.page)
+        return line if contents.warning is None else Warned(line, contents.warning)
+
+    def _contents(
+        self,
+        event: WireEvent,
+        planned: CompiledEvent | None,
+        context_extra: dict[str, Any] | None,
+        repaired: bool,
+        source: Source,
+    ) -> Contents | Problem:
+        """Everything that is not the plain case: traits, unplanned members, repairs, page calls."""
+        call, name = event.type or "", event.event
+        raw = bytes(event.properties) if event.properties is not UNSET else _EMPTY
+        if raw == b"null":
+            raw = _EMPTY
+        if event.name is not None or event.category is not None:
+            raw = _with_page_name(raw, call, event.name, event.category)
+        extra: dict[str, Any] = {}
+        properties = _decoded(planned or self._no_properties, raw)
+        if isinstance(properties, Problem):
+            return properties
+        page: Page | None = None
+        if properties.unplanned or planned is None:
+            extra["properties"] = properties.unplanned
+            if call == "page":
+                page = _page_from(extra["properties"])
+                if not extra["properties"]:
+                    del extra["properties"]
+
+        context_extra = dict(context_extra or {})
+        traits_raw = bytes(event.traits) if event.traits is not UNSET else None
+        if traits_raw is None and isinstance(context_extra.get("traits"), dict):
+            traits_raw = _encode(context_extra.pop("traits"))
+        traits: Checked | None = None
+        if traits_raw is not None and traits_raw != b"null":
+            # A group's traits describe the group: in the trait columns they would be taken for the person's.
+            found = _decoded(self._no_properties if call == "group" else self._plan.traits, traits_raw)
+            if isinstance(found, Problem):
+                return found
+            traits = found
+            if found.unplanned:
+                extra["traits"] = found.unplanned
+
+        beside = [*extra.get("properties", ()), *(extra.get("traits", ()) if call != "group" else ())]
+        path = "$.properties" if extra.get("properties") else "$.traits"
+        warning: Problem | None = None
+        if planned is None:
+            if source.unplanned == "quarantine":
+                return Problem(ProblemCode.UNKNOWN_EVENT, "$.event", f"the plan has no event {name!r}")
+            warning = Problem(ProblemCode.UNKNOWN_EVENT, "$.event", f"the plan has no event {name!r}; kept in `extra`")
+        elif beside:
+            if source.unplanned == "quarantine":
+                return Problem(ProblemCode.UNKNOWN_PROPERTY, path, f"not in the plan: {', '.join(beside)}")
+            message = f"not in the plan, kept in `extra`: {', '.join(beside)}"
+            warning = Problem(ProblemCode.UNKNOWN_PROPERTY, path, message)
+        if repaired or properties.repaired or (traits is not None and traits.repaired):
+            message = "text with half of a cut emoji (a lone surrogate) was stored with U+FFFD in its place"
+            warning = Problem(ProblemCode.REPAIRED_TEXT, "$", message)
+        if context_extra:
+            extra["context"] = context_extra
+        return Contents(
+            values=properties.values if planned is not None else None,
+            traits=traits.values if traits is not None and call != "group" else None,
+            page=page,
+            extra=_encode(extra).decode() if extra else None,
+            unplanned=planned is None or bool(beside),
+            warning=warning,
+        )
 
     def _quarantined(self, event: WireEvent | None, problem: Problem, raw: bytes, arrival: Arrival) -> QuarantineLine:
         original, encoded = original_text(raw, self._limits.max_quarantine_bytes)
@@ -287,29 +302,63 @@ class Validator:
         )
 
 
-def corrected_time(
-    claimed: datetime | None, sent_at: datetime | None, received_at: datetime, source: Source
-) -> tuple[datetime, bool]:
-    """When the event happened, by the collector's clock, and whether that differs from what the client claimed.
+class Clock(Struct, frozen=True):
+    """How the times of one request's events are corrected and bounded; worked out once a request.
 
     A client clock that is more than a minute off (seen by comparing the attempt's send time with ours) shifts its
     events. A time outside the source's bounds is replaced by the time of receipt. A historical source is believed.
     """
-    if claimed is None:
-        return received_at, False
-    event_time, adjusted = _utc(claimed), False
-    if source.historical:
-        return event_time, False
-    try:
-        if sent_at is not None and abs(skew := received_at - _utc(sent_at)) > _SKEW:
-            event_time, adjusted = event_time + skew, True
-        if event_time > received_at + timedelta(minutes=source.max_future_minutes):
-            return received_at, True
-        if event_time < received_at - timedelta(days=source.max_past_days):
-            return received_at, True
-    except OverflowError:
-        return received_at, True
-    return event_time, adjusted
+
+    received_at: datetime
+    sent_at: datetime | None
+    skew: timedelta | None
+    earliest: datetime
+    latest: datetime
+
+    @classmethod
+    def of(cls, arrival: Arrival) -> Clock:
+        received_at, source = arrival.received_at, arrival.source
+        sent_at = None if arrival.sent_at is None else _utc(arrival.sent_at)
+        if source.historical:
+            return cls(received_at, sent_at, None, _FIRST, _LAST)
+        return cls(
+            received_at,
+            sent_at,
+            _skew(received_at, sent_at),
+            received_at - timedelta(days=source.max_past_days),
+            received_at + timedelta(minutes=source.max_future_minutes),
+        )
+
+    def event_time(self, claimed: datetime | None, sent_at: datetime | None = None) -> tuple[datetime, bool]:
+        """When the event happened, by our clock, and whether that differs from what the client claimed.
+
+        `sent_at`: the item's own send time, looked at when the request as a whole has none.
+        """
+        if claimed is None:
+            return self.received_at, False
+        event_time = claimed if claimed.tzinfo is UTC else _utc(claimed)
+        skew = self.skew
+        if sent_at is not None and self.sent_at is None and self.latest is not _LAST:
+            skew = _skew(self.received_at, _utc(sent_at))
+        if skew is not None:
+            try:
+                event_time += skew
+            except OverflowError:
+                return self.received_at, True
+        if not self.earliest <= event_time <= self.latest:
+            return self.received_at, True
+        return event_time, skew is not None
+
+
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+def _skew(received_at: datetime, sent_at: datetime | None) -> timedelta | None:
+    """How far the client's clock is off, if it is far enough to matter."""
+    if sent_at is None:
+        return None
+    skew = received_at - sent_at
+    return skew if abs(skew) > _SKEW else None
 
 
 def original_text(raw: bytes, limit: int) -> tuple[str | None, str | None]:
@@ -320,23 +369,71 @@ def original_text(raw: bytes, limit: int) -> tuple[str | None, str | None]:
         return None, base64.b64encode(raw[:limit]).decode()
 
 
-class _BadIdError(Exception):
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+def _call_problem(call: str | None, name: str | None) -> Problem | None:
+    if call is None:
+        return Problem(ProblemCode.MISSING_TYPE, "$.type", "the item has no type")
+    if call not in CALLS:
+        return Problem(ProblemCode.UNKNOWN_TYPE, "$.type", f"{call[:64]!r} is none of {', '.join(sorted(CALLS))}")
+    if call == "track" and not name:
+        return Problem(ProblemCode.MISSING_EVENT_NAME, "$.event", "a track call needs an event name")
+    if name is not None and len(name) > MAX_NAME:
+        return Problem(ProblemCode.TOO_LONG, "$.event", f"{len(name)} characters, at most {MAX_NAME}")
+    return None
 
 
-def _id(value: Id, path: str) -> str | None:
+def _id(value: Id, path: str) -> str | Problem | None:
     """Ids are text; numbers become text; empty means none."""
     if value is None:
         return None
-    if not isinstance(value, str):
+    if type(value) is str:
+        if len(value) <= MAX_ID:
+            return value or None
+    else:
         if isinstance(value, float) and math.isfinite(value) and value.is_integer():
             value = int(value)
         value = str(value)
     if len(value) > MAX_ID:
-        message = f"{len(value)} characters, at most {MAX_ID}"
-        raise _BadIdError(Problem(ProblemCode.INVALID_ID, path, message))
-    return value or None
+        return Problem(ProblemCode.INVALID_ID, path, f"{len(value)} characters, at most {MAX_ID}")
+    return value
+
+
+def _add_context(line: Line, context: Context, planned_channel: str | None) -> Problem | None:
+    """The context's members as columns; what the plan says of the channel goes over what the client says."""
+    if (library := context.library) is not None:
+        line.library, line.library_version = library.name, library.version
+    if context.page is not None:
+        _add_page(line, context.page)
+    if (campaign := context.campaign) is not None:
+        line.utm_source, line.utm_medium, line.utm_campaign = campaign.source, campaign.medium, campaign.name
+        line.utm_term, line.utm_content = campaign.term, campaign.content
+    if context.user_agent is not None:
+        line.user_agent = context.user_agent
+    if context.locale is not None:
+        line.locale = context.locale
+    if context.timezone is not None:
+        line.timezone = context.timezone
+    if context.consent is not None:
+        line.consent = context.consent
+    if context.channel is not None and planned_channel is None:
+        line.channel = context.channel
+    if context.session_id is not None:
+        session_id = _id(context.session_id, "$.context.sessionId")
+        if isinstance(session_id, Problem):
+            return session_id
+        line.session_id = session_id
+    if context.group_id is not None and line.group_id is None:
+        group_id = _id(context.group_id, "$.context.groupId")
+        if isinstance(group_id, Problem):
+            return group_id
+        line.group_id = group_id
+    return None
+
+
+def _add_page(line: Line, page: Page) -> None:
+    line.page_url = page.url or line.page_url
+    line.page_path = page.path or line.page_path
+    line.page_title = page.title or line.page_title
+    line.referrer = page.referrer or line.referrer
 
 
 def _utc(time: datetime) -> datetime:
@@ -351,22 +448,12 @@ def _utc(time: datetime) -> datetime:
         return time.replace(tzinfo=UTC)
 
 
-def _decoded(planned: CompiledEvent, raw: bytes) -> Struct | Checked | Problem:
+def _decoded(planned: CompiledEvent, raw: bytes) -> Checked | Problem:
     """The fast path if the bytes are plainly what the plan says, else the one that explains and repairs."""
     try:
-        return planned.decode(raw)
+        return Checked(planned.decode(raw), {}, False)
     except _ODD:
         return planned.check(raw)
-
-
-def _merged(context: Context, outer: Context) -> Context:
-    """The item's context over the batch's, member by member."""
-    return Context(
-        **{
-            name: value if (value := getattr(context, name)) is not None else getattr(outer, name)
-            for name in Context.__struct_fields__
-        }
-    )
 
 
 def _with_page_name(raw: bytes, call: str, name: str | None, category: str | None) -> bytes:
@@ -379,14 +466,15 @@ def _with_page_name(raw: bytes, call: str, name: str | None, category: str | Non
     return head[:-1] + (b"}" if rest.startswith(b"}") else b"," + rest)
 
 
-def _page_from(properties: dict[str, Any], page: Page) -> Page:
+def _page_from(properties: dict[str, Any]) -> Page:
     """Page calls repeat the page's address in their properties: it belongs to the page columns."""
-    found = {
-        name: properties.pop(name)
-        for name in Page.__struct_fields__
-        if isinstance(properties.get(name), str | None) and name in properties
-    }
-    return Page(**{name: getattr(page, name) or found.get(name) for name in Page.__struct_fields__})
+    return Page(
+        **{
+            name: properties.pop(name)
+            for name in Page.__struct_fields__
+            if name in properties and isinstance(properties[name], str | None)
+        }
+    )
 
 
 def _raw_item(body: bytes, index: int) -> bytes:

@@ -22,12 +22,12 @@ MAX_DEPTH = 64
 Id = str | int | float | None
 
 
-class Library(Struct, forbid_unknown_fields=True):
+class Library(Struct, forbid_unknown_fields=True, gc=False):
     name: str | None = None
     version: str | None = None
 
 
-class Page(Struct, forbid_unknown_fields=True):
+class Page(Struct, forbid_unknown_fields=True, gc=False):
     url: str | None = None
     path: str | None = None
     title: str | None = None
@@ -35,7 +35,7 @@ class Page(Struct, forbid_unknown_fields=True):
     search: str | None = None  # a part of the URL; not kept apart
 
 
-class Campaign(Struct, forbid_unknown_fields=True):
+class Campaign(Struct, forbid_unknown_fields=True, gc=False):
     name: str | None = None
     source: str | None = None
     medium: str | None = None
@@ -43,7 +43,7 @@ class Campaign(Struct, forbid_unknown_fields=True):
     content: str | None = None
 
 
-class Context(Struct, forbid_unknown_fields=True, rename="camel"):
+class Context(Struct, forbid_unknown_fields=True, rename="camel", gc=False):
     """The parts of `context` that have columns. Other members make the item take the tolerant path, into `extra`."""
 
     library: Library | None = None
@@ -59,7 +59,7 @@ class Context(Struct, forbid_unknown_fields=True, rename="camel"):
     ip: str | None = None  # known and dropped: an address is never stored
 
 
-class WireEvent(Struct, rename="camel"):
+class WireEvent(Struct, rename="camel", gc=False):
     """One item of a batch, or the body of a single call. Other members (`integrations`, …) are ignored."""
 
     type: str | None = None
@@ -80,7 +80,7 @@ class WireEvent(Struct, rename="camel"):
     write_key: str | None = None
 
 
-class WireBatch(Struct, rename="camel"):
+class WireBatch(Struct, rename="camel", gc=False):
     """The body of /v1/batch."""
 
     batch: list[WireEvent]

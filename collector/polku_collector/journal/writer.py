@@ -13,7 +13,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -154,14 +153,17 @@ class StreamWriter:
 
     def _commit(self, group: list[_Waiter]) -> tuple[int, int]:
         """Write one block for all waiters and make it durable."""
-        lines = [line for waiter in group for line in waiter.lines]
-        lines.sort(key=run_name)  # stable: inside a run the order of arrival stays
+        members: dict[str, list[AnyLine]] = {}
+        for waiter in group:
+            for line in waiter.lines:
+                members.setdefault(run_name(line), []).append(line)
         first = self._next_sequence
-        for number, line in enumerate(lines, first):
-            line.sequence = number
+        number = first
         runs = []
-        for name, members in groupby(lines, key=run_name):
-            run = list(members)
+        for name, run in members.items():
+            for line in run:
+                line.sequence = number
+                number += 1
             runs.append((name, len(run), _encode_lines(run)))
         parts = encode_block(self.stream_id, first, runs)
         size = sum(map(len, parts))
@@ -174,9 +176,9 @@ class StreamWriter:
         if new_segment:
             self._files.sync_directory(self._directory)
         self._segment_size += size
-        self._next_sequence = first + len(lines)
-        self._durable.value = self._next_sequence - 1
-        return len(lines), size
+        self._next_sequence = number
+        self._durable.value = number - 1
+        return number - first, size
 
     def _open_segment(self, first_sequence: int) -> None:
         if self._descriptor >= 0:
@@ -201,9 +203,9 @@ class StreamWriter:
 
 def run_name(line: AnyLine) -> str:
     """The run a line belongs to: lines of one run are read with one schema."""
-    if isinstance(line, QuarantineLine):
-        return QUARANTINE_RUN
-    return line.event_name if line.schema_version is not None else UNPLANNED_RUN
+    if type(line) is Line:
+        return line.event_name if line.schema_version is not None else UNPLANNED_RUN
+    return QUARANTINE_RUN
 
 
 _encode_lines = msgspec.json.Encoder().encode_lines

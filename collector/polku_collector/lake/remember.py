@@ -78,7 +78,7 @@ def open_memory(
     files: Files = DISK,
 ) -> Memory:
     """Open the index and add what the table holds beyond it: after a crash, or when the index was lost."""
-    now = time.time()
+    now, streams = time.time(), list(streams)
     index = DedupIndex.open(
         directory,
         window_seconds=window_seconds,
@@ -92,11 +92,14 @@ def open_memory(
     covered = index.covered()
     behind = any(table.watermark(stream) > covered.get(stream, 0) for stream in {*streams, *covered})
     if behind or not index.run_count:
-        _fill(index, table, covered, datetime.fromtimestamp(now, UTC) - timedelta(seconds=window_seconds), now)
+        since = datetime.fromtimestamp(now, UTC) - timedelta(seconds=window_seconds)
+        _fill(index, table, {*streams, *covered}, covered, since, now)
     return Memory(index)
 
 
-def _fill(index: DedupIndex, table: Table, covered: dict[str, int], since: datetime, now: float) -> None:
+def _fill(
+    index: DedupIndex, table: Table, streams: set[str], covered: dict[str, int], since: datetime, now: float
+) -> None:
     """Read the ids of the window's rows that the index does not cover. Their digests are not known any more."""
     import pyarrow.dataset as ds
 
@@ -115,8 +118,6 @@ def _fill(index: DedupIndex, table: Table, covered: dict[str, int], since: datet
     ).fetchnumpy()
     connection.close()
     names = np.asarray(found["stream"], dtype=object)
-    if not len(names):
-        return
     distinct = sorted(set(names.tolist()))
     numbers = {name: index.stream_number(name) for name in distinct}
     index.append_run(
@@ -125,10 +126,11 @@ def _fill(index: DedupIndex, table: Table, covered: dict[str, int], since: datet
         stream=np.array([numbers[name] for name in names], np.uint16),
         sequence=np.asarray(found["sequence"]).astype(np.uint64),
         digest=np.zeros(len(names), np.uint32),
-        watermarks={name: table.watermark(name) for name in distinct},
+        # Of all streams: one whose last lines became no rows is level with the table too.
+        watermarks={name: table.watermark(name) for name in {*distinct, *streams}},
         now=now,
     )
-    log.info("duplicate index filled from the table", ids=len(names), streams=len(distinct))
+    log.info("duplicate index level with the table from the table", ids=len(names), streams=len(distinct))
 
 
 class _Proven(Mapping[str, int]):

