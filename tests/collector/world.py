@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -39,7 +40,7 @@ class CollectorProcess:
         (root / "collector.toml").write_text(config)
         self._arguments = [str(root / "collector.toml"), "--lake", self.lake, "--journal", str(root / "journal")]
         self._arguments += ["--flush-seconds", "0.2", *arguments]
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self._log = (root / "collector.log").open("ab")
         self.process = self._spawn()
 
@@ -133,9 +134,8 @@ def wait_until(condition: Any, seconds: float, explain: Any = lambda: "") -> Non
         time.sleep(0.05)
 
 
-def _free_port() -> int:
-    import socket
-
+def free_port() -> int:
+    """A port that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,0 +1,232 @@
+"""The commands as people type them: what they print, and how they fail."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from polku_analytics import cli
+from polku_analytics.build import build
+from polku_analytics.errors import AnalyticsError, LakeError, QueryError, UnknownNameError
+from polku_analytics.lake import Lake
+from polku_schemas import Plan
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def lake(make_lake: Make, event: Make, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    found: Lake = make_lake(
+        [
+            event("ad_clicked", 0, anonymous_id="a", session_id="s"),
+            event("product_viewed", 10, anonymous_id="a", session_id="s", price=19.5),
+            event("product_added", 20, anonymous_id="a", session_id="s", price=19.5),
+            event(
+                "order_completed", 60, anonymous_id="a", session_id="s", order_id="o<1>", revenue=19.5, currency="EUR"
+            ),
+            event("product_viewed", 86400, anonymous_id="b"),
+        ]
+    )
+    monkeypatch.setattr(cli, "load_plan", lambda folder: plan)
+    build(found, plan)
+    return found
+
+
+def run(command: Any, *arguments: str) -> str:
+    # Not standalone, as `polku` runs it: errors come through.
+    result = CliRunner().invoke(command, arguments, standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    return result.stdout
+
+
+def test_query_prints_an_aligned_table(lake: Lake) -> None:
+    text = run(cli.query, "--lake", lake.uri, "SELECT event_name, count(*) AS n FROM events GROUP BY ALL ORDER BY ALL")
+
+    assert text.splitlines() == [
+        "event_name       n",
+        "───────────────  ─",
+        "ad_clicked       1",
+        "order_completed  1",
+        "product_added    1",
+        "product_viewed   2",
+    ]
+
+
+def test_query_gives_json_and_csv(lake: Lake) -> None:
+    sql = "SELECT event_name, price, event_time FROM events ORDER BY event_time LIMIT 2"
+    rows = json.loads(run(cli.query, "--lake", lake.uri, "--json", sql))
+    assert rows[0] == {"event_name": "ad_clicked", "price": None, "event_time": "2026-03-02T12:00:00Z"}
+    table = list(csv.reader(io.StringIO(run(cli.query, "--lake", lake.uri, "--csv", sql))))
+    assert table[0] == ["event_name", "price", "event_time"]
+    assert table[2][:2] == ["product_viewed", "19.5"]
+
+
+def test_query_joins_events_and_models(lake: Lake) -> None:
+    sql = "SELECT t.person_id, e.price FROM touchpoints t JOIN events e USING (source, event_id) WHERE e.price > 0"
+    assert run(cli.query, "--lake", lake.uri, "--csv", sql).splitlines()[1:] == ["a,19.5", "a,19.5"]
+
+
+def test_query_of_a_period_reads_that_period(lake: Lake) -> None:
+    sql = "SELECT count(*) AS n FROM events"
+    assert run(cli.query, "--lake", lake.uri, "--csv", "--since", "2026-03-03", sql).splitlines() == ["n", "1"]
+
+
+def test_bad_sql_is_one_sentence(lake: Lake) -> None:
+    with pytest.raises(QueryError) as caught:
+        run(cli.query, "--lake", lake.uri, "SELECT event_nam FROM events")
+    assert "event_nam" in str(caught.value) and "\n" not in str(caught.value) and "event_name" in str(caught.value)
+
+
+def test_build_prints_rows_and_seconds(lake: Lake) -> None:
+    text = run(cli.build, "--lake", lake.uri)
+    assert "touchpoints" in text and "5 events counted once" in text
+    report = json.loads(run(cli.build, "--lake", lake.uri, "--json"))
+    assert {table["name"]: table["rows"] for table in report["tables"]}["persons"] == 2
+
+
+def test_funnel_prints_its_unit_window_and_coverage(lake: Lake) -> None:
+    text = run(cli.funnel, "--lake", lake.uri, "product_viewed", "order_completed", "--window", "1h")
+    assert "How many people go product_viewed → order_completed within 1h?" in text
+    assert "unit: person; window: 1h; reentry: any" in text
+    assert "as of 2026-03-03 12:00:00+00:00" in text
+
+
+def test_funnel_json_is_the_contract(lake: Lake) -> None:
+    answer = json.loads(run(cli.funnel, "--lake", lake.uri, "--json", "buying"))
+    assert list(answer) == ["question", "unit", "window", "options", "coverage", "as_of", "columns", "rows", "sql"]
+    assert [row[2] for row in answer["rows"]] == [2, 0, 1, 1]
+
+
+def test_paths_print_edges(lake: Lake) -> None:
+    text = run(cli.paths, "--lake", lake.uri, "--from", "ad", "--to", "order", "--max-steps", "4")
+    assert "Which touchpoints do sessions pass from ad on the way to order?" in text
+    answer = json.loads(
+        run(cli.paths, "--lake", lake.uri, "--json", "--from", "ad", "--to", "order", "--max-steps", "4")
+    )
+    assert [row[1:4] for row in answer["rows"]] == [["ad", "product", 1], ["product", "cart", 1], ["cart", "order", 1]]
+
+
+def test_errors_have_exit_code_two(lake: Lake, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean product_viewed"):
+        run(cli.funnel, "--lake", lake.uri, "product_vewed", "order_completed")
+    with pytest.raises(LakeError, match="no lake at"):
+        run(cli.query, "--lake", str(tmp_path / "none"), "SELECT 1")
+    with pytest.raises(LakeError, match="run `polku build` first"):
+        run(cli.funnel, "--lake", str(tmp_path), "a", "b")
+    with pytest.raises(AnalyticsError, match="is not before"):
+        run(cli.query, "--lake", lake.uri, "--since", "2026-03-03", "--until", "2026-03-03", "SELECT 1")
+    with pytest.raises(AnalyticsError, match="Europe/Helsinki"):
+        run(cli.report, "--lake", lake.uri, "--out", str(tmp_path / "r.html"), "--time-zone", "Mars")
+    assert AnalyticsError.exit_code == 2
+
+
+def test_the_polku_command_ends_with_one_sentence_and_code_two(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "polku.cli", "build", "--lake", str(tmp_path / "none")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    assert "no table events" in ended.stderr and "Traceback" not in ended.stderr
+
+
+class Page(HTMLParser):
+    """What a report refers to, and the text of its figures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.tags: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.references += [value or "" for name, value in attrs if name in ("src", "href", "data")]
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_a_report_is_one_file_that_needs_nothing(lake: Lake, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "report.html"
+    run(
+        cli.report,
+        *("--lake", lake.uri, "--out", str(out), "--title", "A & <B>", "--note", "Two <visitors>."),
+        *("--link", "The other=other.html", "--not-collected", "referral", "--time-zone", "Europe/Helsinki"),
+    )
+
+    html = out.read_text()
+    page = Page()
+    page.feed(html)
+    assert page.references == ["other.html"]
+    assert not {"link", "img", "iframe"} & set(page.tags)
+    assert "<title>A &amp; &lt;B&gt;</title>" in html and "Two &lt;visitors&gt;." in html
+    for heading in ("How far people come", "The paths people take", "Orders and revenue over time", "When people come"):
+        assert heading in html
+    text = " ".join(" ".join(page.text).split())
+    assert "2 people and 5 touchpoints" in text
+    assert "not collected" in text
+    assert "Europe/Helsinki" in text
+    assert "Funnel: Buying" in text
+
+
+def test_names_in_the_data_cannot_become_markup(
+    make_lake: Make, event: Make, plan: Plan, tmp_path: Path, lake: Lake
+) -> None:
+    name = "</script><img src=x>"
+    hostile = make_lake(
+        [
+            event(name, 0, anonymous_id="a", channel=name),
+            event("ad_clicked", 9, anonymous_id="a", marketing_channel=name),
+        ]
+    )
+    build(hostile, plan)
+
+    run(cli.report, "--lake", hostile.uri, "--out", str(tmp_path / "r.html"))
+
+    page = Page()
+    page.feed((tmp_path / "r.html").read_text())
+    assert "img" not in page.tags
+    assert page.tags.count("script") == 3
+    assert "\\u003c/script>" in (tmp_path / "r.html").read_text()
+
+
+def test_a_report_marks_stages_whose_events_were_never_seen(lake: Lake, tmp_path: Path) -> None:
+    figures = json.loads(run(cli.report, "--lake", lake.uri, "--json", "--out", str(tmp_path / "r.html")))
+
+    assert {stage["stage"]: stage["people"] for stage in figures["stages"]} == {
+        "awareness": 1,
+        "interest": 2,
+        "comparison": 1,
+        "purchase": 1,
+        "relationship": None,
+        "repeat": 0,
+        "referral": None,
+    }
+    assert figures["orders"]["orders"] == [1]
+    assert sum(map(sum, figures["heat_maps"][0]["counts"])) in (1, 2)
+
+
+def test_a_report_of_an_empty_lake_says_so(
+    make_lake: Make, event: Make, plan: Plan, tmp_path: Path, lake: Lake
+) -> None:
+    empty = make_lake([event("page_viewed", 0, anonymous_id="a")])
+    empty.delta("events").delete()
+    build(empty, plan)
+
+    run(cli.report, "--lake", empty.uri, "--out", str(tmp_path / "r.html"))
+
+    html = (tmp_path / "r.html").read_text()
+    assert "This data has no orders." in html and "no events" in html

@@ -1,0 +1,17 @@
+"""The benchmark suite: `python -m tests.benchmarks [NAMES…] [--seconds S] [--json FILE]`, which `make bench` calls.
+
+It prints one table; every figure stands beside a baseline measured in the same run, because a figure alone says as much
+about the machine as about Polku. Ratios are for comparing machines and days, absolute figures for the machine at hand.
+
+    intake       HTTP → validation → fsync → 200 with one worker, against the same server answering a constant
+    lake         journal → committed table, against DuckDB converting the same lines to one sorted Parquet file
+    end-to-end   requests → rows visible in a fresh `DeltaTable`; through the real SDK; memory; a funnel over it
+    track        what one `track()` costs its caller, against a bare `queue.put`
+
+The collector, the load generator, the committer and the baseline server are real processes on loopback and a real
+disk (`--folder`, else the folder for temporary files: in memory an fsync would cost nothing). What is measured is
+checked: each answer must be the 200 that accepts every event, each row must arrive, quarantine must stay empty;
+otherwise the subject prints no figure and the suite ends with 1. Nothing is asserted about time.
+
+`--seconds` (default 20) is how long load is put on the whole way; all else is scaled from it.
+"""

@@ -1,0 +1,181 @@
+"""Lake: from a journal that is already full to committed rows, beside DuckDB converting the same lines to one file.
+
+The journal is written with the collector's own validator and writer. The committer then runs as it does under the
+supervisor, in a process of its own, duplicates looked for, every file and commit fsynced; its own log tells the times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from polku_collector.batch import LINE_COLUMNS
+from polku_collector.intake.validate import Arrival, Validator
+from polku_collector.intake.wire import parse_batch
+from polku_collector.journal.writer import StreamWriter
+from polku_collector.lake.types import duckdb_type
+from polku_collector.planned import schemas_of
+from polku_collector.settings import MIB, JournalSettings, Lake, Limits, Settings, Source
+from polku_schemas import compile_plan, event_columns
+
+from .bodies import patched
+from .figures import Figure, NotAsExpected
+from .load import FIRST_IDS
+from .processes import contents, wait_for_rows
+from .shop import MIX, Shop
+
+ONE_NAME = "product_viewed"
+_BATCH = 500
+_EVENTS_PER_SECOND = 10_000
+
+_COMMITTER = """
+import sys, msgspec
+from polku_collector.compose_committer import run
+from polku_collector.settings import Settings
+run(msgspec.json.decode(sys.argv[1], type=Settings))
+"""
+_CONVERTER = """
+import json, sys, time
+import duckdb
+source, target, columns, threads = sys.argv[1:]
+shape = "{" + ", ".join(f"'{name}': '{kind}'" for name, kind in json.loads(columns).items()) + "}"
+connection = duckdb.connect(config={"threads": int(threads)})
+connection.execute("SET enable_progress_bar = false")
+started = time.perf_counter()
+connection.execute(
+    f"COPY (SELECT * EXCLUDE (p), p.* FROM read_json('{source}', columns = {shape}, format = 'newline_delimited') "
+    f"ORDER BY event_name, event_time) TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
+).fetchall()
+print(time.perf_counter() - started)
+"""
+
+
+class _Prepared(Struct, frozen=True):
+    """A full journal, its lines as one file, and how large the events were as they were sent."""
+
+    journal: Path
+    lines: Path
+    events: int
+    sent_bytes: int
+
+
+def run(work: Path, seconds: float) -> list[Figure]:
+    """The lake's figures for a mix of names and for one name."""
+    figures: list[Figure] = []
+    shop = Shop(seed=2)
+    for name in (None, ONE_NAME):
+        folder = work / f"lake-{name or 'mix'}"
+        folder.mkdir()
+        events = int(seconds * _EVENTS_PER_SECOND / (1 if name is None else 2))
+        prepared = asyncio.run(_prepare(folder, shop, events, name))
+        committed = _commit(folder, prepared)
+        converted, size = _convert(folder, prepared, shop, list(MIX) if name is None else [name])
+        figures += _figures(
+            f"{len(MIX)} names" if name is None else "one name", folder, prepared, committed, converted, size
+        )
+    return figures
+
+
+def _figures(
+    what: str, folder: Path, prepared: _Prepared, committed: float, converted: float, converted_bytes: int
+) -> list[Figure]:
+    held = contents(folder / "lake", "events")
+    return [
+        Figure(
+            subject="lake",
+            what=f"journal → committed table, {prepared.events:,} events, {what}",
+            value=prepared.events / committed,
+            unit="events/s",
+            baseline=prepared.events / converted,
+            baseline_what="DuckDB: lines → Parquet",
+            note=f"{held.files} files",
+        ),
+        Figure(
+            subject="lake",
+            what=f"stored size, {what}",
+            value=held.size_bytes / prepared.events,
+            unit="bytes/event",
+            baseline=prepared.sent_bytes / prepared.events,
+            baseline_what="JSON as sent",
+            lower_is_better=True,
+            note=f"DuckDB's one file: {converted_bytes / prepared.events:.0f} bytes/event",
+        ),
+    ]
+
+
+async def _prepare(folder: Path, shop: Shop, events: int, name: str | None) -> _Prepared:
+    """Events through validator and writer, as intake does it."""
+    validator = Validator(compile_plan(shop.plan), Limits(), new_id=str)
+    journal = StreamWriter(
+        folder / "journal",
+        schemas_of(shop.plan),
+        max_bytes=16 * 1024 * MIB,
+        segment_bytes=64 * MIB,
+    )
+    encode_lines = msgspec.json.Encoder().encode_lines
+    prepared = _Prepared(folder / "journal", folder / "lines.ndjson", 0, 0)
+    source, first = Source(keys=["bench"], channel="web"), next(FIRST_IDS)
+    count = sent_bytes = 0
+    try:
+        with prepared.lines.open("wb") as file:
+            while count < events:
+                size = min(_BATCH, events - count)
+                raw = patched(shop.templates(1, size, name)[0], first + count)
+                judged = validator.judge(parse_batch(raw), Arrival(datetime.now(UTC), None, "bench", source, raw))
+                if judged.rejected or judged.warnings:
+                    raise NotAsExpected(f"not plainly accepted: {(judged.rejected + judged.warnings)[0]}")
+                file.write(encode_lines(judged.lines))
+                await journal.append(judged.lines, len(raw))
+                count, sent_bytes = count + size, sent_bytes + len(raw)
+    finally:
+        journal.close()
+    return msgspec.structs.replace(prepared, events=count, sent_bytes=sent_bytes)
+
+
+def _commit(folder: Path, prepared: _Prepared) -> float:
+    """Seconds from the start of the first flush to the last commit."""
+    settings = Settings(
+        lake=Lake(uri=str(folder / "lake"), flush_seconds=1.0), journal=JournalSettings(directory=str(prepared.journal))
+    )
+    log = folder / "committer.log"
+    with log.open("wb") as output:
+        command = [sys.executable, "-c", _COMMITTER, msgspec.json.encode(settings).decode()]
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        wait_for_rows(folder / "lake", prepared.events, patience_seconds=60, alive=process, log=log)
+        process.send_signal(signal.SIGTERM)
+        if process.wait(60) != 0:
+            raise NotAsExpected(f"the committer ended with {process.returncode}: {log.read_text()[-2_000:]}")
+    finally:
+        process.kill()
+        process.wait()
+    records = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    begun = next(record["timestamp"] for record in records if record["event"] == "committing")
+    flushes = [record for record in records if record["event"] == "committed"]
+    if sum(flush["rows"] for flush in flushes) != prepared.events or any(flush["duplicates"] for flush in flushes):
+        raise NotAsExpected(f"the committer counted other rows than were journalled: {flushes}")
+    return (datetime.fromisoformat(flushes[-1]["timestamp"]) - datetime.fromisoformat(begun)).total_seconds()
+
+
+def _convert(folder: Path, prepared: _Prepared, shop: Shop, names: list[str]) -> tuple[float, int]:
+    """Seconds and bytes DuckDB takes for the same lines as one sorted wide file, with the committer's threads."""
+    columns = {name: "TIMESTAMP" if kind == "timestamp" else duckdb_type(kind) for name, kind in LINE_COLUMNS.items()}
+    properties: dict[str, str] = {}
+    for name in names:
+        properties |= event_columns(shop.plan.events[name])
+    columns["p"] = duckdb_type(f"struct<{','.join(f'{name}:{kind}' for name, kind in properties.items())}>")
+    target = folder / "converted.parquet"
+    arguments = [str(prepared.lines), str(target), json.dumps(columns), str(os.cpu_count() or 1)]
+    done = subprocess.run([sys.executable, "-c", _CONVERTER, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NotAsExpected(f"DuckDB could not convert the lines: {done.stderr[-1_000:]}")
+    return float(done.stdout), target.stat().st_size
