@@ -57,6 +57,6 @@ class CollectorApp:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     message = f"{request.method} {request.url.path} is not known; events go to POST /v1/batch"
-    return JSONResponse(
-        {"success": False, "error": "not_found", "message": message}, getattr(error, "status_code", 404)
-    )
+    status = getattr(error, "status_code", 404)
+    code = "method_not_allowed" if status == 405 else "not_found"
+    return JSONResponse({"success": False, "error": code, "message": message}, status)

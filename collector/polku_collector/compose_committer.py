@@ -168,6 +168,7 @@ class _LakeObserver:
         metrics.count("polku_lake_files_total", len(written.quarantine), table="quarantine")
         metrics.count("polku_lake_duplicates_total", written.duplicates)
         metrics.count("polku_lake_unconvertible_total", written.unconvertible)
+        metrics.set("polku_dedup_window_seconds", flush.dedup_window_seconds)
         log.info(
             "committed",
             rows=written.event_rows,

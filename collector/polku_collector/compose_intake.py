@@ -77,6 +77,7 @@ def run(settings: Settings, port: int) -> None:
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=False,  # nothing here looks at the client's address
             timeout_graceful_shutdown=int(settings.limits.drain_seconds),
             backlog=4096,
         )

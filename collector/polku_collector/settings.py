@@ -160,6 +160,8 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
         if not source.keys:
             findings.append(f'[sources.{name}] has no keys; add keys = ["a-long-random-write-key"]')
         for key in source.keys:
+            if not key or ":" in key or not key.isascii() or not key.isprintable():
+                findings.append(f"[sources.{name}] has the key {key!r}; use printable ASCII without a colon")
             if key in owners:
                 findings.append(f"[sources.{name}] shares a key with [sources.{owners[key]}]; keys must differ")
             owners[key] = name

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 import pytest
+
 from polku import cli
 
 

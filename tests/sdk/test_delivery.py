@@ -11,8 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import polku
 import pytest
+
+import polku
 from polku.transport import Answer
 
 CONTRACT = json.loads((Path(__file__).parents[1] / "contract" / "sdk" / "request.json").read_text())
@@ -241,6 +242,19 @@ def test_verdicts_are_warnings_that_do_not_repeat(
     assert client.flush()
     wait_until(lambda: caplog.text.count("quarantine") == 2)
     assert client.stats().delivered == 11
+
+
+def test_a_warning_of_the_collector_is_told_and_the_event_is_not_counted_as_rejected(
+    collector: Any, reply: Any, client_of: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    warning = {"index": 0, "message_id": "m", "code": "unknown_property", "path": "$.properties", "message": "colour"}
+    document = {"success": True, "accepted": 1, "rejected": [], "warnings": [warning]}
+    collector.script = [reply(200, json.dumps(document).encode())]
+    client = client_of()
+    track(client, 1)
+    assert client.flush()
+    wait_until(lambda: "accepted 'x' with a warning: unknown_property at $.properties: colour" in caplog.text)
+    assert (client.stats().delivered, client.stats().rejected) == (1, 0)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>portal</html>", b"[]", b'{"rejected":[{"index":99,"code":"x"}]}'])

@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import polku
 import polku.default
-import pytest
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "sdk-python.md").read_text()
 

@@ -12,10 +12,11 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import polku
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import polku
 from polku.event import Record, encode, new_id, repaired
 
 CALLS = json.loads((Path(__file__).parents[1] / "contract" / "sdk" / "calls.json").read_text())

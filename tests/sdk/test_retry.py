@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from polku.errors import LossReason
 from polku.retry import Decision, GiveUp, Wait, backoff_bound_seconds, decide, retry_after_seconds
 from polku.settings import Settings

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
+
 import polku
 import polku.default
-import pytest
 from polku.settings import Settings
 
 

@@ -47,30 +47,28 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], max_bytes:
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > max_bytes:
         raise _too_large(max_bytes)
-    message = await receive()
-    if message.get("more_body"):
-        try:
-            raw = await asyncio.wait_for(_collect(message, receive, max_bytes), seconds)
-        except TimeoutError:
-            raise Refused(408, "timeout", f"the body did not arrive within {seconds:g} seconds") from None
-    elif message["type"] == "http.disconnect":
-        raise ClientGone
-    else:
-        raw = message.get("body", b"")
+    try:
+        async with asyncio.timeout(seconds):
+            raw = await _collect(receive, max_bytes)
+    except TimeoutError:
+        raise Refused(408, "timeout", f"the body did not arrive within {seconds:g} seconds") from None
     return decompress(raw, headers.get(b"content-encoding", b"").strip().lower(), max_bytes)
 
 
-async def _collect(message: MutableMapping[str, Any], receive: Receive, max_bytes: int) -> bytes:
-    parts, size = [message.get("body", b"")], len(message.get("body", b""))
-    while message.get("more_body"):
+async def _collect(receive: Receive, max_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
+        part = message.get("body", b"")
+        size += len(part)
         if size > max_bytes:
             raise _too_large(max_bytes)
-    return b"".join(parts)
+        if not message.get("more_body"):
+            return b"".join([*parts, part]) if parts else part
+        parts.append(part)
 
 
 def decompress(raw: bytes, encoding: bytes, max_bytes: int) -> bytes:

@@ -56,7 +56,7 @@ class Context(Struct, forbid_unknown_fields=True, rename="camel", gc=False):
     channel: str | None = None
     consent: list[str] | None = None
     group_id: Id = None
-    ip: str | None = None  # known and dropped: an address is never stored
+    ip: str | None = None  # known and dropped: an address gets no column
 
 
 class WireEvent(Struct, rename="camel", gc=False):
@@ -263,6 +263,8 @@ def _split_context(context: Any) -> tuple[Any, dict[str, Any]]:  # Any: JSON
     known: dict[str, Any] = {}
     rest: dict[str, Any] = {}
     for name, value in context.items():
+        if name == "ip":
+            continue  # whatever it is: an address gets no column and no place in `extra`
         if name not in _CONTEXT_MEMBERS:
             rest[name] = value
         elif name in _NESTED and isinstance(value, dict):

@@ -33,7 +33,7 @@ from ..errors import LakeError
 from .channels import create_lookup, create_visits
 from .enriched import VISIT_COLUMNS, enriched_select
 from .gather import OWN_LINES, SHARED, Group, gathered
-from .parquet import DataFile, copy_by_day, write_by_day
+from .parquet import MANY_ROWS, DataFile, copy_by_day, write_by_day
 from .types import duckdb_type, literal, quoted
 
 log = structlog.get_logger("polku.lake")
@@ -105,8 +105,13 @@ class ColumnsStep:
         self._run(f"SET temp_directory = {literal(str(scratch / 'spill'))}")
         create_lookup(self._connection)
 
-    def write(self, blocks: list[Block], find_repeats: Callable[[Keys, list[str]], Repeats]) -> Written:
-        """Files for all lines of the blocks. `find_repeats` is asked once, with the keys of all events."""
+    def write(
+        self, blocks: list[Block], find_repeats: Callable[[Keys, list[str]], Repeats], own_files: int = 0
+    ) -> Written:
+        """Files for all lines of the blocks. `find_repeats` is asked once, with the keys of all events.
+
+        At most `own_files` event names get a file of their own columns; the others share one (a day).
+        """
         work = self._scratch / "flush"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -123,7 +128,7 @@ class ColumnsStep:
             duplicates = self._drop_repeats(events, streams, find_repeats, bad)
             if bad:
                 refused.append(self._quarantine_table(bad))
-            event_files = self._write_events(work, events)
+            event_files = self._write_events(work, events, own_files)
             quarantine_files = self._write_quarantine(work, refused)
             columns = {name: kind for table in events for name, kind in (table.properties | table.traits).items()}
         finally:
@@ -267,8 +272,8 @@ class ColumnsStep:
 
     # Writing --------------------------------------------------------------------------------------------------
 
-    def _write_events(self, work: Path, tables: list[_Lines]) -> list[DataFile]:
-        tables = [table for table in tables if table.rows]
+    def _write_events(self, work: Path, tables: list[_Lines], own_files: int) -> list[DataFile]:
+        tables = sorted((table for table in tables if table.rows), key=lambda table: -table.rows)
         if not tables:
             return []
         in_use = {table.table: self._columns_in_use(table) for table in tables}
@@ -276,17 +281,21 @@ class ColumnsStep:
         create_visits(self._connection, [table for table in in_use if in_use[table] & VISIT_COLUMNS])
         files: list[DataFile] = []
         shared: list[str] = []
+        shared_rows = most_days = 0
         for table in tables:
             select = enriched_select(table.table, in_use[table.table], table.properties, table.traits)
             days = self._scalar(f"SELECT count(DISTINCT event_time::DATE) FROM {table.table}")
-            if table.name != SHARED and table.rows >= OWN_LINES * days:
+            if table.name != SHARED and own_files > 0 and table.rows >= OWN_LINES * days:
+                own_files -= 1
                 order = "event_date, event_time"
                 files += copy_by_day(self._connection, select, _folder(work), "event_date", order)
             else:
                 shared.append(f"({select})")
+                shared_rows, most_days = shared_rows + table.rows, max(most_days, days)
         if shared:
             union, order = " UNION ALL BY NAME ".join(shared), "event_date, event_name, event_time"
-            files += write_by_day(self._connection, union, _folder(work), "event_date", order)
+            write = copy_by_day if shared_rows > MANY_ROWS * most_days else write_by_day
+            files += write(self._connection, union, _folder(work), "event_date", order)
         self._connection.unregister("agents")
         return files
 
@@ -310,7 +319,9 @@ class ColumnsStep:
         return {name for name, count in zip(places, counts, strict=True) if count}
 
     def _register_agents(self, tables: Iterable[str]) -> None:
-        union = " UNION ".join(f"SELECT user_agent FROM {table} WHERE user_agent IS NOT NULL" for table in tables)
+        union = " UNION ".join(  # of distinct rows, also when there is but one table
+            f"SELECT DISTINCT user_agent FROM {table} WHERE user_agent IS NOT NULL" for table in tables
+        )
         distinct = [text for (text,) in self._run(union)] if union else []
         self._connection.register("agents", self._resolve_agents(distinct))
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from ..batch import Block, StreamSource
 from ..errors import CollectorError
+from .budget import FileBudget
 from .columns import ColumnsStep, Written
 from .commit import add_actions, commit
 from .parquet import DataFile
@@ -43,6 +44,7 @@ class Flush(Struct, frozen=True):
     written: Written
     seconds: float
     attempts: int
+    dedup_window_seconds: float
 
 
 class Observer(Protocol):
@@ -75,6 +77,7 @@ class Committer:
         self._columns, self._memory, self._streams, self._observer = columns, memory, streams, observer
         self._flush_bytes, self._checkpoint_commits = flush_bytes, checkpoint_commits
         self._commits = {events.name: 0, quarantine.name: 0}
+        self._budget = FileBudget()
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
         """Flush at every interval, at once while there is more than one flush waiting, until told to stop.
@@ -143,7 +146,8 @@ class Committer:
             self._observer.lag(0)
             return 0
         after = {block.stream: block.last_sequence for block in blocks}
-        written = self._columns.write(blocks, self._memory.find)
+        written = self._columns.write(blocks, self._memory.find, self._budget.own_files(time.monotonic()))
+        self._budget.spent(len(written.events))
 
         self._events.add_columns(written.columns)
         self._put(self._events, written.events)
@@ -155,7 +159,8 @@ class Committer:
         self._memory.remember(after)
         for name, last in after.items():
             streams[name].trim(last)
-        self._observer.flushed(Flush(written, time.perf_counter() - started, attempts))
+        window = self._memory.index.window(time.time()).seconds
+        self._observer.flushed(Flush(written, time.perf_counter() - started, attempts, window))
         self._observer.lag(self.waiting())
         self._checkpoint()
         return size

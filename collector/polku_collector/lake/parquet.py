@@ -18,6 +18,9 @@ from msgspec import Struct
 from .statistics import STATISTICS_COLUMNS, delta_statistics
 from .types import literal
 
+# From about so many rows a file on, DuckDB's writer is the faster one.
+MANY_ROWS = 20_000
+
 
 class DataFile(Struct, frozen=True):
     """One Parquet file in the scratch folder, ready to be put into the store."""

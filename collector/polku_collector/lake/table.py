@@ -28,8 +28,6 @@ _CONFIGURATION = {
     "delta.deletedFileRetentionDuration": "interval 7 days",
     "delta.dataSkippingStatsColumns": ",".join(STATISTICS_COLUMNS),
     "delta.checkpointInterval": "20",
-    # A stream is one worker's life: its transaction is of no use once its directory is long gone.
-    "delta.setTransactionRetentionDuration": "interval 90 days",
 }
 
 QUARANTINE_COLUMNS: dict[str, str] = {

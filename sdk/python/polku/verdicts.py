@@ -10,7 +10,7 @@ MAX_TEXT = 300
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """One event that was not plainly accepted; it is in the quarantine table of the lake."""
+    """One event that was not plainly accepted."""
 
     index: int
     code: str
@@ -25,6 +25,9 @@ class Reply(msgspec.Struct, frozen=True):
     success: bool = True
     accepted: int | None = None
     rejected: tuple[Verdict, ...] = ()
+    """In the quarantine table of the lake."""
+    warnings: tuple[Verdict, ...] = ()
+    """In the lake, but not as the plan has it: an unplanned event or property, a repaired text."""
 
 
 def read_reply(body: bytes) -> Reply | None:
@@ -40,13 +43,15 @@ _decoder = msgspec.json.Decoder(Reply)
 
 def report_verdicts(reply: Reply, events: list[bytes], reporter: Reporter) -> None:
     """Log each verdict, at most one line in a while for the same code, event and path."""
-    for verdict in reply.rejected:
+    said = [(verdict, "put {} into quarantine") for verdict in reply.rejected]
+    said += [(verdict, "accepted {} with a warning") for verdict in reply.warnings]
+    for verdict, what in said:
         name = event_name(events[verdict.index]) if 0 <= verdict.index < len(events) else "?"
         text = (verdict.message or "")[:MAX_TEXT]
         where = f" at {verdict.path}" if verdict.path else ""
         reporter.limited(
             ("verdict", verdict.code, name, verdict.path),
-            f"the collector put {name!r} into quarantine: {verdict.code}{where}: {text}",
+            f"the collector {what.format(repr(name))}: {verdict.code}{where}: {text}",
         )
 
 

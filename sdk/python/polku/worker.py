@@ -279,7 +279,7 @@ class Worker:
         if reply is None:
             text = f"{self._settings.endpoint} took events without a collector's reply: is it the right address?"
             self._reporter.limited("reply", text)
-        elif reply.rejected:
+        elif reply.rejected or reply.warnings:
             self.rejected += len(reply.rejected)
             report_verdicts(reply, events, self._reporter)
         self.buffer.settle(events)

@@ -1,0 +1,264 @@
+"""Rows out equal rows in: what intake accepts becomes a row with the same values, or a quarantine row that says why."""
+
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from polku_collector.batch import Block, Line, QuarantineLine
+from polku_collector.errors import LakeError
+from polku_collector.intake.validate import Arrival, Validator
+from polku_collector.intake.wire import parse_batch
+from polku_collector.journal.block import decode_block, decode_head, encode_block
+from polku_collector.journal.writer import run_name
+from polku_collector.lake.columns import ColumnsStep, Keys, Repeats, Written
+from polku_collector.lake.enrich import UserAgents
+from polku_collector.planned import schemas_of
+from polku_collector.settings import Limits, Source
+from polku_schemas import builtin_plan_path, compile_plan, load_plan
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, 654321, tzinfo=UTC)
+PLAN = load_plan(builtin_plan_path())
+VALIDATOR = Validator(compile_plan(PLAN), Limits(), new_id=lambda: "made")
+PAST = Source(keys=["k"], historical=True)
+AGENTS = UserAgents()
+
+
+@pytest.fixture(scope="module")
+def step(tmp_path_factory: pytest.TempPathFactory) -> ColumnsStep:
+    return ColumnsStep(tmp_path_factory.mktemp("scratch"), AGENTS.table, threads=1)
+
+
+def nothing_repeats(keys: Keys, streams: list[str]) -> Repeats:
+    none = np.zeros(len(keys.high), np.bool_)
+    return Repeats(none, none)
+
+
+def judged(items: Sequence[Any], source: Source = PAST) -> list[Line | QuarantineLine]:
+    body = json.dumps({"batch": items}).encode()
+    return VALIDATOR.judge(parse_batch(body), Arrival(NOW, None, "web", source, body)).lines
+
+
+def block(lines: list[Line | QuarantineLine], stream: str = "s1", first: int = 1) -> Block:
+    runs: dict[str, list[Line | QuarantineLine]] = {}
+    for line in lines:
+        runs.setdefault(run_name(line), []).append(line)
+    number = first
+    encoded = []
+    for name, members in runs.items():
+        for line in members:
+            line.sequence = number
+            number += 1
+        encoded.append((name, len(members), msgspec.json.Encoder().encode_lines(members)))
+    data = memoryview(b"".join(encode_block(stream, first, encoded)))
+    head = decode_head(data)
+    found, text = decode_block(stream, head, data)
+    return Block(stream, head.first_sequence, head.last_sequence, found, text, schemas_of(PLAN))
+
+
+def rows(written: Written, which: str = "events") -> list[dict[str, Any]]:
+    """All rows of the files; columns that a file lacks are missing."""
+    found: list[dict[str, Any]] = []
+    for file in getattr(written, which):
+        found += pq.ParquetFile(file.path).read().to_pylist()
+    return sorted(found, key=lambda row: (row["stream"], row["sequence"]))
+
+
+def track(name: str, properties: dict[str, Any], number: int = 0, **fields: Any) -> dict[str, Any]:
+    item = {"type": "track", "event": name, "userId": "u", "messageId": f"m{number}", "properties": properties}
+    return item | fields
+
+
+def test_one_event_name_with_user_agents_stays_one_row_an_event(step: ColumnsStep) -> None:
+    """A table of distinct user agents is joined; a row twice in it would multiply the events."""
+    items = [
+        track("product_viewed", {"product_id": "p"}, number, context={"userAgent": "Mozilla/5.0 (X11; Linux x86_64)"})
+        for number in range(1500)
+    ]
+    written = step.write([block(judged(items))], nothing_repeats, own_files=5)
+    assert (written.rows_in, written.event_rows, len(written.events)) == (1500, 1500, 1)
+
+
+@pytest.mark.parametrize("own_files", [0, 1, 5])
+def test_large_names_get_narrow_files_within_the_budget(step: ColumnsStep, own_files: int) -> None:
+    items = [track("product_viewed", {"product_id": "p"}, number) for number in range(1200)]
+    items += [track("product_added", {"product_id": "p", "quantity": 2}, number) for number in range(1100)]
+    items += [track("cart_viewed", {}, number) for number in range(3)]
+    written = step.write([block(judged(items))], nothing_repeats, own_files)
+    assert len(written.events) == min(own_files, 2) + 1
+    names = [set(pq.ParquetFile(file.path).schema_arrow.names) for file in written.events]
+    narrow = [columns for columns in names if "product_id" in columns and "quantity" not in columns]
+    assert bool(narrow) == (own_files > 0)
+    assert written.event_rows == 2303
+
+
+def test_every_day_has_its_file_with_the_day_inside(step: ColumnsStep) -> None:
+    items = [
+        track("product_viewed", {"product_id": "p"}, number, timestamp=(NOW - timedelta(days=number)).isoformat())
+        for number in range(40)
+    ]
+    written = step.write([block(judged(items))], nothing_repeats)
+    assert len(written.events) == 40
+    for file in written.events:
+        (day,) = set(pq.ParquetFile(file.path).read(columns=["event_date"])["event_date"].to_pylist())
+        assert file.partition == str(day)
+        assert file.key.startswith(f"event_date={day}/")
+
+
+def test_statistics_hold_no_persons_and_round_times_outwards(step: ColumnsStep) -> None:
+    written = step.write([block(judged([track("product_viewed", {"product_id": "p"})]))], nothing_repeats)
+    statistics = json.loads(written.events[0].statistics)
+    assert set(statistics["minValues"]) <= {"event_id", "event_name", "event_time", "received_at"}
+    assert statistics["minValues"]["received_at"] == "2026-11-22T12:00:00.654Z"
+    assert statistics["maxValues"]["received_at"] == "2026-11-22T12:00:00.655Z"
+    assert statistics["numRecords"] == 1
+
+
+def test_duplicates_are_dropped_and_conflicts_are_quarantined_with_their_line(step: ColumnsStep) -> None:
+    items = [track("product_viewed", {"product_id": f"p{number}"}, number) for number in range(4)]
+
+    def repeats(keys: Keys, streams: list[str]) -> Repeats:
+        return Repeats(keys.sequence == 2, keys.sequence == 3)
+
+    written = step.write([block(judged(items))], repeats)
+    assert [row["sequence"] for row in rows(written)] == [1, 4]
+    (refused,) = rows(written, "quarantine")
+    assert (refused["sequence"], refused["code"], refused["path"]) == (3, "duplicate_id", "$.messageId")
+    assert json.loads(refused["original"])["p"]["product_id"] == "p2"
+    assert (written.duplicates, written.rows_in) == (1, 4)
+
+
+def test_a_line_that_does_not_convert_is_found_and_the_others_go_on(step: ColumnsStep) -> None:
+    lines = judged(
+        [track("product_viewed", {"product_id": f"p{number}", "price": 1.0}, number) for number in range(50)]
+    )
+    broken = lines[17]
+    assert isinstance(broken, Line)
+    broken.p = {"product_id": "p17", "price": "not a number"}  # as no intake of ours would write it
+    written = step.write([block(lines)], nothing_repeats)
+    assert (written.event_rows, written.quarantine_rows, written.unconvertible) == (49, 1, 1)
+    (refused,) = rows(written, "quarantine")
+    assert (refused["code"], refused["event_id"], refused["received_at"]) == ("unconvertible", "m17", NOW)
+    assert json.loads(refused["original"])["p"]["price"] == "not a number"
+
+
+def test_lines_that_no_header_describes_stop_the_flush(step: ColumnsStep) -> None:
+    lines = judged([track("product_viewed", {"product_id": "p"})])
+    described = block(lines)
+    schemas = msgspec.structs.replace(described.schemas, events={})
+    with pytest.raises(LakeError, match="does not describe"):
+        step.write([msgspec.structs.replace(described, schemas=schemas)], nothing_repeats)
+
+
+def test_two_streams_and_two_plans_in_one_flush(step: ColumnsStep) -> None:
+    first = block(judged([track("product_viewed", {"product_id": "p"}, 1)]), "s1")
+    second = block(judged([track("product_viewed", {"product_id": "p"}, 2)]), "s2")
+    other = msgspec.structs.replace(second.schemas, plan_fingerprint="other")
+    written = step.write([first, msgspec.structs.replace(second, schemas=other)], nothing_repeats)
+    assert [(row["stream"], row["event_id"]) for row in rows(written)] == [("s1", "m1"), ("s2", "m2")]
+
+
+texts = st.text(max_size=20) | st.sampled_from(
+    ["\x00", "a\x00b", "\u2028", "\ud83d\ude00", "NaN", "null", '"', "\\", "\n"]
+)
+integers = st.integers(-(2**63), 2**63 - 1)
+numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**15), 10**15)
+times = st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC))
+offsets = times.flatmap(
+    lambda time: st.integers(-14 * 60, 14 * 60).map(lambda minutes: time.astimezone(_zone(minutes)).isoformat())
+)
+
+
+def _zone(minutes: int) -> Any:
+    from datetime import timezone
+
+    return timezone(timedelta(minutes=minutes))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | integers | numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "string": texts,
+    "integer": integers,
+    "number": numbers,
+    "boolean": st.booleans(),
+    "date": st.dates().map(str),
+    "date-time": offsets,
+    "uuid": st.uuids().map(str),
+}
+
+
+def documents(properties: Any) -> st.SearchStrategy[dict[str, Any]]:
+    """Documents near what the plan says: most are accepted, some are not."""
+    known = {name: _value(prop) | st.none() for name, prop in properties.items()}
+    required = {name: _value(prop) for name, prop in properties.items() if prop.required}
+    optional = {name: strategy for name, strategy in known.items() if name not in required}
+    unplanned = st.dictionaries(st.sampled_from(["colour", "größe", "a b"]), json_values, max_size=2)
+    return st.builds(lambda a, b: b | a, st.fixed_dictionaries(required, optional=optional), unplanned)
+
+
+def _value(prop: Any) -> st.SearchStrategy[Any]:
+    if prop.enum:
+        return st.sampled_from(prop.enum)
+    if prop.items is not None:
+        return st.lists(_value(prop.items), max_size=3)
+    if prop.type == "object":
+        required = {name: _value(field) for name, field in prop.fields.items() if field.required}
+        optional = {name: _value(field) for name, field in prop.fields.items() if not field.required}
+        return st.fixed_dictionaries(required, optional=optional)
+    return VALUES[prop.type]
+
+
+NAMES = (
+    "order_completed",
+    "order_delivered",
+    "survey_answered",
+    "product_viewed",
+    "search_results_viewed",
+    "product_added",
+)
+events = st.sampled_from([PLAN.events[name] for name in NAMES]).flatmap(
+    lambda event: documents(event.properties).map(lambda document: (event.name, document))
+)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(st.lists(events, min_size=1, max_size=12))
+def test_every_document_that_intake_accepts_becomes_the_row_it_says(
+    step: ColumnsStep, documents: list[tuple[str, dict[str, Any]]]
+) -> None:
+    lines = judged([track(name, document, number) for number, (name, document) in enumerate(documents)])
+    written = step.write([block(lines)], nothing_repeats)
+    assert written.unconvertible == 0
+    stored = {row["event_id"]: row for row in rows(written)}
+    accepted = [line for line in lines if isinstance(line, Line)]
+    assert len(stored) == len(accepted)
+    for line in accepted:
+        for name in line.p.__struct_fields__:
+            said, kept = getattr(line.p, name), stored[line.event_id].get(name)
+            assert _same(said, kept), (name, said, kept)
+        if line.extra:
+            assert json.loads(stored[line.event_id]["extra"]) == json.loads(line.extra)
+
+
+def _same(said: Any, kept: Any) -> bool:
+    if isinstance(said, msgspec.Struct):
+        return kept is not None and all(_same(getattr(said, name), kept[name]) for name in said.__struct_fields__)
+    if isinstance(said, list):
+        return kept is not None and len(said) == len(kept) and all(map(_same, said, kept))
+    if isinstance(said, float):
+        return kept is not None and (said == kept or math.isclose(said, kept, rel_tol=1e-15))
+    if said is None or isinstance(said, str | int | bool | datetime):
+        return bool(said == kept)
+    return str(said) == str(kept)  # dates, uuids
