@@ -187,10 +187,7 @@ def test_names_in_the_data_cannot_become_markup(
 ) -> None:
     name = "</script><img src=x>"
     hostile = make_lake(
-        [
-            event(name, 0, anonymous_id="a", channel=name),
-            event("ad_clicked", 9, anonymous_id="a", marketing_channel=name),
-        ]
+        [event(f"{name}{n}", n, anonymous_id="a", channel=name, marketing_channel=name) for n in (0, 9)]
     )
     build(hostile, plan)
 
@@ -216,6 +213,11 @@ def test_a_report_marks_stages_whose_events_were_never_seen(lake: Lake, tmp_path
         "referral": None,
     }
     assert figures["orders"]["orders"] == [1]
+    assert [(row["channel"], row["people"], row["orders"]) for row in figures["channels"]] == [
+        ("web", 2, 1),
+        ("ads", 1, 0),
+    ]
+    assert figures["marketing_channels"] == []
     assert sum(map(sum, figures["heat_maps"][0]["counts"])) in (1, 2)
 
 

@@ -145,6 +145,25 @@ def test_people_paths_run_through_sessions_and_end_where_asked(shop: Journeys) -
     ]
 
 
+def test_staged_paths_leave_out_what_the_plan_does_not_place(
+    built: Callable[..., Journeys], event: Callable[..., Any]
+) -> None:
+    journeys = built(
+        [
+            event("ad_clicked", 0, anonymous_id="a"),
+            event("logged_out", 5, anonymous_id="a", user_id="u"),
+            event("product_viewed", 9, anonymous_id="x", user_id="u"),
+        ]
+    )
+
+    assert [row[1:4] for row in run_paths(journeys, PathsQuestion(unit="person")).rows][:2] == [
+        ["ad", "account", 1],
+        ["account", "product", 1],
+    ]
+    staged = run_paths(journeys, PathsQuestion(unit="person", staged=True))
+    assert staged.rows[0] == [1, "ad", "product", 1, 1, 9.0]
+
+
 def test_names_that_nobody_knows_are_errors_with_near_matches(shop: Journeys) -> None:
     with pytest.raises(UnknownNameError, match=r"unknown touchpoint 'prodct'\. Did you mean product"):
         run_paths(shop, PathsQuestion(start="prodct"))

@@ -1,0 +1,168 @@
+"""The models as files: what the header of each says, in which order they run, and what their placeholders stand for.
+
+A model is one SELECT in `models/<table>.sql`. Its header comment gives grain, keys, inputs, order and definition. What
+depends on the plan or on the engine stands as `{{ name }}` or `{{ name argument | argument }}`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Final, Literal, cast
+
+from msgspec import Struct
+
+from polku_analytics.delta_types import duckdb_type_of_neutral, quoted
+from polku_analytics.errors import BuildError
+from polku_schemas import ENVELOPE_COLUMNS, Plan, channel_sql, stage_sql, table_columns, touchpoint_sql, trait_columns
+from polku_schemas.rules import sql_literal
+
+MODELS_FOLDER: Final = Path(__file__).parent / "models"
+
+ORDER_EVENTS: Final = ("order_completed", "store_order_completed")
+"""The events that are orders."""
+
+SESSION_GAP_MINUTES: Final = 30
+"""A session ends when strictly more than this passes without an event."""
+
+ORDER_COLUMNS: Final = {"order_id": "string", "revenue": "double", "currency": "string"}
+"""What the models read of an order; a plan without them gives nulls."""
+
+_CARRIED: Final = frozenset({"page_path", "channel", "marketing_channel", *ORDER_COLUMNS})
+
+_HEADER: Final = re.compile(r"^-- (Grain|Keys|Inputs|Order|Stored|Definition): *(.*)$")
+_PLACEHOLDER: Final = re.compile(r"\{\{ *([a-z_]+)((?: [^{}|]+(?:\| *[^{}|]+)*)?) *\}\}")
+
+Filling = str | Callable[..., str]
+"""What a placeholder stands for: a text, or a function of its arguments."""
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """One model as its file has it."""
+
+    name: str
+    grain: str
+    keys: str
+    inputs: tuple[str, ...]
+    order: str
+    stored: Literal["yes", "no", "view"]
+    """In the lake; only while the build runs; or not even then."""
+    definition: str
+    sql: str
+
+
+def read_models(folder: Path = MODELS_FOLDER) -> dict[str, Model]:
+    """All models of a folder, by name."""
+    return {path.stem: _read(path.stem, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.sql"))}
+
+
+def run_order(models: Mapping[str, Model]) -> list[Model]:
+    """The models, each after its inputs, by name where there is a choice. BuildError on a circle."""
+    graph = {name: {i for i in model.inputs if i in models} for name, model in sorted(models.items())}
+    try:
+        return [models[name] for name in TopologicalSorter(graph).static_order()]
+    except CycleError as error:
+        raise BuildError(f"the models need each other in a circle: {' → '.join(error.args[1])}") from None
+
+
+def fill(sql: str, fillings: Mapping[str, Filling]) -> str:
+    """The SQL with every placeholder replaced. BuildError for one that stands for nothing."""
+
+    def replace(match: re.Match[str]) -> str:
+        filling = fillings.get(match[1])
+        if filling is None:
+            raise BuildError(f"a model uses {{{{ {match[1]} }}}}, which stands for nothing")
+        if isinstance(filling, str):
+            return filling
+        return filling(*(part.strip() for part in match[2].split("|")))
+
+    return _PLACEHOLDER.sub(replace, sql)
+
+
+def fillings(plan: Plan, event_columns: Mapping[str, str]) -> dict[str, Filling]:
+    """What the placeholders stand for with this plan; `event_columns` are those that `events` has."""
+    traits = [name for name in trait_columns(plan) if name in event_columns]
+    stages = " ".join(f"WHEN {sql_literal(stage)} THEN {n}" for n, stage in enumerate(plan.stages, start=1))
+    return {
+        "stage": stage_sql(plan),
+        "touchpoint": touchpoint_sql(plan),
+        "channel": channel_sql(plan),
+        "stage_number": f"CASE stage {stages} END",
+        "order_events": " and ".join(ORDER_EVENTS),
+        "order_event_names": ", ".join(sql_literal(name) for name in ORDER_EVENTS),
+        "session_gap_minutes": str(SESSION_GAP_MINUTES),
+        "items": _items_sql(plan),
+        "rule_columns": _after_comma(quoted(name) for name in rule_columns(plan)),
+        "trait_columns": _after_comma(f"l.{quoted(name)}" for name in traits),
+        "latest_traits": _after_comma(f"{_latest(quoted(name))} AS {quoted(name)}" for name in traits),
+        "seconds_between": _seconds_between,
+    }
+
+
+def expected_event_columns(plan: Plan) -> dict[str, str]:
+    """The columns (name → DuckDB type) that the models may read of `events`, there or not."""
+    neutral = {**ORDER_COLUMNS, **table_columns(plan), **ENVELOPE_COLUMNS}
+    return {name: duckdb_type_of_neutral(kind) for name, kind in neutral.items()}
+
+
+def rule_columns(plan: Plan) -> list[str]:
+    """The property columns that the plan's stage and touchpoint rules ask about, sorted."""
+    asked = {
+        comparison.name
+        for event in plan.events.values()
+        for rule in (*event.stage, *event.touchpoint)
+        for comparison in rule.when
+    }
+    return sorted(asked & set(table_columns(plan)) - _CARRIED)
+
+
+def _read(name: str, sql: str) -> Model:
+    fields: dict[str, str] = {}
+    current = ""
+    for line in sql.splitlines():
+        if not line.startswith("--"):
+            break
+        match = _HEADER.match(line)
+        if match:
+            current = match[1].lower()
+            fields[current] = match[2]
+        elif current:
+            fields[current] += " " + line.removeprefix("--").strip()
+    missing = {"grain", "keys", "inputs", "definition"} - fields.keys()
+    if missing:
+        raise BuildError(f"the header of models/{name}.sql lacks {', '.join(sorted(missing))}")
+    return Model(
+        name=name,
+        grain=fields["grain"],
+        keys=fields["keys"],
+        inputs=tuple(part.strip() for part in fields["inputs"].split(",")),
+        order=fields.get("order", ""),
+        stored=cast("Literal['yes', 'no', 'view']", fields.get("stored", "yes")),
+        definition=fields["definition"],
+        sql=sql,
+    )
+
+
+# What follows is DuckDB's way of saying what engines say differently; another engine brings its own.
+
+
+def _seconds_between(start: str, end: str) -> str:
+    return f"(EPOCH_US({end}) - EPOCH_US({start})) / 1000000.0"
+
+
+def _latest(column: str) -> str:
+    return f"MAX_BY({column}, (event_time, event_id)) FILTER (WHERE {column} IS NOT NULL)"
+
+
+def _items_sql(plan: Plan) -> str:
+    """How many things an order event is about: the quantities of its products, one where a line says none."""
+    products = plan.properties.get("products")
+    if products is None or products.items is None or "quantity" not in products.items.fields:
+        return "CAST(NULL AS DOUBLE)"
+    return "LIST_SUM(LIST_TRANSFORM(products, lambda line: COALESCE(line.quantity, 1)))"
+
+
+def _after_comma(columns: object) -> str:
+    return "".join(f",\n  {column}" for column in cast("list[str]", columns))

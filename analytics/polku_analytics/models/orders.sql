@@ -1,0 +1,34 @@
+-- orders: what people bought, once per order however often it was reported.
+-- Grain: order
+-- Keys: event_name, order_id
+-- Inputs: ordered_events
+-- Order: ordered_at, order_id
+-- Definition: the first event of each order id among {{ order_events }}; an event without an order id is an order of its
+--   own (its event id stands in). order_number counts the person's orders from 1 by time. Returns are not subtracted.
+WITH reported AS (
+  SELECT
+    *,
+    COALESCE(order_id, event_id) AS order_key,
+    ROW_NUMBER() OVER (
+      PARTITION BY event_name, COALESCE(order_id, event_id) ORDER BY event_time, event_id, source
+    ) AS report
+  FROM ordered_events
+  WHERE event_name IN ({{ order_event_names }})
+)
+SELECT
+  order_key AS order_id,
+  event_name,
+  source,
+  event_id,
+  person_key,
+  person_id,
+  event_time AS ordered_at,
+  channel,
+  marketing_channel,
+  order_revenue AS revenue,
+  order_currency AS currency,
+  CAST(order_items AS DOUBLE) AS items,
+  ROW_NUMBER() OVER (PARTITION BY person_key ORDER BY touchpoint_number) AS order_number,
+  ROW_NUMBER() OVER (PARTITION BY person_key ORDER BY touchpoint_number) = 1 AS first_order
+FROM reported
+WHERE report = 1

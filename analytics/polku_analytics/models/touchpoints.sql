@@ -1,0 +1,74 @@
+-- touchpoints: every contact a person had with us, placed in the journey: who, when, where, which stage, which session.
+-- Grain: event (identify, group and alias calls, bots and second copies of an event are left out)
+-- Keys: source, event_id
+-- Inputs: ordered_events, orders
+-- Order: person_key, touchpoint_number
+-- Definition: stage, touchpoint and channel are the plan's; an event the plan does not place keeps its name as touchpoint
+--   and has no stage. A session is the client's session id where it sends one; else it ends when more than
+--   {{ session_gap_minutes }} minutes pass without an event. session_key is unique over all people and grows with the start.
+--   revenue stands on the one event that counts for its order.
+WITH client_sessions AS (
+  SELECT person_key, session_id, MIN(touchpoint_number) AS first_number
+  FROM ordered_events
+  WHERE session_id IS NOT NULL
+  GROUP BY person_key, session_id
+),
+gap_sessions AS (
+  SELECT
+    person_key,
+    touchpoint_number,
+    MAX(
+      CASE
+        WHEN previous_unsessioned_time IS NULL THEN touchpoint_number
+        WHEN event_time > previous_unsessioned_time + INTERVAL '{{ session_gap_minutes }}' MINUTE THEN touchpoint_number
+      END
+    ) OVER (
+      PARTITION BY person_key ORDER BY touchpoint_number ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS first_number
+  FROM ordered_events
+  WHERE session_id IS NULL
+),
+facts AS (
+  SELECT
+    e.*,
+    COALESCE(s.first_number, g.first_number) AS session_start,
+    o.order_number,
+    COALESCE(o.first_order, FALSE) AS first_order,
+    COALESCE(NOT o.first_order, FALSE) AS repeat_order,
+    CASE WHEN o.event_id = e.event_id AND o.source = e.source THEN o.revenue END AS counted_revenue,
+    CASE WHEN o.event_id = e.event_id AND o.source = e.source THEN o.order_id END AS counted_order_id
+  FROM ordered_events AS e
+  LEFT JOIN client_sessions AS s
+    ON s.person_key = e.person_key AND s.session_id = e.session_id
+  LEFT JOIN gap_sessions AS g
+    ON g.person_key = e.person_key AND g.touchpoint_number = e.touchpoint_number
+  LEFT JOIN orders AS o
+    ON o.person_key = e.person_key
+    AND o.event_name = e.event_name
+    AND o.order_id = CASE WHEN e.event_name IN ({{ order_event_names }}) THEN COALESCE(e.order_id, e.event_id) END
+)
+SELECT
+  person_key,
+  person_id,
+  touchpoint_number,
+  event_time,
+  event_id,
+  source,
+  event_name,
+  {{ stage }} AS stage,
+  COALESCE({{ touchpoint }}, event_name) AS touchpoint,
+  channel,
+  marketing_channel,
+  person_key * 16777216 + session_start AS session_key,
+  session_id,
+  known_person,
+  page_path,
+  utm_campaign,
+  device,
+  os,
+  browser,
+  country,
+  counted_order_id AS order_id,
+  order_number,
+  counted_revenue AS revenue
+FROM facts

@@ -1,0 +1,292 @@
+"""Paths: which touchpoints (or events) people pass one after the other, as the edges of a layered graph.
+
+The journey of a unit is its touchpoints in time order, repeats collapsed; `start` cuts it to begin at the first
+occurrence of an item, `end` to finish at the first one after that. What is counted are edges between step n and step
+n + 1, so the graph has no circles and a Sankey diagram can show it. docs/definitions.md has the definition.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import numpy as np
+from msgspec import Struct, structs
+
+from polku_analytics.errors import AnalyticsError, UnknownNameError
+from polku_analytics.journeys import Journeys, period_sql
+from polku_analytics.lake import Period
+from polku_analytics.result import AnalysisResult, Unit
+from polku_analytics.steps import vocabulary
+
+By = Literal["touchpoint", "event"]
+"""What an item of a path is."""
+
+OTHER: Final = "(other)"
+"""All items that are not among the `top` most passed."""
+MIDDLE: Final = "(…)"
+"""What lies between when a path from `start` to `end` is longer than `max_steps`."""
+LEFT: Final = "(left)"
+"""The journey ended here, as far as the data goes."""
+
+COLUMNS: Final = ("step", "from", "to", "transitions", "people", "median_seconds")
+
+
+class PathsQuestion(Struct, frozen=True, kw_only=True):
+    """Paths to count."""
+
+    by: By = "touchpoint"
+    unit: Unit = "session"
+    start: str | None = None
+    end: str | None = None
+    collapse: bool = True
+    """Count a run of the same item as one, at the time of its first."""
+    top: int = 12
+    """So many items by name, the rest as `(other)`."""
+    max_steps: int = 5
+    """Items of a path that are looked at: the first ones, or with `end` alone the last ones."""
+    staged: bool = False
+    """Only touchpoints that the plan places in a stage."""
+    period: Period = Period()
+
+
+def run_paths(journeys: Journeys, question: PathsQuestion) -> AnalysisResult:
+    """Count paths over the built tables."""
+    question = _checked(journeys, question)
+    names = _item_names(journeys, question)
+    sql = paths_sql(question, names)
+    arrays = journeys.connection.execute(sql).fetchnumpy()
+    counted = count_paths(
+        np.asarray(arrays["unit"]),
+        np.asarray(arrays["person_key"]),
+        np.asarray(arrays["microseconds"]),
+        np.asarray(arrays["item"]).astype(np.int64),
+        start=None if question.start is None else names.index(question.start),
+        end=None if question.end is None else names.index(question.end),
+        collapse=question.collapse,
+        top=question.top,
+        max_steps=question.max_steps,
+        item_count=len(names),
+    )
+    labels = [*names, OTHER, MIDDLE, LEFT]
+    rows: list[list[Any]] = [
+        [step, labels[a], labels[b], count, people, seconds] for step, a, b, count, people, seconds in counted.edges
+    ]
+    rows.sort(key=lambda row: (row[0], -row[3], row[1], row[2]))
+    return AnalysisResult(
+        question=_sentence(question),
+        unit=question.unit,
+        window=None,
+        options={
+            "by": question.by,
+            "from": question.start,
+            "to": question.end,
+            "collapse": question.collapse,
+            "top": question.top,
+            "max_steps": question.max_steps,
+            "staged": question.staged,
+            "since": question.period.since,
+            "until": question.period.until,
+        },
+        coverage={**journeys.coverage(question.period), "paths": counted.paths, "people_on_paths": counted.people},
+        as_of=journeys.as_of,
+        columns=list(COLUMNS),
+        rows=rows,
+        sql=sql,
+    )
+
+
+def paths_sql(question: PathsQuestion, names: list[str]) -> str:
+    """All touchpoints of the period in the order of their unit, each item as its place in `names`."""
+    unit = "person_key" if question.unit == "person" else "session_key"
+    column = "touchpoint" if question.by == "touchpoint" else "event_name"
+    listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names) or "''"
+    staged = " AND stage IS NOT NULL" if question.staged else ""
+    return (
+        f"SELECT {unit} AS unit, person_key, EPOCH_US(event_time) AS microseconds, "
+        f"ENUM_CODE(CAST({column} AS ENUM({listed}))) AS item "
+        f"FROM touchpoints WHERE {period_sql(question.period)}{staged} "
+        f"ORDER BY unit, touchpoint_number"
+    )
+
+
+class CountedPaths(Struct, frozen=True):
+    """Edges (step, from, to, transitions, people, median seconds); codes beyond the items: OTHER, MIDDLE, LEFT."""
+
+    edges: list[tuple[int, int, int, int, int, float | None]]
+    paths: int
+    people: int
+
+
+def count_paths(
+    units: np.ndarray,
+    persons: np.ndarray,
+    times: np.ndarray,
+    items: np.ndarray,
+    *,
+    start: int | None,
+    end: int | None,
+    collapse: bool,
+    top: int,
+    max_steps: int,
+    item_count: int,
+) -> CountedPaths:
+    """Count the edges of rows that are ordered by unit and time; `items` are codes below `item_count`."""
+    if collapse and len(items):
+        kept = _begins(units)
+        kept[1:] |= items[1:] != items[:-1]
+        units, persons, times, items = units[kept], persons[kept], times[kept], items[kept]
+    first, last = _slices(_begins(units), items, start, end)
+    if len(first) == 0:
+        return CountedPaths([], 0, 0)
+
+    length = last - first + 1
+    head = np.minimum(length, max_steps)
+    cut = np.zeros(len(first), dtype=bool)
+    if start is not None and end is not None:
+        cut = length > max_steps
+        head = np.where(cut, max_steps - 2, head)
+    begin = last - head + 1 if start is None and end is not None else first
+    # Where the end is what is asked for, steps are counted so that it stands on the last one.
+    first_step = max_steps - head + 1 if start is None and end is not None else np.ones(len(first), dtype=np.int64)
+
+    path = np.repeat(np.arange(len(first)), head)
+    offset = np.arange(len(path)) - np.repeat(np.cumsum(head) - head, head)
+    row = begin[path] + offset
+    step = first_step[path] + offset
+    named = _named(items, [row, last[cut]], {start, end} - {None}, top, item_count)
+    code = np.where(named, np.arange(item_count), item_count)[items] if item_count else items
+
+    to_next = offset + 1 < head[path]
+    edges = [
+        _Edges(
+            step[to_next], code[row[to_next]], code[row[to_next] + 1], persons[row[to_next]], _gap(times, row[to_next])
+        )
+    ]
+    middle, left = item_count + 1, item_count + 2
+    if cut.any():
+        before = (begin + head - 1)[cut]
+        edges.append(_Edges.constant(max_steps - 2, code[before], middle, persons[before]))
+        edges.append(_Edges.constant(max_steps - 1, middle, code[last[cut]], persons[before]))
+    if end is None:
+        ends = length < max_steps
+        edges.append(_Edges(length[ends], code[last[ends]], np.full(ends.sum(), left), persons[last[ends]], None))
+    return CountedPaths(_group(edges, item_count + 3), len(first), len(np.unique(persons[first])))
+
+
+class _Edges(Struct, frozen=True):
+    """Single edges as columns; `gap` is in microseconds, None where it means nothing."""
+
+    step: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    person: np.ndarray
+    gap: np.ndarray | None
+
+    @classmethod
+    def constant(cls, step: int, source: np.ndarray | int, target: np.ndarray | int, person: np.ndarray) -> _Edges:
+        """Edges that share the step and one of their ends, and have no meaningful time."""
+        shape = person.shape
+        return cls(np.full(shape, step), np.broadcast_to(source, shape), np.broadcast_to(target, shape), person, None)
+
+
+def _slices(begins: np.ndarray, items: np.ndarray, start: int | None, end: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """First and last row of each unit's path; units without `start`, or without `end` after it, have none."""
+    first = np.flatnonzero(begins)
+    last = np.append(first[1:], len(items)) - 1
+    if start is not None:
+        found = _next_row(items == start, first)
+        kept = found <= last
+        first, last = found[kept], last[kept]
+    if end is not None:
+        found = _next_row(items == end, first if start is None else first + 1)
+        kept = found <= last
+        first, last = first[kept], found[kept]
+    return first, last
+
+
+def _next_row(wanted: np.ndarray, since: np.ndarray) -> np.ndarray:
+    """For each row number, the first wanted row at or after it; a number beyond all rows if there is none."""
+    rows = np.append(np.flatnonzero(wanted), np.iinfo(np.int64).max)
+    return rows[np.searchsorted(rows, since)]
+
+
+def _named(items: np.ndarray, rows: list[np.ndarray], always: set[int | None], top: int, item_count: int) -> np.ndarray:
+    """Which items keep their name: `always`, and the `top` that occur most in the rows (ties: the earlier name)."""
+    occurrences = np.bincount(items[np.concatenate(rows)], minlength=item_count)
+    pinned = [item for item in always if item is not None]
+    named = np.zeros(item_count, dtype=bool)
+    occurrences[pinned] = 0
+    ranked = np.argsort(-occurrences, kind="stable")[:top]
+    named[ranked[occurrences[ranked] > 0]] = True
+    named[pinned] = True
+    return named
+
+
+def _group(edges: list[_Edges], codes: int) -> list[tuple[int, int, int, int, int, float | None]]:
+    counted: list[tuple[int, int, int, int, int, float | None]] = []
+    for part in edges:
+        if len(part.step) == 0:
+            continue
+        key = (part.step * codes + part.source) * codes + part.target
+        order = np.argsort(key, kind="stable")
+        key, person = key[order], part.person[order]
+        gap = None if part.gap is None else part.gap[order]
+        begins = np.flatnonzero(_begins(key))
+        for low, high in zip(begins, np.append(begins[1:], len(key)), strict=True):
+            rest, target = divmod(int(key[low]), codes)
+            step, source = divmod(rest, codes)
+            seconds = None if gap is None else round(float(np.median(gap[low:high])) / 1e6, 6)
+            people = len(np.unique(person[low:high]))
+            counted.append((step, source, target, int(high - low), people, seconds))
+    return counted
+
+
+def _begins(values: np.ndarray) -> np.ndarray:
+    """Which positions differ from the one before; the first always does."""
+    begins = np.ones(len(values), dtype=bool)
+    begins[1:] = values[1:] != values[:-1]
+    return begins
+
+
+def _gap(times: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return np.asarray(times[rows + 1] - times[rows])
+
+
+def _checked(journeys: Journeys, question: PathsQuestion) -> PathsQuestion:
+    """The question with aliases replaced. AnalyticsError for names and numbers that make no sense."""
+    if question.max_steps < 2 or question.top < 1:
+        raise AnalyticsError("paths need at least 2 steps and 1 named item")
+    if question.start is not None and question.end is not None and question.max_steps < 3:
+        raise AnalyticsError("paths from one item to another need at least 3 steps")
+    known = vocabulary(journeys)
+
+    def resolve(name: str | None) -> str | None:
+        if name is None:
+            return None
+        if question.by == "event":
+            event = known.event(name)
+            if event is None:
+                raise UnknownNameError("event", name, known.event_names | set(known.aliases))
+            return event
+        if name not in known.touchpoints:
+            raise UnknownNameError("touchpoint", name, known.touchpoints)
+        return name
+
+    return structs.replace(question, start=resolve(question.start), end=resolve(question.end))
+
+
+def _item_names(journeys: Journeys, question: PathsQuestion) -> list[str]:
+    column = "touchpoint" if question.by == "touchpoint" else "event_name"
+    seen = {row[0] for row in journeys.rows(f"SELECT DISTINCT {column} FROM touchpoints") if row[0] is not None}
+    return sorted(seen | {name for name in (question.start, question.end) if name is not None})
+
+
+def _sentence(question: PathsQuestion) -> str:
+    units = "people" if question.unit == "person" else "sessions"
+    items = "touchpoints" if question.by == "touchpoint" else "events"
+    parts = [f"Which {items} do {units} pass"]
+    if question.start is not None:
+        parts.append(f"from {question.start}")
+    if question.end is not None:
+        parts.append(f"on the way to {question.end}")
+    return " ".join(parts) + "?"

@@ -1,0 +1,87 @@
+"""Putting a computed table into the lake: one sorted Parquet file, one Delta commit that replaces the table whole.
+
+A reader sees the old table or the new one. The files of the old one stay for a day, for readers that still hold them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from deltalake import CommitProperties, Schema
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, create_table_with_add_actions
+
+from polku_analytics.delta_types import delta_type
+from polku_analytics.errors import BuildError, LakeError
+from polku_analytics.lake import Lake
+
+KEEP_OLD_FILES_HOURS: Final = 24
+
+
+def place_file(lake: Lake, table: str, path: Path) -> str:
+    """Move a Parquet file into the table's folder under a name of its own, which is returned. No reader sees it yet."""
+    name = f"part-{uuid.uuid4().hex}.parquet"
+    if lake.cache is not None:
+        lake.cache.store(lake.uri).upload(path, f"{lake.table_uri(table)}/{name}")
+    else:
+        folder = Path(lake.table_uri(table))
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, folder / name)
+    return name
+
+
+def replace_table(
+    lake: Lake,
+    table: str,
+    *,
+    file_name: str,
+    size_bytes: int,
+    rows: int,
+    columns: Mapping[str, str],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Commit the placed file as the whole content of the table; `columns` are its neutral types."""
+    schema = Schema.from_json(json.dumps(_schema(columns)))
+    action = AddAction(
+        path=file_name,
+        size=size_bytes,
+        partition_values={},
+        modification_time=int(time.time() * 1000),
+        data_change=True,
+        stats=json.dumps({"numRecords": rows}),
+    )
+    properties = CommitProperties(custom_metadata=dict(metadata))
+    try:
+        try:
+            delta = lake.delta(table)
+        except LakeError as error:
+            if not isinstance(error.__context__, TableNotFoundError):
+                raise
+            create_table_with_add_actions(
+                lake.table_uri(table),
+                schema,
+                [action],
+                mode="error",
+                storage_options=lake.storage_options(),
+                commit_properties=properties,
+            )
+            return
+        delta.create_write_transaction([action], "overwrite", schema, [], commit_properties=properties)
+        delta.vacuum(KEEP_OLD_FILES_HOURS, dry_run=False, enforce_retention_duration=False)
+    except (DeltaError, OSError) as error:
+        raise BuildError(
+            f"table {table} could not be written to {lake.uri}: {str(error).splitlines()[0]}; the old one is unharmed"
+        ) from error
+
+
+def _schema(columns: Mapping[str, str]) -> dict[str, Any]:
+    fields = [
+        {"name": name, "type": delta_type(kind), "nullable": True, "metadata": {}} for name, kind in columns.items()
+    ]
+    return {"type": "struct", "fields": fields}

@@ -1,0 +1,78 @@
+"""How the report writes figures for people: names, shares, times and dates."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from polku_analytics.result import AnalysisResult
+
+
+def title(name: str) -> str:
+    """A name of the plan as a label: `product_added` is `Product added`."""
+    text = name.replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
+def cell_text(value: Any) -> str:
+    """A value of a table."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return percent(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
+
+
+def short_number(value: float) -> str:
+    """A number for the head of the page."""
+    if value >= 1_000_000:
+        return f"{value / 1_000_000:,.2f} M"
+    return f"{value:,.0f}"
+
+
+def percent(value: float | None) -> str:
+    """A share between 0 and 1."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f} %" if value < 0.1 else f"{100 * value:.0f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time in the unit one would say it in."""
+    if seconds is None:
+        return "–"
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
+def window_words(result: AnalysisResult) -> str:
+    """The window in words: `7d` is 7 days."""
+    text = result.window or ""
+    word = {"d": "day", "h": "hour", "m": "minute", "s": "second"}.get(text[-1:], "")
+    return f"{text[:-1]} {word}" + ("" if text[:-1] == "1" else "s")
+
+
+def shortened(text: str) -> str:
+    """A label that fits beside a node."""
+    return text if len(text) <= 18 else text[:17] + "…"
+
+
+def day(value: datetime.date | None) -> str:
+    """A date in words."""
+    return "–" if value is None else f"{value.day} {value:%B %Y}"
+
+
+def moment(value: datetime.datetime | None) -> str:
+    """A point in time, in UTC."""
+    return "no events" if value is None else f"{day(value)}, {value:%H:%M} UTC"
+
+
+def bucket_label(start: datetime.date, bucket: str) -> str:
+    """The name of a day, of a week by its Monday, or of a month."""
+    if bucket == "month":
+        return f"{start:%b %Y}"
+    return f"{start.day} {start:%b %Y}"

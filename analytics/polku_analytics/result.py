@@ -1,0 +1,58 @@
+"""What every analysis returns: a table that says what it is, how it was asked and what it could not see."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+from polku_analytics.errors import AnalyticsError
+
+Unit = Literal["person", "session"]
+"""What a number counts."""
+
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+class AnalysisResult(Struct, frozen=True, kw_only=True):
+    """The answer to one question."""
+
+    question: str
+    """The question as a sentence."""
+    unit: str
+    """What the counts count: `person` or `session`."""
+    window: str | None
+    """The time the question allows, such as `7d`; None where it allows any."""
+    options: dict[str, Any]
+    """Everything else that was asked, defaults included."""
+    coverage: dict[str, Any]
+    """What the data behind the answer holds and what is left out of it or not decided yet."""
+    as_of: datetime.datetime | None
+    """The time of the newest event known; None when there are none."""
+    columns: list[str]
+    rows: list[list[Any]]
+    sql: str
+    """The SQL that read the data."""
+
+
+def parse_window(text: str) -> int:
+    """Seconds of a length of time such as `30m`, `12h`, `7d` or `2w`."""
+    match = re.fullmatch(r"(\d+)\s*([smhdw])", text.strip())
+    if match is None or int(match[1]) == 0:
+        raise AnalyticsError(f"{text!r} is not a length of time: write 90s, 30m, 12h, 7d or 2w")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def window_text(seconds: int) -> str:
+    """The shortest way to write a length of time: 604800 is `7d`."""
+    for unit in ("d", "h", "m"):
+        if seconds % _SECONDS[unit] == 0:
+            return f"{seconds // _SECONDS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+def share(part: int, whole: int) -> float | None:
+    """A part of a whole between 0 and 1; None where there is no whole."""
+    return round(part / whole, 6) if whole else None
