@@ -88,7 +88,7 @@ VISIT_COLUMNS = (
 
 
 def create_visits(connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:
-    """Create (or replace) the temporary table of all distinct visits in `tables`, with their VISIT_COLUMNS.
+    """Create (or replace) the table of all distinct visits in `tables`, with their VISIT_COLUMNS.
 
     The tables have the columns of VISIT_KEY. One query for all of them: planning the channel rules takes 25 ms,
     too long for every event name of every flush. Needs `create_lookup` once before. No tables, no visits.
@@ -97,7 +97,7 @@ def create_visits(connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) 
     if not tables:
         columns = (*(f"key_{column}" for column in VISIT_KEY), *VISIT_COLUMNS)
         described = ", ".join(f"{column} VARCHAR" for column in columns)
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {VISITS_TABLE} ({described})")
+        connection.execute(f"CREATE OR REPLACE TABLE {VISITS_TABLE} ({described})")
         return
     key = ", ".join(VISIT_KEY)
     every = " UNION ALL ".join(f"SELECT {key} FROM {table}" for table in tables)
@@ -111,8 +111,7 @@ def create_visits(connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) 
         f"{referrer_host_sql('referrer')} AS referrer_host, {utm} FROM (SELECT DISTINCT {key} FROM ({every})))"
     )
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {VISITS_TABLE} AS "
-        f"SELECT * EXCLUDE (page_url) FROM ({with_marketing_channel(visits)})"
+        f"CREATE OR REPLACE TABLE {VISITS_TABLE} AS SELECT * EXCLUDE (page_url) FROM ({with_marketing_channel(visits)})"
     )
 
 

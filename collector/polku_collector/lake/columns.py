@@ -7,12 +7,14 @@ the line; everything else is counted twice, going in and coming out, and a diffe
 
 from __future__ import annotations
 
+import queue
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import msgspec
@@ -33,7 +35,7 @@ from ..errors import LakeError
 from .channels import create_lookup, create_visits
 from .enriched import VISIT_COLUMNS, enriched_select
 from .gather import OWN_LINES, SHARED, Group, gathered
-from .parquet import MANY_ROWS, DataFile, copy_by_day, write_by_day
+from .parquet import MANY_ROWS, DataFile, FileWriter, copy_by_day, write_by_day
 from .types import duckdb_type, literal, quoted
 
 log = structlog.get_logger("polku.lake")
@@ -42,6 +44,8 @@ log = structlog.get_logger("polku.lake")
 _MAX_LINE_BYTES = 64 * 1024 * 1024
 
 Flags = NDArray[np.bool_]
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class Keys(Struct, frozen=True):
@@ -81,7 +85,9 @@ class _Lines(Struct):
     name: str
     properties: dict[str, str]
     traits: dict[str, str]
-    rows: int
+    rows: int = 0
+    days: int = 0
+    in_use: frozenset[str] = frozenset()
 
 
 KEY_SQL = "concat(source, chr(31), event_id)"
@@ -100,10 +106,16 @@ class ColumnsStep:
         """`resolve_agents`: distinct user agents → a table of user_agent, device, os, browser, is_bot."""
         self._scratch, self._resolve_agents = scratch, resolve_agents
         self._connection = duckdb.connect(config={"threads": threads})
-        self._run("SET TimeZone = 'UTC'")
         self._run("SET enable_progress_bar = false")
         self._run(f"SET temp_directory = {literal(str(scratch / 'spill'))}")
         create_lookup(self._connection)
+        # One event name keeps one thread busy: names are read and written side by side, each on a connection.
+        self._free: queue.SimpleQueue[duckdb.DuckDBPyConnection] = queue.SimpleQueue()
+        for connection in (self._connection, *(self._connection.cursor() for _ in range(threads))):
+            connection.execute("SET TimeZone = 'UTC'").fetchall()
+            if connection is not self._connection:
+                self._free.put(connection)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="polku-columns")
 
     def write(
         self, blocks: list[Block], find_repeats: Callable[[Keys, list[str]], Repeats], own_files: int = 0
@@ -120,8 +132,10 @@ class ColumnsStep:
         bad: list[tuple[str, QuarantineLine]] = []
         tables: list[_Lines] = []
         try:
-            for number, group in enumerate(gathered(blocks)):
-                tables.append(self._load(work, number, group, bad))
+            groups = list(enumerate(gathered(blocks)))
+            for table, unreadable in self._side_by_side(lambda item, free: self._load(free, work, *item), groups):
+                tables.append(table)
+                bad += unreadable
             events = [table for table in tables if table.name != QUARANTINE_RUN]
             refused = [table.table for table in tables if table.name == QUARANTINE_RUN]
             unconvertible = len(bad)
@@ -154,70 +168,51 @@ class ColumnsStep:
         )
 
     def close(self) -> None:
+        """Let go of the threads and the database."""
+        self._pool.shutdown()
         self._connection.close()
+
+    def _side_by_side(
+        self, work: Callable[[_Item, duckdb.DuckDBPyConnection], _Result], items: Iterable[_Item]
+    ) -> list[_Result]:
+        """The results for all items, in order; each item has a connection of its own while it is worked on."""
+
+        def one(item: _Item) -> _Result:
+            connection = self._free.get()
+            try:
+                return work(item, connection)
+            finally:
+                self._free.put(connection)
+
+        return list(self._pool.map(one, items))
 
     # Reading --------------------------------------------------------------------------------------------------
 
-    def _load(self, work: Path, number: int, group: Group, bad: list[tuple[str, QuarantineLine]]) -> _Lines:
-        """Read all lines of one group into a table of their own; those that do not convert go to `bad`."""
+    def _load(
+        self, connection: duckdb.DuckDBPyConnection, work: Path, number: int, group: Group
+    ) -> tuple[_Lines, list[tuple[str, QuarantineLine]]]:
+        """Read all lines of one group into a table of their own; those that do not convert come back as refused."""
         columns = QUARANTINE_LINE_COLUMNS if group.name == QUARANTINE_RUN else LINE_COLUMNS
         types = {column: _line_type(kind) for column, kind in columns.items()}
         if group.properties:
             types["p"] = duckdb_type(_struct(group.properties))
         if group.traits:
             types["t"] = duckdb_type(_struct({n.removeprefix("trait_"): kind for n, kind in group.traits.items()}))
-        lines = _Lines(f"lines_{number}", group.name, group.properties, group.traits, 0)
+        lines = _Lines(f"lines_{number}", group.name, group.properties, group.traits)
         described = ", ".join(f"{quoted(name)} {kind}" for name, kind in types.items())
-        self._run(f"CREATE OR REPLACE TEMP TABLE {lines.table} ({described}, stream VARCHAR)")
-        unreadable = 0
+        connection.execute(f"CREATE OR REPLACE TABLE {lines.table} ({described}, stream VARCHAR)").fetchall()
+        bad: list[tuple[str, QuarantineLine]] = []
         for stream, parts in group.parts.items():
             path = work / f"{number}.ndjson"
             with path.open("wb") as file:
                 file.writelines(parts)
-            found = self._insert(lines.table, types, stream, path)
+            found = _insert(connection, lines.table, types, stream, path)
             bad.extend((stream, line) for line in found)
-            unreadable += len(found)
             path.unlink()
-        lines.rows = self._scalar(f"SELECT count(*) FROM {lines.table}")
-        if lines.rows + unreadable != group.lines:
+        _count(connection, lines)
+        if lines.rows + len(bad) != group.lines:
             raise LakeError(f"{group.lines} lines of {group.name!r} went in, {lines.rows} rows were read")
-        return lines
-
-    def _insert(self, table: str, types: dict[str, str], stream: str, path: Path) -> list[QuarantineLine]:
-        """Read a file of lines into a table; on failure find the lines that do not convert by halving."""
-        try:
-            self._read(table, types, stream, path)
-        except duckdb.Error:
-            return self._bisect(table, types, stream, path, path.read_bytes().splitlines(keepends=True))
-        return []
-
-    def _read(self, table: str, types: dict[str, str], stream: str, path: Path) -> None:
-        shape = "{" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in types.items()) + "}"
-        self._run(
-            f"INSERT INTO {table} SELECT *, {literal(stream)} FROM read_json({literal(str(path))}, columns = {shape}, "
-            f"format = 'newline_delimited', maximum_object_size = {_MAX_LINE_BYTES}, compression = 'none')"
-        )
-
-    def _bisect(
-        self, table: str, types: dict[str, str], stream: str, path: Path, lines: list[bytes]
-    ) -> list[QuarantineLine]:
-        if not lines:
-            return []
-        part = path.with_suffix(".part")
-        part.write_bytes(b"".join(lines))
-        try:
-            self._read(table, types, stream, part)
-        except duckdb.Error as error:
-            if len(lines) == 1:
-                return [unconvertible(lines[0], str(error))]
-            middle = len(lines) // 2
-            return [
-                *self._bisect(table, types, stream, path, lines[:middle]),
-                *self._bisect(table, types, stream, path, lines[middle:]),
-            ]
-        finally:
-            part.unlink(missing_ok=True)
-        return []
+        return lines, bad
 
     # Duplicates -----------------------------------------------------------------------------------------------
 
@@ -259,15 +254,15 @@ class ColumnsStep:
 
     def _keys(self, tables: list[_Lines], streams: list[str]) -> Keys:
         order = "{" + ", ".join(f"{literal(stream)}: {index}" for index, stream in enumerate(streams)) + "}"
-        parts = [
-            self._connection.execute(
+        parts = self._side_by_side(
+            lambda table, connection: connection.execute(
                 "SELECT md5_number_upper(key) AS high, md5_number_lower(key) AS low, digest, stream, sequence FROM ("
                 f"SELECT {KEY_SQL} AS key, coalesce(digest, 0)::UINTEGER AS digest, "
                 f"map_extract_value(MAP {order}, stream)::UINTEGER AS stream, sequence::UBIGINT AS sequence "
                 f"FROM {table.table})"
-            ).fetchnumpy()
-            for table in tables
-        ]
+            ).fetchnumpy(),
+            tables,
+        )
         return Keys(**{name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]})
 
     # Writing --------------------------------------------------------------------------------------------------
@@ -276,28 +271,22 @@ class ColumnsStep:
         tables = sorted((table for table in tables if table.rows), key=lambda table: -table.rows)
         if not tables:
             return []
-        in_use = {table.table: self._columns_in_use(table) for table in tables}
-        self._register_agents(table for table in in_use if "user_agent" in in_use[table])
-        create_visits(self._connection, [table for table in in_use if in_use[table] & VISIT_COLUMNS])
-        files: list[DataFile] = []
-        shared: list[str] = []
-        shared_rows = most_days = 0
-        for table in tables:
-            select = enriched_select(table.table, in_use[table.table], table.properties, table.traits)
-            days = self._scalar(f"SELECT count(DISTINCT event_time::DATE) FROM {table.table}")
-            if table.name != SHARED and own_files > 0 and table.rows >= OWN_LINES * days:
-                own_files -= 1
-                order = "event_date, event_time"
-                files += copy_by_day(self._connection, select, _folder(work), "event_date", order)
-            else:
-                shared.append(f"({select})")
-                shared_rows, most_days = shared_rows + table.rows, max(most_days, days)
+        self._register_agents(table.table for table in tables if "user_agent" in table.in_use)
+        create_visits(self._connection, [table.table for table in tables if table.in_use & VISIT_COLUMNS])
+        own = [table for table in tables if table.name != SHARED and table.rows >= OWN_LINES * table.days][:own_files]
+        shared = [table for table in tables if table not in own]
+        selects = [(_select(table), "event_date, event_time", copy_by_day) for table in own]
         if shared:
-            union, order = " UNION ALL BY NAME ".join(shared), "event_date, event_name, event_time"
-            write = copy_by_day if shared_rows > MANY_ROWS * most_days else write_by_day
-            files += write(self._connection, union, _folder(work), "event_date", order)
-        self._connection.unregister("agents")
-        return files
+            union = " UNION ALL BY NAME ".join(f"({_select(table)})" for table in shared)
+            many = sum(table.rows for table in shared) > MANY_ROWS * max(table.days for table in shared)
+            write = copy_by_day if many else write_by_day
+            selects.append((union, "event_date, event_name, event_time", write))
+
+        def files(item: tuple[str, str, FileWriter], connection: duckdb.DuckDBPyConnection) -> list[DataFile]:
+            select, order, write = item
+            return write(connection, select, _folder(work), "event_date", order)
+
+        return [file for written in self._side_by_side(files, selects) for file in written]
 
     def _write_quarantine(self, work: Path, tables: list[str]) -> list[DataFile]:
         if not tables:
@@ -310,20 +299,14 @@ class ColumnsStep:
         order = "received_date, received_at"
         return write_by_day(self._connection, union, _folder(work), "received_date", order)
 
-    def _columns_in_use(self, table: _Lines) -> set[str]:
-        """The columns in which these lines have any value at all; the others are left out of the file."""
-        places = {name: quoted(name) for name in LINE_COLUMNS if name not in ("sequence", "digest")}
-        places |= {name: f"p.{quoted(name)}" for name in table.properties}
-        places |= {name: f"t.{quoted(name.removeprefix('trait_'))}" for name in table.traits}
-        (counts,) = self._run(f"SELECT {', '.join(f'count({place})' for place in places.values())} FROM {table.table}")
-        return {name for name, count in zip(places, counts, strict=True) if count}
-
     def _register_agents(self, tables: Iterable[str]) -> None:
         union = " UNION ".join(  # of distinct rows, also when there is but one table
             f"SELECT DISTINCT user_agent FROM {table} WHERE user_agent IS NOT NULL" for table in tables
         )
         distinct = [text for (text,) in self._run(union)] if union else []
-        self._connection.register("agents", self._resolve_agents(distinct))
+        self._connection.register("agents_arrow", self._resolve_agents(distinct))
+        self._run("CREATE OR REPLACE TABLE agents AS SELECT * FROM agents_arrow")
+        self._connection.unregister("agents_arrow")
 
     def _quarantine_table(self, bad: list[tuple[str, QuarantineLine]]) -> str:
         rows = [{**msgspec.structs.asdict(line), "stream": stream} for stream, line in bad]
@@ -343,6 +326,65 @@ class ColumnsStep:
 
     def _scalar(self, sql: str) -> int:
         return int(self._run(sql)[0][0])
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection, table: str, types: dict[str, str], stream: str, path: Path
+) -> list[QuarantineLine]:
+    """Read a file of lines into a table; on failure find the lines that do not convert by halving."""
+    try:
+        _read(connection, table, types, stream, path)
+    except duckdb.Error:
+        return _bisect(connection, table, types, stream, path, path.read_bytes().splitlines(keepends=True))
+    return []
+
+
+def _read(connection: duckdb.DuckDBPyConnection, table: str, types: dict[str, str], stream: str, path: Path) -> None:
+    shape = "{" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in types.items()) + "}"
+    connection.execute(
+        f"INSERT INTO {table} SELECT *, {literal(stream)} FROM read_json({literal(str(path))}, columns = {shape}, "
+        f"format = 'newline_delimited', maximum_object_size = {_MAX_LINE_BYTES}, compression = 'none')"
+    ).fetchall()
+
+
+def _bisect(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    types: dict[str, str],
+    stream: str,
+    path: Path,
+    lines: list[bytes],
+) -> list[QuarantineLine]:
+    if not lines:
+        return []
+    part = path.with_suffix(".part")
+    part.write_bytes(b"".join(lines))
+    try:
+        _read(connection, table, types, stream, part)
+    except duckdb.Error as error:
+        if len(lines) == 1:
+            return [unconvertible(lines[0], str(error))]
+        middle = len(lines) // 2
+        return [
+            *_bisect(connection, table, types, stream, path, lines[:middle]),
+            *_bisect(connection, table, types, stream, path, lines[middle:]),
+        ]
+    finally:
+        part.unlink(missing_ok=True)
+    return []
+
+
+def _count(connection: duckdb.DuckDBPyConnection, lines: _Lines) -> None:
+    """How many rows and days there are, and which columns have any value: the others are left out of the file."""
+    places: dict[str, str] = {}
+    if lines.name != QUARANTINE_RUN:
+        places = {name: quoted(name) for name in LINE_COLUMNS if name not in ("sequence", "digest")}
+        places |= {name: f"p.{quoted(name)}" for name in lines.properties}
+        places |= {name: f"t.{quoted(name.removeprefix('trait_'))}" for name in lines.traits}
+    day = "count(DISTINCT event_time::DATE)" if places else "0"
+    counted = ", ".join(["count(*)", day, *(f"count({place})" for place in places.values())])
+    ((lines.rows, lines.days, *counts),) = connection.execute(f"SELECT {counted} FROM {lines.table}").fetchall()
+    lines.in_use = frozenset(name for name, count in zip(places, counts, strict=True) if count)
 
 
 def unconvertible(line: bytes, reason: str) -> QuarantineLine:
@@ -371,6 +413,10 @@ def _refused(document: dict[str, Any], code: str, message: str, original: str) -
         message=message,
         original=original.rstrip("\n"),
     )
+
+
+def _select(table: _Lines) -> str:
+    return enriched_select(table.table, table.in_use, table.properties, table.traits)
 
 
 def _folder(work: Path) -> Path:

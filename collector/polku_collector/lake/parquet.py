@@ -6,6 +6,7 @@ that a day does not use (measured: 28,000 rows of 64 event names over 90 days, 1
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from .types import literal
 
 # From about so many rows a file on, DuckDB's writer is the faster one.
 MANY_ROWS = 20_000
+
+
+FileWriter = Callable[[duckdb.DuckDBPyConnection, str, Path, str, str], "list[DataFile]"]
 
 
 class DataFile(Struct, frozen=True):
