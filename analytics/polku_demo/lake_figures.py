@@ -1,9 +1,9 @@
 """What the lake says, put beside what is known: read as any analyst would, from the committed tables."""
 
 import msgspec
+
 from polku_analytics.errors import LakeError
 from polku_analytics.lake import Lake, connect
-
 from polku_demo.datasets import COUNTED, Figure
 
 

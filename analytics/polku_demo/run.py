@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TextIO
 
 import msgspec
+
 from polku_analytics.build import build
 from polku_analytics.lake import Lake
 from polku_analytics.report import write_report
 from polku_analytics.report_data import Link, ReportContext
-from polku_schemas import builtin_plan_path, load_plan
-
 from polku_demo.collector_process import Collector
 from polku_demo.datasets import Dataset
 from polku_demo.errors import DemoError, FiguresDifferError
 from polku_demo.lake_figures import Found, find, row_count, table
 from polku_demo.progress import Progress
 from polku_demo.sending import Sent, send
+from polku_schemas import builtin_plan_path, load_plan
 
 MANIFEST = "demo.json"
 REPORT = "report.html"

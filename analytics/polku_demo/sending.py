@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from polku import Client
 
+from polku import Client
 from polku_demo.calls import Call
 from polku_demo.errors import DemoError
 from polku_demo.progress import Progress

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+
 from polku_demo.calls import Call
 from polku_demo.errors import DemoError
 from polku_demo.retail import Retail, data_folder

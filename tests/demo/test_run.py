@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+
 from polku_demo import datasets
 from polku_demo.cli import demo
 from polku_demo.datasets import Figure

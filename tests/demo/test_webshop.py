@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from polku_demo.calls import Call
 from polku_demo.webshop import DAYS, LAST_DAY, NEW_CHECKOUT_DAY, SOURCES, SPRING_DAY, Webshop
 from polku_demo.webshop.draw import Draw

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+
 from polku_schemas import (
     Checked,
     Plan,

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from polku_schemas import (
     Checked,
     CompiledEvent,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from click.testing import CliRunner
+
 from polku_schemas.cli import plan
 
 WritePlan = Callable[..., Path]

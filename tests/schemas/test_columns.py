@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from polku_schemas import (
     ENVELOPE_COLUMNS,
     builtin_plan_path,

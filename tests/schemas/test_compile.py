@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from polku_schemas import CompiledEvent, builtin_plan_path, compile_plan, load_plan, snake_case
 
 PLAN = load_plan(builtin_plan_path())

@@ -7,6 +7,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 import pytest
+
 from polku_schemas import (
     builtin_plan_path,
     channel_sql,

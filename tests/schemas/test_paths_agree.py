@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from polku_schemas import (
     Checked,
     CompiledEvent,

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import polku_schemas
 import pytest
+
+import polku_schemas
 from polku_schemas import PlanError, builtin_plan_path, load_plan
 
 WritePlan = Callable[..., Path]

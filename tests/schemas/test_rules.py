@@ -6,6 +6,7 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from polku_schemas.model import Comparison, Rule
 from polku_schemas.rules import Kind, RuleError, first_match, holds, parse_when, sql_literal, when_sql
 
