@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from tests.s3_server import s3_server
 
 from polku_analytics import file_cache
 from polku_analytics.build import build
@@ -26,17 +22,7 @@ from polku_schemas import Plan
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    # A process of its own: deltalake holds the interpreter while it waits for an answer, so a thread cannot give one.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     environ = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": "us-east-1",
@@ -44,22 +30,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
     }
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    try:
-        wait_for(environ["AWS_ENDPOINT_URL"])
-        yield environ
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-def wait_for(url: str) -> None:
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(f"{url}/moto-api/")  # noqa: S310, it is ours
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise TimeoutError(url)
+    with s3_server() as address:
+        yield environ | {"AWS_ENDPOINT_URL": address}
 
 
 def upload(folder: Path, environ: dict[str, str]) -> None:

@@ -1,8 +1,6 @@
 """The same promises on an object store: a real S3-compatible server over HTTP that enforces `If-None-Match`."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,36 +8,23 @@ import boto3
 import httpx
 import polars
 import pytest
-from tests.collector.world import collector, free_port, rows, wait_until
+from tests.collector.world import collector, rows, wait_until
+from tests.s3_server import s3_server
 
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    # A process of its own: deltalake holds the interpreter's lock while it waits for an answer.
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    endpoint = f"http://127.0.0.1:{port}"
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_ALLOW_HTTP": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    wait_until(lambda: _answers(endpoint), 30)
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="lake")
-    yield "s3://lake/events-of-a-shop"
-    server.kill()
-    server.wait()
-
-
-def _answers(endpoint: str) -> bool:
-    try:
-        return httpx.get(endpoint).status_code < 500
-    except httpx.TransportError:
-        return False
+    with s3_server() as endpoint:
+        for name, value in {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+        }.items():
+            monkeypatch.setenv(name, value)
+        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="lake")
+        yield "s3://lake/events-of-a-shop"
 
 
 def test_events_reach_a_bucket_once_through_a_killed_committer(tmp_path: Path, bucket: str) -> None:

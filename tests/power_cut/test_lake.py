@@ -27,7 +27,7 @@ from polku_collector.lake.store import LocalStore
 from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
 from polku_schemas import ENVELOPE_COLUMNS
 
-LUCKS = ["none", "all", "empty", "seed 1", "seed 2"]
+LUCKS = ["none", "empty", "seed 1"]
 GROUPS = [[f"{group}-{number}" for number in range(2)] for group in range(3)]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import http.client
-import logging
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +12,7 @@ from pathlib import Path
 import boto3
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from moto.server import ThreadedMotoServer
+from tests.s3_server import s3_server
 
 from polku_collector.errors import LakeError, StoreUnreachable, StoreUntrusted
 from polku_collector.files import Files
@@ -27,14 +26,9 @@ BUCKET = "lake"
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """A real HTTP server that speaks S3 and enforces If-None-Match."""
-    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    client(address).create_bucket(Bucket=BUCKET)
-    yield address
-    server.stop()
+    with s3_server() as address:
+        client(address).create_bucket(Bucket=BUCKET)
+        yield address
 
 
 class Proxy(BaseHTTPRequestHandler):
