@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -38,6 +39,7 @@ def collector(config: Path | None, **flags: Any) -> None:
     plan = plan_of(settings)
     _check_directories(settings)
     configure(readable=settings.dev)
+    lock = _lock_journal(Path(settings.journal.directory))
     use_directory(metrics_directory(settings.journal.directory), fresh=True)
     metrics = Metrics()
 
@@ -51,7 +53,7 @@ def collector(config: Path | None, **flags: Any) -> None:
         raise SettingsError(
             f"cannot listen on {settings.server.host}:{settings.server.port}: {error.strerror}"
         ) from None
-    with holder:
+    with holder, lock:
         port = holder.getsockname()[1]
         _banner(settings, port, len(plan.events))
         supervisor = Supervisor(
@@ -78,6 +80,19 @@ def _check_directories(settings: Settings) -> None:
             raise SettingsError(f"{directory}: cannot be created: {error.strerror}") from None
         if not os.access(directory, os.W_OK | os.X_OK):
             raise SettingsError(f"{directory}: cannot be written by this user")
+
+
+def _lock_journal(journal: Path) -> IO[bytes]:
+    """A journal has one collector: two would share its index of ids and remove each other's streams."""
+    lock = (journal / "lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SettingsError(
+            f"the journal {journal} is in use by another collector: "
+            "stop that one, or give this one a --journal of its own"
+        ) from None
+    return lock
 
 
 def _banner(settings: Settings, port: int, events: int) -> None:

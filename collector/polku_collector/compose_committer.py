@@ -17,6 +17,7 @@ import structlog
 from polku_schemas import Plan
 
 from .errors import CollectorError, TableMismatch
+from .files import DISK
 from .journal.reader import StreamReader, open_streams
 from .journal.stream import journal_bytes, streams_directory
 from .lake.columns import ColumnsStep
@@ -132,20 +133,35 @@ class _Streams:
         for name in open_streams(self._journal, self._readers, on_corruption=damage):
             self._bind(name)
         for name, reader in list(self._readers.items()):
-            if reader.take_over() and reader.drained(reader.committed):
-                reader.remove()
+            try:
+                drained = reader.take_over() and reader.drained(reader.committed)
+            except FileNotFoundError:  # somebody removed the directory: there is nothing left to read
+                log.warning("a stream of the journal has vanished", stream=name)
                 del self._readers[name]
+                continue
+            if drained:
+                del self._readers[name]
+                try:
+                    reader.remove()
+                except OSError as error:  # found again, empty, at the next start
+                    log.warning("a drained stream could not be removed", stream=name, reason=str(error))
         return self._readers
 
     def _bind(self, name: str) -> None:
         """A stream belongs to one table for life: its numbers mean nothing to another."""
-        mark = streams_directory(self._journal) / name / "table"
+        directory = streams_directory(self._journal) / name
+        mark = directory / "table"
         try:
             bound = mark.read_text()
         except FileNotFoundError:
-            mark.write_text(self._table_id)
-            return
-        if bound != self._table_id:
+            bound = ""
+        if not bound:  # new, or a power cut left the name without its content
+            fresh = directory / f".table-{os.getpid()}"
+            fresh.write_text(self._table_id)
+            DISK.sync_file(fresh)
+            DISK.rename(fresh, mark)
+            DISK.sync_directory(directory)
+        elif bound != self._table_id:
             raise TableMismatch(
                 f"the journal {self._journal} holds events for another table (id {bound}); "
                 f"this lake's table is {self._table_id}: start with the lake it belongs to, or give this lake "

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
 import uvicorn
 
 from polku_schemas import compile_plan
@@ -32,6 +33,8 @@ from .metrics import Metrics, exposition, metrics_directory, use_directory
 from .planned import plan_of, schemas_of
 from .settings import Settings, source_of_key
 from .supervisor import on_sigterm
+
+log = structlog.get_logger("polku.collector")
 
 # The loop thread hands the journal thread its turn this often; the default of 5 ms would be added to every answer.
 _SWITCH_SECONDS = 0.001
@@ -143,11 +146,14 @@ class _Tally:
             with self._lock:
                 counts, self._counts = self._counts, Counter()
                 observed, self._observed = self._observed, []
-            for (name, labels), amount in counts.items():
-                self._metrics.count(name, amount, **dict(labels))
-            for name, value in observed:
-                self._metrics.observe(name, value)
-            self._metrics.set("polku_journal_bytes", journal_bytes(self._journal))
+            try:
+                for (name, labels), amount in counts.items():
+                    self._metrics.count(name, amount, **dict(labels))
+                for name, value in observed:
+                    self._metrics.observe(name, value)
+                self._metrics.set("polku_journal_bytes", journal_bytes(self._journal))
+            except OSError as error:  # a full disk, say: counting must not end for good
+                log.warning("metrics not handed on", reason=str(error))
 
 
 class _IntakeObserver:

@@ -31,8 +31,8 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     unplanned: Literal["accept", "quarantine"] = "accept"
     cors: list[str] = field(default_factory=lambda: ["*"])  # browser origins that may send
     historical: bool = False  # may bring the past: event times are taken as they are
-    max_past_days: Positive = 30
-    max_future_minutes: Positive = 60
+    max_past_days: Annotated[int, Meta(ge=1, le=36_500)] = 30
+    max_future_minutes: Annotated[int, Meta(ge=1, le=525_600)] = 60
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):

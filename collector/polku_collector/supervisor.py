@@ -7,6 +7,7 @@ SIGTERM intake finishes its requests first; then the committer puts what is jour
 from __future__ import annotations
 
 import ctypes
+import errno
 import multiprocessing
 import os
 import pkgutil
@@ -31,6 +32,7 @@ EXIT_HOPELESS = 2
 _LONGEST_BACKOFF_SECONDS = 10.0
 _STEADY_SECONDS = 10.0  # a child that lived this long starts over with a short back-off
 _POLL_SECONDS = 0.1
+_PORT_PATIENCE_SECONDS = 3.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 
@@ -133,10 +135,31 @@ class Supervisor:
 def reserve_port(host: str, port: int) -> socket.socket:
     """A socket that holds the port for the workers (which bind it too, with SO_REUSEPORT) but never listens."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if port:
+        _wait_until_free(family, host, port)
     holder = socket.socket(family, socket.SOCK_STREAM)
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     holder.bind((host, port))
     return holder
+
+
+def _wait_until_free(family: int, host: str, port: int) -> None:
+    """Raise OSError if somebody has the port, also one of our own kind, which SO_REUSEPORT would let in beside it.
+
+    The workers of a supervisor that was killed may hold it for a moment longer.
+    """
+    deadline = time.monotonic() + _PORT_PATIENCE_SECONDS
+    while True:
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
 
 
 def on_sigterm(stop: Callable[[], None]) -> None:

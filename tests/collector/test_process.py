@@ -183,6 +183,30 @@ def test_a_taken_port_is_told(tmp_path: Path) -> None:
     assert "cannot listen" in done.stderr
 
 
+def test_a_second_collector_on_the_same_journal_or_port_is_refused(tmp_path: Path) -> None:
+    with collector(tmp_path) as first:
+        same_journal = run("--dev", "--journal", str(tmp_path / "journal"), "--port", "0", cwd=tmp_path)
+        assert same_journal.returncode == 2
+        assert "in use by another collector" in same_journal.stderr
+        same_port = run("--dev", "--journal", str(tmp_path / "j2"), "--port", str(first.port), cwd=tmp_path)
+        assert same_port.returncode == 2
+        assert "cannot listen" in same_port.stderr
+        assert send(first, batch("1")).json()["accepted"] == 1
+        assert first.stop() == 0
+
+
+def test_a_stream_without_the_name_of_its_table_is_taken_after_a_power_cut(tmp_path: Path) -> None:
+    with collector(tmp_path, "--flush-seconds", "60") as process:
+        send(process, batch("1"))
+        wait_until(lambda: list((tmp_path / "journal" / "streams").glob("*/table")), 30, process.log)
+        process.kill()
+    for mark in (tmp_path / "journal" / "streams").glob("*/table"):
+        mark.write_text("")
+    with collector(tmp_path) as process:
+        assert process.stop() == 0
+    assert rows(process.lake, "events", "event_id") == [("1",)]
+
+
 def test_a_store_that_is_away_does_not_stop_intake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Intake acknowledges from the start; the events wait in the journal, and SIGTERM says that they are left: 75."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens there

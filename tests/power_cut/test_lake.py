@@ -53,7 +53,7 @@ def no_agents(distinct: Any) -> pa.Table:
 class Node:
     """A committer over a journal and a lake, with trimming noted instead of done, so that every run has all of it."""
 
-    def __init__(self, root: Path, lake: Path, disk: Files) -> None:
+    def __init__(self, root: Path, lake: Path, disk: Files, *, keep_ids: bool = False) -> None:
         self.trimmed = 0
         store = LocalStore(lake, disk)
         self.events = Table(store, "events", "event_date", {**ENVELOPE_COLUMNS, "extra": "string"})
@@ -72,7 +72,8 @@ class Node:
             def trim(self, committed: int) -> None:
                 node.trimmed = max(node.trimmed, committed)
 
-        shutil.rmtree(root / "ids", ignore_errors=True)
+        if not keep_ids:
+            shutil.rmtree(root / "ids", ignore_errors=True)
         self.committer = Committer(
             store=store,
             events=self.events,

@@ -57,8 +57,8 @@ def polku(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 def test_alone_it_lists_the_commands(polku: Any) -> None:
     code, out, _ = polku()
     assert code == 0
-    assert "fake" in out
-    assert "pip install 'polku[analytics]'" in out
+    assert "  fake    Does what the test wants.\n" in out
+    assert "  funnel  (not installed: pip install '.[analytics]' in a checkout of Polku)\n" in out
     assert polku("--help")[1] == out
 
 
@@ -79,8 +79,8 @@ def test_usage_errors_are_one_sentence_and_exit_2(polku: Any) -> None:
 
 def test_a_missing_package_says_what_to_install(polku: Any) -> None:
     text = "polku: the command 'funnel' needs 'no_such_package_here', which is not installed or too old: "
-    assert polku("funnel") == (2, "", text + "pip install 'polku[analytics]'\n")
-    assert "pip install 'polku[demo]'" in polku("report")[2]
+    assert polku("funnel") == (2, "", text + "pip install '.[analytics]' in a checkout of Polku\n")
+    assert "pip install '.[demo]'" in polku("report")[2]
 
 
 @pytest.mark.parametrize(
@@ -115,3 +115,17 @@ def test_it_runs_as_a_module_and_as_the_installed_script() -> None:
     for command in ([sys.executable, "-m", "polku.cli"], [str(script)]):
         done = subprocess.run([*command, "--version"], capture_output=True, text=True, env=os.environ)
         assert (done.returncode, done.stdout) == (0, "polku 0.1.0\n")
+
+
+def test_an_installed_command_is_listed_with_what_it_does() -> None:
+    done = subprocess.run([sys.executable, "-m", "polku.cli"], capture_output=True, text=True, env=os.environ)
+    assert "  query      Run SQL over the tables of the lake" in done.stdout
+    assert "not installed" not in done.stdout
+
+
+def test_a_reader_that_goes_away_ends_it_without_a_word() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        done = subprocess.run([sys.executable, "-m", "polku.cli"], stdout=gone, stderr=subprocess.PIPE, env=os.environ)
+    assert done.stderr == b""

@@ -20,10 +20,12 @@ from ..batch import Journal
 from ..errors import JournalBroken, JournalFull
 from ..settings import Limits, Source
 from .receive import ClientGone, Receive, Refused, Scope, Send, headers_of, presented_key, read_body
+from .split import TooMany
 from .validate import CALLS, Arrival, Judged, Validator, Verdict
 from .wire import Body, Unreadable, parse_batch, parse_single
 
 RETRY_AFTER_SECONDS = 5
+MAX_BLOCK_BYTES = 64 * 1024 * 1024
 
 BATCH_PATHS = frozenset(("/v1/batch", "/v1/b", "/v1/import"))
 SINGLE_PATHS = {f"/v1/{call}": call for call in CALLS} | {f"/v1/{call[0]}": call for call in sorted(CALLS - {"alias"})}
@@ -112,6 +114,11 @@ class IntakeEndpoint:
         raw = await read_body(receive, headers, self._limits.max_body_bytes, self._limits.body_seconds)
         received_at = self._now()
         body = self._parse(scope["path"], raw)
+        size = len(raw)
+        if body.context is not None:  # it goes into every line: a small body must not become a large block
+            size += len(_encode(body.context)) * len(body)
+            if size > MAX_BLOCK_BYTES:
+                raise Refused(413, "too_large", "the batch's context is too large for so many events", "$.context")
         name = self._source_of_key.get(body.write_key or "" if key is None else key)
         if name is None:
             raise _wrong_key()
@@ -122,7 +129,7 @@ class IntakeEndpoint:
         judged = self._validator.judge(body, Arrival(received_at, sent_at, name, self._sources[name], raw))
         if judged.lines:
             try:
-                await self._journal.append(judged.lines, len(raw))
+                await self._journal.append(judged.lines, size)
             except (JournalFull, JournalBroken) as error:
                 code = "journal_full" if isinstance(error, JournalFull) else "journal_unavailable"
                 raise Refused(503, code, f"{error}; send again later", retry_after=RETRY_AFTER_SECONDS) from None
@@ -135,10 +142,12 @@ class IntakeEndpoint:
     def _parse(self, path: str, raw: bytes) -> Body:
         try:
             if path in BATCH_PATHS:
-                return parse_batch(raw)
+                return parse_batch(raw, self._limits.max_batch_events)
             return parse_single(raw, SINGLE_PATHS[path])
         except Unreadable as error:
             raise Refused(400, "invalid_json", str(error), error.path) from None
+        except TooMany as error:
+            raise Refused(413, "too_many_events", f"{error}; send smaller batches", "$.batch") from None
 
     def _cors(self, origin: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
         """Browsers: the origin is echoed when some source allows it; a preflight cannot carry the key."""

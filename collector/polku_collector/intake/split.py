@@ -5,11 +5,20 @@ Only structure is looked at: strings, brackets and commas. What is inside an ite
 
 from __future__ import annotations
 
+import json
 import re
 
 # Outside a string, these are the bytes that matter; a string is taken whole, however odd its contents.
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]', re.DOTALL)
 _SPACE = b" \t\r\n"
+
+
+# Work is bounded, whoever asks: so many structural bytes are looked at in one body.
+MAX_TOKENS = 1_000_000
+
+
+class TooMany(ValueError):
+    """More items than are taken, or more structure than is looked at. Told early, before it costs anything."""
 
 
 class NotJson(ValueError):
@@ -31,19 +40,21 @@ def members(body: bytes) -> dict[str, bytes]:
     return found
 
 
-def items(array: bytes) -> list[bytes]:
-    """The items of an array, each as raw bytes. Raises NotJson."""
-    return _parts(array, b"[", b"]")
+def items(array: bytes, most: int) -> list[bytes]:
+    """The items of an array, each as raw bytes. Raises NotJson, or TooMany beyond `most`."""
+    return _parts(array, b"[", b"]", most)
 
 
-def _parts(text: bytes, opening: bytes, closing: bytes) -> list[bytes]:
+def _parts(text: bytes, opening: bytes, closing: bytes, most: int = 1000) -> list[bytes]:
     """What stands between the commas of the outermost brackets."""
     stripped = text.strip(_SPACE)
     if not stripped.startswith(opening) or not stripped.endswith(closing) or len(stripped) < 2:
         raise NotJson(f"expected {opening.decode()}…{closing.decode()}", 0)
     parts, depth, start = [], 0, 1
     last = len(stripped) - 1
-    for token in _TOKENS.finditer(stripped):
+    for number, token in enumerate(_TOKENS.finditer(stripped)):
+        if number > MAX_TOKENS:
+            raise TooMany(f"more than {MAX_TOKENS} brackets, commas and strings")
         mark = token.group()
         if mark in (b"{", b"["):
             depth += 1
@@ -54,6 +65,8 @@ def _parts(text: bytes, opening: bytes, closing: bytes) -> list[bytes]:
         elif mark == b"," and depth == 1:
             parts.append(stripped[start : token.start()].strip(_SPACE))
             start = token.end()
+            if len(parts) >= most:
+                raise TooMany(f"more than {most} items")
     if depth != 0:
         raise NotJson("brackets do not close", len(text))
     tail = stripped[start:last].strip(_SPACE)
@@ -67,8 +80,12 @@ def _partition_key(member: bytes) -> tuple[str, bytes, bytes]:
     if token is None or not token.group().startswith(b'"'):
         return "", b"", b""
     rest = member[token.end() :].lstrip(_SPACE)
+    try:  # a key may be written with escapes
+        key = json.loads(token.group())
+    except ValueError:
+        key = token.group()[1:-1].decode("utf-8", "replace")
     return (
-        token.group()[1:-1].decode("utf-8", "replace"),
+        key,
         rest[:1] if rest[:1] == b":" else b"",
         rest[1:].strip(_SPACE),
     )

@@ -19,14 +19,16 @@ from polku_schemas import Checked, CompiledEvent, CompiledPlan, Problem, Problem
 
 from ..batch import Line, QuarantineLine
 from ..settings import Limits, Source
-from .split import NotJson, items, members
-from .wire import Body, Context, Id, Page, WireEvent
+from .wire import Body, Context, Id, Page, WireEvent, raw_items
 
 # A clock further off than this is corrected; nearer it is left alone, so that retries of an event agree.
 SKEW_SECONDS = 60
 MAX_EVENT_ID = 128
 MAX_ID = 1024
 MAX_NAME = 256
+MAX_TEXT = 1024  # of a user agent, a title, a campaign, …
+MAX_URL = 8192
+MAX_CONSENT = 100
 # Of one answer: a client that sends nothing but unplanned events needs to hear it a few times, not ten thousand.
 MAX_WARNINGS = 50
 
@@ -101,12 +103,14 @@ class Validator:
         clock = Clock.of(arrival)
         outer = body.context
         if body.events is not None:
+            raws: list[bytes] | None = None  # found once, and only if an event is bad
             for index, event in enumerate(body.events):
                 outcome = self._event(event, outer, None, False, arrival, clock)
                 if type(outcome) is Line:
                     lines.append(outcome)
                 elif isinstance(outcome, Problem):
-                    lines.append(self._quarantined(event, outcome, _raw_item(arrival.body, index), arrival))
+                    raws = raws or raw_items(arrival.body, body.events)
+                    lines.append(self._quarantined(event, outcome, raws[index], arrival))
                     rejected.append(_verdict(index, event.message_id, outcome))
                 elif isinstance(outcome, Warned):
                     lines.append(outcome.line)
@@ -400,22 +404,23 @@ def _id(value: Id, path: str) -> str | Problem | None:
 def _add_context(line: Line, context: Context, planned_channel: str | None) -> Problem | None:
     """The context's members as columns; what the plan says of the channel goes over what the client says."""
     if (library := context.library) is not None:
-        line.library, line.library_version = library.name, library.version
+        line.library, line.library_version = _cut(library.name), _cut(library.version)
     if context.page is not None:
         _add_page(line, context.page)
     if (campaign := context.campaign) is not None:
-        line.utm_source, line.utm_medium, line.utm_campaign = campaign.source, campaign.medium, campaign.name
-        line.utm_term, line.utm_content = campaign.term, campaign.content
+        line.utm_source, line.utm_medium = _cut(campaign.source), _cut(campaign.medium)
+        line.utm_campaign, line.utm_term = _cut(campaign.name), _cut(campaign.term)
+        line.utm_content = _cut(campaign.content)
     if context.user_agent is not None:
-        line.user_agent = context.user_agent
+        line.user_agent = _cut(context.user_agent)
     if context.locale is not None:
-        line.locale = context.locale
+        line.locale = _cut(context.locale)
     if context.timezone is not None:
-        line.timezone = context.timezone
+        line.timezone = _cut(context.timezone)
     if context.consent is not None:
-        line.consent = context.consent
+        line.consent = [purpose[:MAX_NAME] for purpose in context.consent[:MAX_CONSENT]]
     if context.channel is not None and planned_channel is None:
-        line.channel = context.channel
+        line.channel = _cut(context.channel)
     if context.session_id is not None:
         session_id = _id(context.session_id, "$.context.sessionId")
         if isinstance(session_id, Problem):
@@ -430,10 +435,15 @@ def _add_context(line: Line, context: Context, planned_channel: str | None) -> P
 
 
 def _add_page(line: Line, page: Page) -> None:
-    line.page_url = page.url or line.page_url
-    line.page_path = page.path or line.page_path
-    line.page_title = page.title or line.page_title
-    line.referrer = page.referrer or line.referrer
+    line.page_url = _cut(page.url, MAX_URL) or line.page_url
+    line.page_path = _cut(page.path, MAX_URL) or line.page_path
+    line.page_title = _cut(page.title) or line.page_title
+    line.referrer = _cut(page.referrer, MAX_URL) or line.referrer
+
+
+def _cut(text: str | None, most: int = MAX_TEXT) -> str | None:
+    """Texts of the context are cut, not refused: they describe the event and do not make it."""
+    return text if text is None or len(text) <= most else text[:most]
 
 
 def _utc(time: datetime) -> datetime:
@@ -475,15 +485,6 @@ def _page_from(properties: dict[str, Any]) -> Page:
             if name in properties and isinstance(properties[name], str | None)
         }
     )
-
-
-def _raw_item(body: bytes, index: int) -> bytes:
-    """An item's bytes as they came; found only when needed, since good events do not need it."""
-    try:
-        outer = members(body)
-        return items(outer["batch"])[index] if "batch" in outer else body
-    except (NotJson, IndexError):
-        return body
 
 
 def _verdict(index: int, message_id: str | None, problem: Problem) -> Verdict:

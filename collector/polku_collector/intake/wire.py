@@ -15,9 +15,12 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from polku_schemas import Problem, ProblemCode
 
-from .split import NotJson, items, members
+from .split import NotJson, TooMany, items, members
 
 MAX_DEPTH = 64
+
+# Objects that an honest event brings: itself, context, page, properties, lines of an order, …
+_BRACES_PER_EVENT = 64
 
 Id = str | int | float | None
 
@@ -127,12 +130,14 @@ _encode = msgspec.json.Encoder().encode
 _ODD = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-def parse_batch(body: bytes) -> Body:
-    """Read the body of /v1/batch. Raises Unreadable only if it is not JSON or has no list `batch`."""
+def parse_batch(body: bytes, max_events: int = 10_000) -> Body:
+    """Read the body of /v1/batch. Raises Unreadable (not JSON, or no list `batch`) or TooMany."""
+    if body.count(b"{") > _BRACES_PER_EVENT * max_events:
+        return _parse_parts(body, max_events)  # counts the events before anything is made of them
     try:
         batch = _decode_batch(body)
     except _ODD:
-        return _parse_parts(body)
+        return _parse_parts(body, max_events)
     return Body(batch.batch, None, batch.context, batch.sent_at, batch.write_key)
 
 
@@ -153,12 +158,22 @@ def parse_single(body: bytes, call: str) -> Body:
     return Body([event], None, None, event.sent_at, event.write_key)
 
 
-def _parse_parts(body: bytes) -> Body:
+def raw_items(body: bytes, events: list[WireEvent]) -> list[bytes]:
+    """The bytes of each event as it came, once it is known that somebody has to see them."""
+    try:
+        outer = members(body)
+        found = items(outer["batch"], len(events)) if "batch" in outer else [body]
+    except (NotJson, TooMany):
+        found = []
+    return found if len(found) == len(events) else [_encode(event) for event in events]
+
+
+def _parse_parts(body: bytes, max_events: int) -> Body:
     try:
         parts = members(body)
         if "batch" not in parts:
             raise Unreadable('the body has no member "batch"', "$.batch")
-        found = [_item(raw) for raw in items(parts["batch"])]
+        found = [_item(raw) for raw in items(parts["batch"], max_events)]
     except NotJson as error:
         raise Unreadable(
             f"the body is not a JSON object with a list of events in `batch`: {error}", "$.batch"

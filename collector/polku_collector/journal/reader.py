@@ -11,7 +11,6 @@ import mmap
 import os
 import shutil
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +19,7 @@ import structlog
 from ..batch import Block
 from ..files import DISK, Files
 from .block import HEAD_BYTES, Damaged, SegmentHeader, decode_block, decode_head, decode_header
-from .stream import SharedNumber, segment_numbers, segment_path, streams_directory, try_lock
+from .stream import SharedNumber, segment_numbers, segment_path, stream_directories, try_lock
 
 log = structlog.get_logger("polku.journal")
 
@@ -99,11 +98,12 @@ class StreamReader:
         if committed > self._committed.value:
             self._committed.value = committed
         self._numbers = segment_numbers(self._directory)
-        for number, following in pairwise(self._numbers):
-            header = self._read_header(following)
-            if header is None or header.first_sequence > committed + 1:
-                break
-            self._files.remove(segment_path(self._directory, number))
+        headers = [(number, header) for number in self._numbers if (header := self._read_header(number))]
+        reached = [number for number, header in headers if header.first_sequence <= committed + 1]
+        for number in self._numbers:
+            if reached and number < reached[-1]:  # void and unreadable segments among them go too
+                self._files.remove(segment_path(self._directory, number))
+                self._headers.pop(number, None)
 
     def drained(self, committed: int) -> bool:
         """The writer is gone and everything it acknowledged is in the lake."""
@@ -203,7 +203,7 @@ class StreamReader:
         descriptor = self._file.fileno()
         try:
             head = decode_head(os.pread(descriptor, HEAD_BYTES, self._offset))
-            data = memoryview(os.pread(descriptor, head.total_bytes, self._offset))
+            data = memoryview(_read_fully(descriptor, head.total_bytes, self._offset))
             runs, lines = decode_block(self.stream_id, head, data)
         except Damaged as damage:
             return str(damage)
@@ -269,7 +269,9 @@ class StreamReader:
         """Find the end of a dead stream's intact blocks, make them durable, then publish the end."""
         published = self._durable.value
         self._numbers = segment_numbers(self._directory)
-        last = self._committed.value
+        headers = [header for number in self._numbers if (header := self._read_header(number))]
+        # `committed` is not fsynced: what was trimmed was committed, whatever the number says.
+        last = max(self._committed.value, headers[0].first_sequence - 1 if headers else 0)
         self._seek(last)
         while True:
             while self._advance():
@@ -310,12 +312,19 @@ def open_streams(
     on_corruption: Callable[[str], None] = lambda reason: None,
 ) -> list[str]:
     """Add readers for the stream directories that appeared since the last call to `known`; returns the new names."""
-    root = streams_directory(journal)
     added: list[str] = []
-    if not root.is_dir():
-        return added
-    for directory in sorted(root.iterdir()):
-        if directory.is_dir() and directory.name not in known:
+    for directory in stream_directories(journal):
+        if directory.name not in known:
             known[directory.name] = StreamReader(directory, files=files, on_corruption=on_corruption)
             added.append(directory.name)
     return added
+
+
+def _read_fully(descriptor: int, size: int, offset: int) -> bytes:
+    """`size` bytes from `offset`, or fewer at the end of the file; one system call gives at most two gigabytes."""
+    parts: list[bytes] = []
+    while size > 0 and (part := os.pread(descriptor, size, offset)):
+        parts.append(part)
+        size -= len(part)
+        offset += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -19,6 +19,7 @@ import struct
 import uuid
 from pathlib import Path
 
+from ..errors import JournalBroken
 from ..files import Files
 
 _NUMBER = struct.Struct("<Q")
@@ -52,11 +53,28 @@ def streams_directory(journal: Path) -> Path:
     return journal / "streams"
 
 
-def create_stream(journal: Path, files: Files) -> Path:
-    """A fresh stream directory, its entry durable."""
-    directory = streams_directory(journal) / uuid.uuid4().hex
-    files.make_directory(directory)
-    return directory
+def create_stream(journal: Path, files: Files) -> tuple[Path, int]:
+    """A fresh stream directory, its entry durable, and the owner's lock on it.
+
+    It is locked before it has its name: a committer never sees a new stream without an owner.
+    """
+    name = uuid.uuid4().hex
+    unnamed, directory = streams_directory(journal) / f".new-{name}", streams_directory(journal) / name
+    files.make_directory(unnamed)
+    lock = try_lock(unnamed)
+    if lock is None:
+        raise JournalBroken(f"{unnamed} is locked by another process")
+    files.rename(unnamed, directory)
+    files.sync_directory(directory.parent)
+    return directory, lock
+
+
+def stream_directories(journal: Path) -> list[Path]:
+    """The streams that exist."""
+    root = streams_directory(journal)
+    if not root.is_dir():
+        return []
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def segment_path(directory: Path, number: int) -> Path:

@@ -22,12 +22,14 @@ from ..batch import QUARANTINE_RUN, UNPLANNED_RUN, Line, QuarantineLine, Schemas
 from ..errors import JournalBroken, JournalFull
 from ..files import DISK, Files
 from .block import SegmentHeader, encode_block, encode_header
-from .stream import SharedNumber, create_stream, journal_bytes, segment_path, try_lock
+from .stream import SharedNumber, create_stream, journal_bytes, segment_path
 
 AnyLine = Line | QuarantineLine
 
 # Lines that wait for the disk are bounded: beyond this a slow disk is answered with 503 instead of memory.
 MAX_PENDING_BYTES = 64 * 1024 * 1024
+# After failures, so long no traffic is asked for.
+BROKEN_SECONDS = 10.0
 # How stale the measured size of the whole journal may be.
 MEASURE_SECONDS = 0.25
 
@@ -56,15 +58,11 @@ class StreamWriter:
         """`observe(lines, bytes, seconds)` is called after each block, in the writer's thread."""
         self._journal, self._schemas, self._files, self._observe = journal, schemas, files, observe
         self._max_bytes, self._segment_bytes, self._reserve_bytes = max_bytes, segment_bytes, reserve_bytes
-        self._directory = create_stream(journal, files)
-        lock = try_lock(self._directory)
-        if lock is None:  # pragma: no branch - a fresh uuid cannot be locked by anyone else
-            raise JournalBroken(f"{self._directory} is locked by another process")
-        self._lock = lock
+        self._directory, self._lock = create_stream(journal, files)
         self._durable = SharedNumber(self._directory / "durable")
         self._next_sequence = 1
         self._segment, self._descriptor, self._segment_size = 0, -1, 0
-        self._failures = 0
+        self._failures, self._failed_at = 0, 0.0
         self._measured, self._measured_at = journal_bytes(journal), time.monotonic()
 
         self._pending: list[_Waiter] = []
@@ -80,8 +78,8 @@ class StreamWriter:
 
     @property
     def broken(self) -> bool:
-        """Two failures in a row: the worker should be taken out of service."""
-        return self._failures >= 2
+        """Two failures in a row: the worker should get no traffic for a while; then it is tried again."""
+        return self._failures >= 2 and time.monotonic() - self._failed_at < BROKEN_SECONDS
 
     def full(self) -> str | None:
         """Why nothing more may be stored just now, or None."""
@@ -136,9 +134,10 @@ class StreamWriter:
             started = time.perf_counter()
             try:
                 lines, size = self._commit(group)
-            except (OSError, JournalBroken) as error:
+            except Exception as error:
+                # Whatever it was: nobody is told it worked, and this thread lives on.
                 self._abandon_segment()
-                self._failures += 1
+                self._failures, self._failed_at = self._failures + 1, time.monotonic()
                 log.error(
                     "journal block not stored",
                     stream=self.stream_id,
@@ -148,8 +147,8 @@ class StreamWriter:
                 _resolve(group, JournalBroken(f"the journal could not store the events: {error}"))
             else:
                 self._failures = 0
-                self._observe(lines, size, time.perf_counter() - started)
                 _resolve(group, None)
+                self._observe(lines, size, time.perf_counter() - started)
 
     def _commit(self, group: list[_Waiter]) -> tuple[int, int]:
         """Write one block for all waiters and make it durable."""
@@ -186,9 +185,14 @@ class StreamWriter:
             self._descriptor = -1
         self._segment += 1
         header = SegmentHeader(self.stream_id, self._segment, first_sequence, self._schemas)
-        self._descriptor = self._files.create(segment_path(self._directory, self._segment))
+        path = segment_path(self._directory, self._segment)
+        self._descriptor = self._files.create(path)
         data = encode_header(header)
-        self._files.write(self._descriptor, [data])
+        try:
+            self._files.write(self._descriptor, [data])
+        except OSError:
+            self._files.remove(path)  # nothing stands in it; best effort, readers pass over it
+            raise
         self._segment_size = len(data)
 
     def _abandon_segment(self) -> None:

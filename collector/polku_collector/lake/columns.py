@@ -11,7 +11,7 @@ import queue
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,9 +43,16 @@ log = structlog.get_logger("polku.lake")
 # DuckDB's own limit on one JSON value; a line is at most a few times the largest accepted event.
 _MAX_LINE_BYTES = 64 * 1024 * 1024
 
+# What DuckDB says of a line that does not convert. Out of memory, a full disk and the like are no verdict on a line.
+_BAD_DATA = (duckdb.DataError, duckdb.InvalidInputException)
+
 Flags = NDArray[np.bool_]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+class TooManyDays(Exception):
+    """A flush would write files for more days than it should at once: take fewer blocks."""
 
 
 class Keys(Struct, frozen=True):
@@ -118,11 +125,16 @@ class ColumnsStep:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="polku-columns")
 
     def write(
-        self, blocks: list[Block], find_repeats: Callable[[Keys, list[str]], Repeats], own_files: int = 0
+        self,
+        blocks: list[Block],
+        find_repeats: Callable[[Keys, list[str]], Repeats],
+        own_files: int = 0,
+        max_days: int = 1_000_000,
     ) -> Written:
         """Files for all lines of the blocks. `find_repeats` is asked once, with the keys of all events.
 
-        At most `own_files` event names get a file of their own columns; the others share one (a day).
+        At most `own_files` event names get a file of their own columns; the others share one (a day). Raises
+        TooManyDays, before anything is written, when the events are of more than `max_days` days.
         """
         work = self._scratch / "flush"
         shutil.rmtree(work, ignore_errors=True)
@@ -131,14 +143,16 @@ class ColumnsStep:
         rows_in = sum(run.lines for block in blocks for run in block.runs)
         bad: list[tuple[str, QuarantineLine]] = []
         tables: list[_Lines] = []
+        groups = list(enumerate(gathered(blocks)))
         try:
-            groups = list(enumerate(gathered(blocks)))
             for table, unreadable in self._side_by_side(lambda item, free: self._load(free, work, *item), groups):
                 tables.append(table)
                 bad += unreadable
             events = [table for table in tables if table.name != QUARANTINE_RUN]
             refused = [table.table for table in tables if table.name == QUARANTINE_RUN]
             unconvertible = len(bad)
+            if sum(table.days for table in events) > max_days and self._days(events) > max_days:
+                raise TooManyDays(f"more than {max_days} days")
             duplicates = self._drop_repeats(events, streams, find_repeats, bad)
             if bad:
                 refused.append(self._quarantine_table(bad))
@@ -146,8 +160,8 @@ class ColumnsStep:
             quarantine_files = self._write_quarantine(work, refused)
             columns = {name: kind for table in events for name, kind in (table.properties | table.traits).items()}
         finally:
-            for table in tables:
-                self._run(f"DROP TABLE IF EXISTS {table.table}")
+            for number in range(len(groups)):
+                self._run(f"DROP TABLE IF EXISTS lines_{number}")
             self._run("DROP TABLE IF EXISTS refused")
         event_rows = sum(file.rows for file in event_files)
         quarantine_rows = sum(file.rows for file in quarantine_files)
@@ -184,7 +198,9 @@ class ColumnsStep:
             finally:
                 self._free.put(connection)
 
-        return list(self._pool.map(one, items))
+        futures = [self._pool.submit(one, item) for item in items]
+        wait(futures)  # all of them, also when one fails: the next flush uses the same names
+        return [future.result() for future in futures]
 
     # Reading --------------------------------------------------------------------------------------------------
 
@@ -213,6 +229,10 @@ class ColumnsStep:
         if lines.rows + len(bad) != group.lines:
             raise LakeError(f"{group.lines} lines of {group.name!r} went in, {lines.rows} rows were read")
         return lines, bad
+
+    def _days(self, tables: list[_Lines]) -> int:
+        union = " UNION ".join(f"SELECT DISTINCT event_time::DATE FROM {table.table}" for table in tables)
+        return self._scalar(f"SELECT count(*) FROM ({union})")
 
     # Duplicates -----------------------------------------------------------------------------------------------
 
@@ -334,7 +354,7 @@ def _insert(
     """Read a file of lines into a table; on failure find the lines that do not convert by halving."""
     try:
         _read(connection, table, types, stream, path)
-    except duckdb.Error:
+    except _BAD_DATA:
         return _bisect(connection, table, types, stream, path, path.read_bytes().splitlines(keepends=True))
     return []
 
@@ -361,7 +381,7 @@ def _bisect(
     part.write_bytes(b"".join(lines))
     try:
         _read(connection, table, types, stream, part)
-    except duckdb.Error as error:
+    except _BAD_DATA as error:
         if len(lines) == 1:
             return [unconvertible(lines[0], str(error))]
         middle = len(lines) // 2

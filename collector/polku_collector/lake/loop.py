@@ -19,7 +19,7 @@ from msgspec import Struct
 from ..batch import Block, StreamSource
 from ..errors import CollectorError
 from .budget import FileBudget
-from .columns import ColumnsStep, Written
+from .columns import ColumnsStep, TooManyDays, Written
 from .commit import add_actions, commit
 from .parquet import DataFile
 from .remember import Memory
@@ -29,6 +29,10 @@ from .table import Table
 log = structlog.get_logger("polku.lake")
 
 _LONGEST_PAUSE_SECONDS = 30.0
+_FRESH_START_AFTER = 10
+# A historical source may bring any day: a flush takes the blocks of about a year at most.
+MAX_DAYS = 400
+_WHOLE = 1 << 60
 
 
 class LakeStream(StreamSource, Protocol):
@@ -95,6 +99,8 @@ class Committer:
                     raise
                 failures += 1
                 self._observer.failed(error)
+                if failures >= _FRESH_START_AFTER and not isinstance(error, CollectorError):
+                    raise  # perhaps this process is what is broken: the supervisor starts another
                 log.warning("flush failed, trying again", failures=failures, reason=str(error), exc_info=failures == 1)
                 pause = min(_LONGEST_PAUSE_SECONDS, interval_seconds * 2**failures)
                 stop.wait(random.uniform(pause / 2, pause))  # noqa: S311  (jitter)
@@ -130,12 +136,16 @@ class Committer:
         blocks: list[Block] = []
         before: dict[str, int] = {}
         size = 0
-        half_done = {name for name in streams if self._quarantine.watermark(name) > self._events.watermark(name)}
+        self._memory.level(self._events, streams)
+        half_done = sorted(name for name in streams if self._quarantine.watermark(name) > self._events.watermark(name))
         for name in half_done or streams:
             stream, watermark = streams[name], self._events.watermark(name)
-            found = stream.read(watermark, max(1, self._flush_bytes - size))
+            # A half-done flush is taken up again whole, so that it is decided as it was.
+            found = stream.read(watermark, _WHOLE if half_done else max(1, self._flush_bytes - size))
             if half_done:
                 found = self._not_beyond_quarantine(name, found)
+                if not found and stream.durable > watermark:
+                    self._pass_over(name, watermark)
             if found:
                 before[name] = watermark
                 blocks += found
@@ -145,8 +155,9 @@ class Committer:
         if not blocks:
             self._observer.lag(0)
             return 0
+        blocks, written = self._written(blocks)
         after = {block.stream: block.last_sequence for block in blocks}
-        written = self._columns.write(blocks, self._memory.find, self._budget.own_files(time.monotonic()))
+        before = {name: before[name] for name in after}
         self._budget.spent(len(written.events))
 
         self._events.add_columns(written.columns)
@@ -164,6 +175,23 @@ class Committer:
         self._observer.lag(self.waiting())
         self._checkpoint()
         return size
+
+    def _written(self, blocks: list[Block]) -> tuple[list[Block], Written]:
+        """The files of the blocks, or of the first of them when they are of too many days at once."""
+        own_files = self._budget.own_files(time.monotonic())
+        while True:
+            most = MAX_DAYS if len(blocks) > 1 else _WHOLE
+            try:
+                return blocks, self._columns.write(blocks, self._memory.find, own_files, most)
+            except TooManyDays:
+                blocks = blocks[: len(blocks) // 2]
+
+    def _pass_over(self, stream: str, watermark: int) -> None:
+        """What a half-done flush had left for `events` is damaged in the journal (and was reported): move on."""
+        last = self._quarantine.watermark(stream)
+        log.error("damaged part of a half-done flush passed over", stream=stream, after=watermark, until=last)
+        commit(self._events, [], {stream: watermark}, {stream: last})
+        self._events.settle()
 
     def _not_beyond_quarantine(self, stream: str, blocks: list[Block]) -> list[Block]:
         """After a crash between the two commits: exactly the blocks whose quarantine rows are already in."""
@@ -188,8 +216,11 @@ class Committer:
     def _checkpoint(self) -> None:
         for table in (self._events, self._quarantine):
             if self._commits[table.name] >= self._checkpoint_commits:
-                table.checkpoint()
                 self._commits[table.name] = 0
+                try:
+                    table.checkpoint()
+                except Exception as error:
+                    log.warning("no checkpoint this time", table=table.name, reason=str(error))
 
     def _reopen(self) -> None:
         for table in (self._events, self._quarantine):

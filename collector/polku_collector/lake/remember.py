@@ -26,8 +26,8 @@ _SEQUENCE_BITS = np.uint64(48)
 class Memory:
     """Which ids are in the lake already. `find` before a commit, `remember` after it is proven."""
 
-    def __init__(self, index: DedupIndex) -> None:
-        self.index = index
+    def __init__(self, index: DedupIndex, window_seconds: float) -> None:
+        self.index, self._window_seconds = index, window_seconds
         self._asked: tuple[Keys, list[str], NDArray[np.bool_]] | None = None
 
     def find(self, keys: Keys, streams: list[str]) -> Repeats:
@@ -49,8 +49,9 @@ class Memory:
 
     def remember(self, watermarks: Mapping[str, int]) -> None:
         """Keep the ids of the flush last asked about: its commit is proven."""
-        if self._asked is None:
-            return
+        if self._asked is None:  # nothing but quarantine
+            none = np.zeros(0, np.uint64)
+            self._asked = Keys(none, none, none.astype(np.uint32), none.astype(np.uint32), none), [], none.astype(bool)
         keys, streams, rows = self._asked
         self._asked = None
         self.index.append_run(
@@ -63,7 +64,17 @@ class Memory:
             now=time.time(),
         )
 
+    def level(self, table: Table, streams: Iterable[str]) -> None:
+        """Take in what the table holds beyond the index: after a crash, or a commit proven only later."""
+        covered, streams = self.index.covered(), list(streams)
+        if any(table.watermark(stream) > covered.get(stream, 0) for stream in streams):
+            now = time.time()
+            since = datetime.fromtimestamp(now, UTC) - timedelta(seconds=self._window_seconds)
+            _fill(self.index, table, {*streams, *covered}, covered, since, now)
+
     def _numbers(self, keys: Keys, streams: list[str]) -> NDArray[np.uint16]:
+        if not streams:
+            return np.zeros(0, np.uint16)
         numbers = np.array([self.index.stream_number(stream) for stream in streams], np.uint16)
         return numbers[keys.stream]
 
@@ -94,7 +105,7 @@ def open_memory(
     if behind or not index.run_count:
         since = datetime.fromtimestamp(now, UTC) - timedelta(seconds=window_seconds)
         _fill(index, table, {*streams, *covered}, covered, since, now)
-    return Memory(index)
+    return Memory(index, window_seconds)
 
 
 def _fill(

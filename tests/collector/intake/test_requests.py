@@ -81,6 +81,22 @@ def test_too_many_events_is_413(world: World) -> None:
     assert error(world.post({"batch": [{"userId": "u"}] * 501})) == (413, "too_many_events")
 
 
+def test_a_body_of_a_million_small_items_is_refused_before_it_costs_anything(world: World) -> None:
+    for item in (b"1", b"{}", b"null", b"[]"):
+        body = b'{"batch":[' + b",".join([item] * 60_000) + b"]}"
+        assert error(world.post(body[:199_000] + b"]}")) in ((413, "too_many_events"), (400, "invalid_json"))
+    deep = b'{"batch":[' + b"[" * 90_000 + b"]" * 90_000 + b"]}"
+    assert world.post(deep).json()["rejected"][0]["code"] == "too_deep"
+
+
+def test_a_large_context_is_not_copied_into_many_events(world: World) -> None:
+    body = {"batch": [GOOD] * 400, "context": {"userAgent": "x" * 190_000 * 1}}
+    small = {"batch": [GOOD] * 2, "context": {"userAgent": "x" * 5_000}}
+    assert error(world.post(body))[0] == 413
+    assert world.post(small).status_code == 200
+    assert all(isinstance(line, Line) and len(line.user_agent or "") == 1024 for line in world.taken())
+
+
 def test_gzip_is_taken_with_and_without_its_header(world: World) -> None:
     body = gzip.compress(json.dumps({"batch": [GOOD]}).encode())
     assert world.post(body, headers={"content-encoding": "gzip"}).status_code == 200

@@ -111,6 +111,25 @@ def test_a_broken_event_is_quarantined_with_reason_path_and_bytes_and_spares_its
         assert base64.b64decode(bad.original_base64) == item
 
 
+def test_many_bad_events_are_taken_apart_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding the bytes of each bad event by reading the body again would take hours for a large batch."""
+    from polku_collector.intake import wire
+
+    looked = []
+    members = wire.members
+    monkeypatch.setattr(wire, "members", lambda body: looked.append(1) or members(body))
+    bad = b'{"type":"track","event":"x"}'
+    judged = judge(b'{"batch":[' + b",".join([bad] * 300) + b"]}")
+    assert len(judged.rejected) == 300
+    assert {line.original for line in judged.lines if isinstance(line, QuarantineLine)} == {bad.decode()}
+    assert len(looked) == 1
+
+
+def test_an_escaped_key_does_not_hide_the_batch() -> None:
+    judged = judge(b'{"b\\u0061tch":[{"type":"track"},{"type":"track"}]}')
+    assert [line.original for line in judged.lines if isinstance(line, QuarantineLine)] == ['{"type":"track"}'] * 2
+
+
 def test_half_an_emoji_is_repaired_and_told() -> None:
     judged = judge(
         b'{"batch":[{"type":"track","event":"product_viewed","userId":"u","messageId":"m",'

@@ -113,6 +113,39 @@ def test_after_a_failure_nobody_is_told_it_worked_and_the_next_block_is_whole(tm
     assert read_all(stream) == ["1", "2", "3"]
 
 
+def test_an_unexpected_failure_is_told_and_the_writer_lives_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from polku_collector.journal import writer as module
+
+    journal = writer(tmp_path)
+    encode = module._encode_lines
+
+    def fail(lines: object) -> bytes:
+        monkeypatch.setattr(module, "_encode_lines", encode)
+        raise MemoryError
+
+    monkeypatch.setattr(module, "_encode_lines", fail)
+    with pytest.raises(JournalBroken):
+        append(journal, "1")
+    append(journal, "2")
+    assert read_all(reader(tmp_path)) == ["2"]
+    journal.close()
+
+
+def test_a_segment_that_could_not_begin_does_not_stop_trimming(tmp_path: Path) -> None:
+    journal = writer(tmp_path, segment_bytes=1)
+    append(journal, "1")
+    directory = next(streams_directory(tmp_path).iterdir())
+    segment_path(directory, 2).write_bytes(b"")  # as a full disk leaves it
+    journal._segment = 2
+    for number in range(2, 8):
+        append(journal, str(number))
+    stream = reader(tmp_path)
+    assert read_all(stream) == [str(number) for number in range(1, 8)]
+    stream.trim(7)
+    assert segment_numbers(directory) == [8]
+    journal.close()
+
+
 def test_a_full_journal_refuses_and_takes_again_after_trimming(tmp_path: Path) -> None:
     journal = writer(tmp_path, segment_bytes=300, max_bytes=2000)
     with pytest.raises(JournalFull, match="of 2000 bytes"):
