@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, cast
 
 import click
 
-from polku_analytics.errors import AnalyticsError
+from polku_analytics.errors import AnalyticsError, MissingTableError
 from polku_analytics.lake import Lake, Period, connect
 from polku_analytics.result import Unit, parse_window
 from polku_schemas import Plan, builtin_plan_path, load_plan
@@ -81,7 +81,7 @@ def query(
     until: datetime.datetime | None,
 ) -> None:
     """Run SQL over the tables of the lake: events, quarantine, persons, touchpoints and the others."""
-    from polku_analytics.journeys import run_sql
+    from polku_analytics.journeys import BUILT_TABLES, run_sql
     from polku_analytics.printing import aligned, as_csv, as_json
 
     if as_json_text and as_csv_text:
@@ -91,7 +91,10 @@ def query(
     mentioned = [name for name in names if re.search(rf"\b{re.escape(name)}\b", sql, re.IGNORECASE)]
     if not names:
         lake.snapshot("events")  # says what to run
-    columns, rows = run_sql(connect(lake, mentioned, period=_period_of(since, until)), sql)
+    try:
+        columns, rows = run_sql(connect(lake, mentioned, period=_period_of(since, until)), sql)
+    except MissingTableError as error:
+        raise lake.missing(error.table, BUILT_TABLES) from None
     if as_json_text:
         click.echo(as_json([dict(zip(columns, row, strict=True)) for row in rows]))
     elif as_csv_text:

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+LIKENESS: Final = 0.75
+"""Ratio of difflib; names that look less like what was written are not suggested: they would only mislead."""
+
+MAX_NEAR: Final = 2
+SHORTEST_PART: Final = 3
+"""A part of a name of so many characters suggests the names that hold it."""
 
 
 class AnalyticsError(Exception):
@@ -24,22 +32,36 @@ class QueryError(AnalyticsError):
     """SQL that the engine does not take; the text is the engine's, without its trace."""
 
 
-class UnknownNameError(AnalyticsError):
-    """A step, event, property, funnel or option value that nobody has heard of; the text lists near matches."""
+class MissingTableError(QueryError):
+    """SQL that asks for a table which is not there."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, table: str, text: str) -> None:
+        self.table = table
+        super().__init__(text)
+
+
+class UnknownNameError(AnalyticsError):
+    """A step, event, property, funnel or option value that nobody has heard of; the text lists near matches.
+
+    `aliases` are other spellings that are understood; the name they stand for is what the text suggests.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> None:
         self.kind = kind
         self.name = name
-        self.near = near_matches(name, known)
+        self.near = near_matches(name, {**(aliases or {}), **{own: own for own in known}})
         hint = f" Did you mean {' or '.join(self.near)}?" if self.near else ""
         super().__init__(f"unknown {kind} {name!r}.{hint}")
 
 
-def near_matches(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
-    """The known names that look most like `name`, best first; the first few known ones if none does."""
-    names = sorted(set(known))
-    lowered = {candidate.lower(): candidate for candidate in names}
-    wanted = name.lower().replace(" ", "_").replace("-", "_")
-    close = [lowered[key] for key in difflib.get_close_matches(wanted, lowered, n=limit, cutoff=0.5)]
-    holding = [candidate for candidate in names if wanted and wanted in candidate.lower()]
-    return tuple(dict.fromkeys([*close, *holding]))[:limit]
+def near_matches(name: str, known: Mapping[str, str]) -> tuple[str, ...]:
+    """The names (spelling → name) whose spelling looks most like `name`, best first; none if none does."""
+    spellings = {_plain(spelling): own for spelling, own in sorted(known.items())}
+    wanted = _plain(name)
+    close = difflib.get_close_matches(wanted, spellings, n=len(spellings) or 1, cutoff=LIKENESS)
+    holding = [spelling for spelling in spellings if len(wanted) >= SHORTEST_PART and wanted in spelling]
+    return tuple(dict.fromkeys(spellings[spelling] for spelling in [*close, *holding]))[:MAX_NEAR]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace(" ", "_").replace("-", "_")

@@ -78,7 +78,7 @@ def funnel_question(
             name=funnel.name,
         )
     if len(steps) == 1 and known.event(steps[0]) is None and ":" not in steps[0] and "[" not in steps[0]:
-        raise UnknownNameError("saved funnel or event", steps[0], {*saved, *known.event_names})
+        raise UnknownNameError("saved funnel or event", steps[0], {*saved, *known.event_names}, known.aliases)
     if len(steps) < 2:
         listed = f" Saved funnels: {', '.join(sorted(saved))}." if saved else ""
         raise AnalyticsError(f"a funnel needs at least two steps, or the name of a saved one.{listed}")

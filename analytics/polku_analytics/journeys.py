@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import duckdb
 from msgspec import Struct
 
-from polku_analytics.errors import LakeError, QueryError
+from polku_analytics.errors import LakeError, MissingTableError, QueryError
 from polku_analytics.lake import Lake, Period, TableSnapshot, attach, open_duckdb
 from polku_analytics.model_files import expected_event_columns
 from polku_schemas import Plan
 
 TABLES: Final = ("persons", "touchpoints", "sessions", "stages", "transitions", "orders")
 """What `open_journeys` opens; `events` joins them when a question needs a property."""
+
+BUILT_TABLES: Final = (*TABLES, "person_links")
+"""All that `polku build` leaves in a lake."""
+
+_MISSING_TABLE: Final = re.compile(r"Table with name (?P<name>\S+) does not exist")
+"""How DuckDB says so; its own suggestions are tables of its catalog, which are not the lake's."""
 
 _TRIES: Final = 5
 """How often a set of tables is opened before giving up on a build that is being published at this moment."""
@@ -84,6 +91,9 @@ def run_sql(
         # Through Arrow: fetchall would want pytz for times.
         table = relation.to_arrow_table()
     except duckdb.Error as error:
+        missing = _MISSING_TABLE.search(str(error)) if isinstance(error, duckdb.CatalogException) else None
+        if missing is not None:
+            raise MissingTableError(missing["name"], engine_words(error)) from error
         raise QueryError(engine_words(error)) from error
     columns = [column.to_pylist() for column in table.columns]
     return list(table.column_names), list(zip(*columns, strict=True))

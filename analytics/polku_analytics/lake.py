@@ -12,7 +12,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -28,6 +28,9 @@ from polku_analytics.file_cache import FileCache
 
 EVENT_DATE: Final = "event_date"
 """The partition column a period prunes by."""
+
+COLLECTED_TABLES: Final = ("events", "quarantine")
+"""What the collector writes; all other tables are made by `polku build`."""
 
 _TABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -102,6 +105,12 @@ class Lake:
             raise LakeError(f"no table {name} in {self.uri}: {_how_to_make(name)}") from None
         except (DeltaError, OSError) as error:
             raise LakeError(f"table {name} in {self.uri} cannot be read: {_first_line(error)}") from error
+
+    def missing(self, name: str, made: Collection[str] = ()) -> LakeError:
+        """What to say about a table that is not there: how to make it, if `made` names it, else what there is."""
+        if name.lower() in (*COLLECTED_TABLES, *made):
+            return LakeError(f"no table {name.lower()} in {self.uri}: {_how_to_make(name.lower())}")
+        return LakeError(f"no table {name} in {self.uri}; there are {', '.join(self.tables())}")
 
     def snapshot(self, name: str, period: Period | None = None) -> TableSnapshot:
         """One version of a table, with only the files that may hold rows of the period."""
@@ -269,6 +278,6 @@ _HOW_TO_FILL: Final = (
 
 
 def _how_to_make(name: str) -> str:
-    if name in ("events", "quarantine"):
+    if name in COLLECTED_TABLES:
         return _HOW_TO_FILL
     return "run `polku build` first"

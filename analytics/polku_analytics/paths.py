@@ -266,7 +266,7 @@ def _checked(journeys: Journeys, question: PathsQuestion) -> PathsQuestion:
         if question.by == "event":
             event = known.event(name)
             if event is None:
-                raise UnknownNameError("event", name, known.event_names | set(known.aliases))
+                raise UnknownNameError("event", name, known.event_names, known.aliases)
             return event
         if name not in known.touchpoints:
             raise UnknownNameError("touchpoint", name, known.touchpoints)

@@ -57,13 +57,22 @@ def explained(result: AnalysisResult) -> str:
         [
             result.question,
             "",
-            aligned(result.columns, result.rows) if result.rows else "(no rows)",
+            aligned(result.columns, result.rows) if result.rows else " ".join(["(no rows)", *_why_empty(result)]),
             "",
             "; ".join(notes),
             f"covers {', '.join(covered)}",
             f"as of {as_of}",
         ]
     )
+
+
+def _why_empty(result: AnalysisResult) -> list[str]:
+    start, end = result.options.get("from"), result.options.get("to")
+    if start is None or end is None:
+        return []
+    if result.unit == "session":
+        return [f"no session has {start} and after it {end}; try --unit person"]
+    return [f"nobody has {start} and after it {end}"]
 
 
 def _is_told(name: str, value: Any) -> bool:

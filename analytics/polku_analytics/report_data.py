@@ -14,6 +14,7 @@ from polku_analytics.funnel import funnel_question, run_funnel
 from polku_analytics.journeys import Journeys
 from polku_analytics.lake import Period
 from polku_analytics.paths import LEFT, PathsQuestion, run_paths
+from polku_analytics.report_wording import percent
 from polku_analytics.result import AnalysisResult
 from polku_schemas import Plan, stage_values
 
@@ -26,6 +27,10 @@ SMALLEST_FLOW_SHARE: Final = 0.004
 
 PUSHED_CHANNELS: Final = ("ads", "delivery", "email", "push", "server", "sms")
 """Places of contact where we come to people; a visit is a session that began elsewhere."""
+
+_PUSHED_SQL: Final = ", ".join(f"'{name}'" for name in PUSHED_CHANNELS)
+_IS_VISIT: Final = f"COALESCE(channel, '') NOT IN ({_PUSHED_SQL})"
+"""The condition on `sessions`."""
 
 
 class Link(Struct, frozen=True):
@@ -111,6 +116,8 @@ class ReportFigures(Struct, frozen=True, kw_only=True):
     channels: tuple[ChannelFigure, ...]
     marketing_channels: tuple[ChannelFigure, ...]
     currency: str
+    seen_events: tuple[str, ...]
+    """The names of all events in the data: what a funnel asks for beyond them was not collected."""
 
 
 def collect(journeys: Journeys, context: ReportContext) -> ReportFigures:
@@ -135,6 +142,7 @@ def collect(journeys: Journeys, context: ReportContext) -> ReportFigures:
         channels=_channels(journeys),
         marketing_channels=_marketing_channels(journeys),
         currency=currency,
+        seen_events=tuple(sorted(_seen_events(journeys))),
     )
 
 
@@ -191,8 +199,7 @@ def _stages(journeys: Journeys, people: int, passed: frozenset[str]) -> tuple[St
             "SELECT stage, COUNT(*), COUNT(CASE WHEN is_present THEN 1 END) FROM stages GROUP BY stage"
         )
     }
-    seen = frozenset(row[0] for row in journeys.rows("SELECT DISTINCT event_name FROM touchpoints"))
-    collected = collected_stages(journeys.plan, seen, passed)
+    collected = collected_stages(journeys.plan, _seen_events(journeys), passed)
     figures = []
     for stage in journeys.plan.stages:
         if stage not in collected:
@@ -203,9 +210,13 @@ def _stages(journeys: Journeys, people: int, passed: frozenset[str]) -> tuple[St
     return tuple(figures)
 
 
+def _seen_events(journeys: Journeys) -> frozenset[str]:
+    return frozenset(row[0] for row in journeys.rows("SELECT DISTINCT event_name FROM touchpoints"))
+
+
 def _fitting_funnel(journeys: Journeys) -> AnalysisResult | None:
     """The saved funnel the data says most about: the most of its steps seen, then the most steps, then the widest."""
-    seen = {row[0] for row in journeys.rows("SELECT DISTINCT event_name FROM touchpoints")}
+    seen = _seen_events(journeys)
     best: tuple[tuple[float, int, int], AnalysisResult] | None = None
     for funnel in journeys.plan.funnels.values():
         known = sum(step.event in seen for step in funnel.steps)
@@ -278,10 +289,7 @@ def _next_bucket(start: datetime.date, bucket: str) -> datetime.date:
 
 
 def _heat_maps(journeys: Journeys, zone: str) -> tuple[HeatMap, ...]:
-    pushed = ", ".join(f"'{name}'" for name in PUSHED_CHANNELS)
-    visits = _heat_map(
-        journeys, zone, "visits", "started_at", f"sessions WHERE COALESCE(channel, '') NOT IN ({pushed})"
-    )
+    visits = _heat_map(journeys, zone, "visits", "started_at", f"sessions WHERE {_IS_VISIT}")
     orders = _heat_map(journeys, zone, "orders", "ordered_at", "orders")
     maps = [heat_map for heat_map in (visits, orders) if heat_map is not None]
     # Where most visits are orders (store receipts), the orders are what says when people come.
@@ -318,7 +326,7 @@ def _marketing_channels(journeys: Journeys) -> tuple[ChannelFigure, ...]:
     rows = journeys.rows(
         "SELECT COALESCE(marketing_channel, 'unknown') AS name, COUNT(DISTINCT person_key) AS people, "
         "CAST(SUM(events) AS BIGINT), CAST(SUM(orders) AS BIGINT), SUM(revenue) "
-        "FROM sessions GROUP BY name ORDER BY people DESC, name"
+        f"FROM sessions WHERE {_IS_VISIT} GROUP BY name ORDER BY people DESC, name"
     )
     return () if all(row[0] == "unknown" for row in rows) else tuple(ChannelFigure(*row) for row in rows)
 
@@ -330,7 +338,7 @@ def flows(result: AnalysisResult) -> list[list[Any]]:
 
 
 def _percent(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.0f} %" if whole else "–"
+    return percent(part / whole if whole else None)
 
 
 def _ratio(part: float, whole: float, digits: int = 1) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from polku_analytics.paths import OTHER
 from polku_analytics.report_data import (
     ChannelFigure,
     HeatMap,
@@ -25,6 +26,7 @@ from polku_analytics.report_data import (
 from polku_analytics.report_plots import plot_figures
 from polku_analytics.report_wording import (
     cell_text,
+    counted,
     day,
     duration,
     moment,
@@ -88,28 +90,31 @@ def render(figures: ReportFigures, context: ReportContext) -> str:
 
 def _header(figures: ReportFigures, context: ReportContext) -> str:
     coverage = figures.coverage
-    period = f"{day(coverage['first_event'])} – {day(coverage['last_event'])}"
-    counted = (
-        f"<strong>{coverage['people']:,}</strong> people and <strong>{coverage['touchpoints']:,}</strong> touchpoints"
+    zone = context.time_zone
+    period = f"{day(coverage['first_event'], zone)} – {day(coverage['last_event'], zone)}"
+    what = f"{_strong(coverage['people'], 'person', 'people')} and " + _strong(
+        coverage["touchpoints"], "touchpoint", "touchpoints"
     )
-    left_out = f"{coverage['bot_events_left_out']:,} bot events left out"
+    left_out = f"{counted(coverage['bot_events_left_out'], 'bot event', 'bot events')} left out"
     if coverage["unplaced_events"]:
-        left_out += f"; {coverage['unplaced_events']:,} events the plan does not place in a stage"
+        left_out += f"; {counted(coverage['unplaced_events'], 'event', 'events')} the plan does not place in a stage"
     facts = [
         ("Period", period),
-        ("As of", moment(figures.as_of)),
-        ("Time zone", context.time_zone),
+        ("As of", moment(figures.as_of, zone)),
+        ("Time zone", zone),
         ("Tracking plan", figures.plan),
         ("Coverage", f"all events of the lake, each counted once; {left_out}"),
     ]
     notes = "".join(f"<p>{escape(note)}</p>" for note in context.notes)
-    links = "".join(f'<li><a href="{escape(link.url)}">{escape(link.text)}</a></li>' for link in context.links)
+    links = "".join(
+        f'<li><a href="{escape(link.url)}">Other report: {escape(link.text)} →</a></li>' for link in context.links
+    )
     return "\n".join(
         [
             "<header>",
             f'<div class="brand">{_MARK}<span>Polku</span></div>',
             f"<h1>{escape(context.title)}</h1>",
-            f'<p class="lede">The journeys of {counted}, {escape(period)}.</p>',
+            f'<p class="lede">The journeys of {what}, {escape(period)}.</p>',
             f'<div class="notes">{notes}</div>' if notes else "",
             f'<nav aria-label="Other reports"><ul class="links">{links}</ul></nav>' if links else "",
             '<dl class="facts">',
@@ -121,6 +126,11 @@ def _header(figures: ReportFigures, context: ReportContext) -> str:
             "</header>",
         ]
     )
+
+
+def _strong(count: int, one: str, many: str) -> str:
+    number, _, noun = counted(count, one, many).partition(" ")
+    return f"<strong>{number}</strong> {noun}"
 
 
 def _key_figure(figure: KeyFigure) -> str:
@@ -206,6 +216,8 @@ def _paths_section(figures: ReportFigures) -> str:
 
 def _stage_legend(figures: ReportFigures, shown: Sequence[Sequence[Any]]) -> str:
     items = {name for row in shown for name in (row[1], row[2])}
+    has_rest = OTHER in items
+    items -= {OTHER}
     used = {figures.touchpoint_stages.get(item) for item in items}
     chips = [
         f'<li><i style="--color: var(--stage-{min(number, 7)})"></i>{escape(title(figure.stage))}</li>'
@@ -214,6 +226,8 @@ def _stage_legend(figures: ReportFigures, shown: Sequence[Sequence[Any]]) -> str
     ]
     if None in used:
         chips.append('<li><i style="--color: var(--stage-none)"></i>no stage</li>')
+    if has_rest:
+        chips.append('<li><i style="--color: var(--stage-none)"></i>(other): less frequent ones, of any stage</li>')
     return "".join(chips)
 
 
@@ -269,12 +283,13 @@ def _heat_section(figures: ReportFigures, context: ReportContext) -> str:
 
 def _heat_table(number: int, heat_map: HeatMap, zone: str) -> str:
     most = max(max(row) for row in heat_map.counts)
+    one, many = heat_map.unit.removesuffix("s"), heat_map.unit
     head = "".join(f'<th scope="col">{hour}</th>' for hour in range(24))
     body = []
     for name, counts in zip(_WEEKDAYS, heat_map.counts, strict=True):
         cells = "".join(
             f'<td style="--v: {100 * count / most if most else 0:.0f}" '
-            f'title="{name} {hour:02d}–{hour + 1:02d}: {count:,} {heat_map.unit}"><span>{count:,}</span></td>'
+            f'title="{name} {hour:02d}–{hour + 1:02d}: {counted(count, one, many)}"><span>{count:,}</span></td>'
             for hour, count in enumerate(counts)
         )
         body.append(f'<tr><th scope="row" abbr="{name}">{name[:3]}</th>{cells}</tr>')
@@ -282,7 +297,7 @@ def _heat_table(number: int, heat_map: HeatMap, zone: str) -> str:
         f'<div class="map map-{number}"><table aria-label="{title(heat_map.unit)} by weekday and hour">'
         f"<thead><tr><th><span hidden>weekday</span></th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
         f'<p class="axis">Across: hour of the day ({escape(zone)}). Down: weekday.</p>'
-        f'<p class="scale">0<i></i>{most:,} {heat_map.unit} in that hour of the week, over the whole period</p></div>'
+        f'<p class="scale">0<i></i>{counted(most, one, many)} in that hour of the week, over the whole period</p></div>'
     )
 
 
@@ -295,7 +310,8 @@ def _funnel_section(figures: ReportFigures) -> str:
     bars = []
     for index, row in enumerate(result.rows):
         following = next((later for later in result.rows[index + 1 :] if not later[9]), None)
-        bars.append(_funnel_bar(row, following, most))
+        is_collected = row[1].partition("[")[0] in figures.seen_events
+        bars.append(_funnel_bar(row, following, most, is_collected))
     rows = [[r[0], title(r[1]), r[2], r[3], r[4], duration(r[5]), r[7], r[8]] for r in result.rows]
     heads = ["Step", "Name", title(units), "Share of previous", "Share of first"]
     return _section(
@@ -309,11 +325,17 @@ def _funnel_section(figures: ReportFigures) -> str:
     )
 
 
-def _funnel_bar(row: Sequence[Any], following: Sequence[Any] | None, most: int) -> str:
+def _funnel_bar(row: Sequence[Any], following: Sequence[Any] | None, most: int, is_collected: bool) -> str:
+    name = f'<span class="name"><span class="number">{row[0]}</span>{escape(title(row[1]))}'
+    if row[9] and not is_collected:
+        return (
+            f'<li class="missing">{name} (optional)</span><span class="track absent" aria-hidden="true"></span>'
+            '<span class="figure">not collected</span></li>'
+        )
     optional = " (optional)" if row[9] else ""
     between = ""
-    if following is not None and not row[9]:
-        told = [f"{percent(following[3])} go on"]
+    if following is not None and not row[9] and row[2]:
+        told = [f"{percent(following[3])} go on to {escape(title(following[1]))}"]
         if following[6] is not None:
             told.append(f"median {duration(following[6])} later")
         told.append(f"{row[7]:,} drop out")
@@ -322,7 +344,7 @@ def _funnel_bar(row: Sequence[Any], following: Sequence[Any] | None, most: int) 
         between = f'<span class="between">{" · ".join(told)}</span>'
     width = 100 * row[2] / most if most else 0
     return (
-        f'<li><span class="name"><span class="number">{row[0]}</span>{escape(title(row[1]))}{optional}</span>'
+        f"<li>{name}{optional}</span>"
         f'<span class="track" aria-hidden="true"><span class="fill" style="width: {width:.2f}%">'
         f'</span></span><span class="figure"><b>{row[2]:,}</b> <span>· {percent(row[4])}</span></span>{between}</li>'
     )
@@ -336,14 +358,15 @@ def _channel_section(channels: Sequence[ChannelFigure], what: str, currency: str
     bars = "".join(
         f'<li><span class="name">{escape(title(c.channel))}</span><span class="track" aria-hidden="true">'
         f'<span class="fill" style="width: {100 * c.people / most:.2f}%"></span></span>'
-        f'<span class="figure"><b>{c.people:,}</b> <span>· {c.orders:,} orders</span></span></li>'
+        f'<span class="figure"><b>{c.people:,}</b> <span>· {counted(c.orders, "order", "orders")}</span></span></li>'
         for c in shown
     )
     definition = {
         "channel": "Place of contact: people with at least one touchpoint there, and the orders made there. "
         "One person may be in several.",
         "marketing channel": "Where a visit came from, as the collector derives it from campaign parameters and "
-        "referrer: people with at least one such session, and the orders made in it.",
+        "referrer: people with at least one such visit, and the orders made in it. Sessions that began with something "
+        "sent to the person are no visits.",
     }[what]
     return _section(
         what.replace(" ", "-"),

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from polku_analytics.result import AnalysisResult
+
+_ABBREVIATIONS: Final = {"ai": "AI", "sms": "SMS", "id": "ID", "faq": "FAQ"}
 
 
 def title(name: str) -> str:
     """A name of the plan as a label: `product_added` is `Product added`."""
-    text = name.replace("_", " ")
+    words = [_ABBREVIATIONS.get(word, word) for word in name.replace("_", " ").split(" ")]
+    text = " ".join(words)
     return text[:1].upper() + text[1:]
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """A number with its noun: `1 order`, `1,300 orders`."""
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def cell_text(value: Any) -> str:
@@ -33,9 +42,15 @@ def short_number(value: float) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share between 0 and 1."""
+    """A share between 0 and 1. Nearly none and nearly all are not rounded to none and all."""
     if value is None:
         return "–"
+    if value == 0:
+        return "0 %"
+    if value < 0.0005:
+        return "<0.1 %"
+    if 0.99 < value < 1:
+        return ">99 %"
     return f"{100 * value:.1f} %" if value < 0.1 else f"{100 * value:.0f} %"
 
 
@@ -61,14 +76,18 @@ def shortened(text: str) -> str:
     return text if len(text) <= 18 else text[:17] + "…"
 
 
-def day(value: datetime.date | None) -> str:
-    """A date in words."""
+def day(value: datetime.date | None, zone: str = "UTC") -> str:
+    """A date in words; that of a point in time in the time zone."""
+    if isinstance(value, datetime.datetime):
+        value = value.astimezone(ZoneInfo(zone))
     return "–" if value is None else f"{value.day} {value:%B %Y}"
 
 
-def moment(value: datetime.datetime | None) -> str:
-    """A point in time, in UTC."""
-    return "no events" if value is None else f"{day(value)}, {value:%H:%M} UTC"
+def moment(value: datetime.datetime | None, zone: str) -> str:
+    """A point in time, in the time zone."""
+    if value is None:
+        return "no events"
+    return f"{day(value, zone)}, {value.astimezone(ZoneInfo(zone)):%H:%M} ({zone})"
 
 
 def bucket_label(start: datetime.date, bucket: str) -> str:

@@ -79,7 +79,7 @@ def parse_step(text: str, known: Vocabulary) -> Step:
     if column == "event_name":
         value = known.event(name)
         if value is None:
-            raise UnknownNameError("event", name, known.event_names | set(known.aliases))
+            raise UnknownNameError("event", name, known.event_names, known.aliases)
     else:
         names = known.stages if column == "stage" else known.touchpoints
         if name not in names:

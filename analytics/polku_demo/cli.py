@@ -1,5 +1,6 @@
 """The command `polku demo`: options in, a run out."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -55,4 +56,7 @@ def demo(dataset: str, households: int | None, full: bool, people: int, seed: in
         chosen.append(datasets.retail(None if full else households or DEFAULT_HOUSEHOLDS))
     if dataset in ("webshop", "both"):
         chosen.append(datasets.webshop(people, seed))
+    # The collector is in a session of its own, so whatever ends the demo has to end it too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     run(chosen, out, sys.stdout)

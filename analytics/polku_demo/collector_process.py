@@ -17,6 +17,8 @@ from polku_demo.errors import DemoError
 
 READY_SECONDS = 60.0
 DRAIN_SECONDS = 120.0
+INTERRUPTED_SECONDS = 4.0
+"""How long somebody who pressed Ctrl-C is kept waiting for the last commit."""
 TAIL_LINES = 15
 
 
@@ -50,7 +52,13 @@ class Collector:
         command += ["--host", "127.0.0.1", "--port", str(port)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own command, nothing of it from outside
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=_without_settings()
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=_without_settings(),
+                # Ctrl-C in a terminal reaches the whole process group: the demo alone decides when this one ends.
+                start_new_session=True,
             )
         try:
             self._wait_until_ready(self._process)
@@ -64,23 +72,26 @@ class Collector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.stop()
+            self.stop(INTERRUPTED_SECONDS if isinstance(error, KeyboardInterrupt) else DRAIN_SECONDS)
         except DemoError:
             if error is None:
                 raise
 
-    def stop(self) -> None:
-        """Let it finish requests and commit what it has; DemoError if it did not end with everything committed."""
+    def stop(self, seconds: float = DRAIN_SECONDS) -> None:
+        """Let it finish requests and commit what it has; DemoError if it did not end with everything committed.
+
+        After `seconds` it is killed. That loses nothing: what it acknowledged is in its journal.
+        """
         process, self._process = self._process, None
         if process is None:
             return
         process.send_signal(signal.SIGTERM)
         try:
-            code = process.wait(DRAIN_SECONDS)
+            code = process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise DemoError(f"the collector did not drain in {DRAIN_SECONDS:.0f} s\n{self._tail()}") from None
+            raise DemoError(f"the collector did not drain in {seconds:.0f} s\n{self._tail()}") from None
         if code != 0:
             raise DemoError(
                 f"the collector ended with code {code}, so not all may be committed. What it has acknowledged is "

@@ -10,6 +10,12 @@ class DemoError(Exception):
     exit_code = 2
 
 
+class InterruptedDemoError(DemoError):
+    """Ctrl-C, or SIGINT from elsewhere."""
+
+    exit_code = 130
+
+
 class FiguresDifferError(DemoError):
     """The lake does not say what the source says: the one thing the demo exists to show did not hold."""
 

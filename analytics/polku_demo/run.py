@@ -16,7 +16,7 @@ from polku_analytics.report import write_report
 from polku_analytics.report_data import Link, ReportContext
 from polku_demo.collector_process import Collector
 from polku_demo.datasets import Dataset
-from polku_demo.errors import DemoError, FiguresDifferError
+from polku_demo.errors import DemoError, FiguresDifferError, InterruptedDemoError
 from polku_demo.lake_figures import Found, find, row_count, table
 from polku_demo.progress import Progress
 from polku_demo.sending import Sent, send
@@ -47,11 +47,15 @@ class Outcome(msgspec.Struct, frozen=True):
 def run(datasets: Sequence[Dataset], out: Path, stream: TextIO = sys.stdout) -> list[Outcome]:
     """Run the data sets one after the other below `out`.
 
-    Raises DemoError when something fails, FiguresDifferError when a figure in the lake is not the known one.
+    Raises DemoError when something fails, InterruptedDemoError for Ctrl-C, FiguresDifferError when a figure in the
+    lake is not the known one.
     """
     for dataset in datasets:
         check_directory(dataset, out / dataset.name)
-    outcomes = [run_dataset(dataset, out, stream, peers=datasets) for dataset in datasets]
+    try:
+        outcomes = [run_dataset(dataset, out, stream, peers=datasets) for dataset in datasets]
+    except KeyboardInterrupt:
+        raise InterruptedDemoError("interrupted; run the same command again: it adds no row twice") from None
     _say(stream, "", *_farewell(datasets, outcomes))
     different = [
         f"{outcome.dataset}: {item.figure.name}" for outcome in outcomes for item in outcome.found if not item.equal

@@ -1,5 +1,6 @@
 """Replays calls through the SDK: a client per source, waiting when its queue is full, losing nothing."""
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +15,9 @@ from polku_demo.progress import Progress
 # Calls wait for room this long: a collector that takes nothing for ten minutes is an error, not pressure.
 BLOCK_SECONDS = 600.0
 FLUSH_SECONDS = 600.0
+CLOSE_SECONDS = 5.0
+# All clients together: what they have not sent by then, the next run sends.
+INTERRUPTED_SECONDS = 1.0
 PROGRESS_EVERY = 256
 
 
@@ -49,9 +53,12 @@ def send(calls: Iterable[Call], endpoint: str, write_keys: Mapping[str, str], pr
         flushed = all(client.flush(FLUSH_SECONDS) for client in clients.values())
         seconds = time.monotonic() - started
         progress.at(count)
+    except KeyboardInterrupt:
+        _abandon(clients.values())
+        raise
     finally:
         for client in clients.values():
-            client.close(5.0)
+            client.close(CLOSE_SECONDS)
     stats = [client.stats() for client in clients.values()]
     sent = Sent(
         events=count,
@@ -65,6 +72,14 @@ def send(calls: Iterable[Call], endpoint: str, write_keys: Mapping[str, str], pr
         lost = {source: {str(reason): n for reason, n in loss.items() if n} for source, loss in losses.items()}
         raise DemoError(f"{count - sent.delivered} of {count} events were not delivered: {lost}")
     return sent
+
+
+def _abandon(clients: Iterable[Client]) -> None:
+    """Close without a word about what is not sent: the person who pressed Ctrl-C knows."""
+    logging.getLogger("polku").setLevel(logging.CRITICAL)
+    give_up = time.monotonic() + INTERRUPTED_SECONDS
+    for client in clients:
+        client.close(max(0.0, give_up - time.monotonic()))
 
 
 def _make(client: Client, call: Call) -> None:

@@ -137,7 +137,7 @@ def _property(name: str, kind: Any = "string", **more: Any) -> Property:
 
 @pytest.fixture(scope="session")
 def plan() -> Plan:
-    """Ten events that touch all seven stages."""
+    """Events that touch all seven stages."""
     line = _property(
         "line", "object", fields={"product_id": _property("product_id"), "quantity": _property("quantity", "integer")}
     )
@@ -165,6 +165,7 @@ def plan() -> Plan:
         )
 
     by_history = (Rule("purchase", (Comparison("first_order", "=", True),)), Rule("repeat"))
+    by_past = (Rule("relationship", (Comparison("repeat_order", "=", True),)), Rule("awareness"))
     by_kind = (Rule("comparison", (Comparison("kind", "=", "comparison"),)), Rule("interest"))
     events = [
         make("ad_clicked", "awareness", "ad", channel=(Rule("ads"),)),
@@ -175,6 +176,7 @@ def plan() -> Plan:
         make("order_completed", None, "order", "order_id", "revenue", "currency", "products", rules=by_history),
         make("store_order_completed", None, "order", "order_id", "revenue", rules=by_history, channel=(Rule("store"),)),
         make("order_delivered", "relationship", "delivery", "order_id"),
+        make("email_sent", None, "email", rules=by_past, channel=(Rule("email"),)),
         make("share_clicked", "referral", "share"),
         make("logged_out", None, "account"),
     ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from polku_analytics import cli
 from polku_analytics.build import build
 from polku_analytics.errors import AnalyticsError, LakeError, QueryError, UnknownNameError
 from polku_analytics.lake import Lake
+from polku_analytics.report_wording import counted, day, percent, title
 from polku_schemas import Plan
 
 Make = Callable[..., Any]
@@ -88,6 +91,15 @@ def test_bad_sql_is_one_sentence(lake: Lake) -> None:
     assert "event_nam" in str(caught.value) and "\n" not in str(caught.value) and "event_name" in str(caught.value)
 
 
+def test_a_table_that_is_not_there_is_made_or_the_others_are_named(lake: Lake) -> None:
+    with pytest.raises(LakeError) as caught:
+        run(cli.query, "--lake", lake.uri, "SELECT * FROM custoners")
+    assert f"no table custoners in {lake.uri}; there are events, orders, " in str(caught.value)
+    shutil.rmtree(Path(lake.uri) / "persons")
+    with pytest.raises(LakeError, match=r"no table persons in .*: run `polku build` first"):
+        run(cli.query, "--lake", lake.uri, "SELECT * FROM Persons")
+
+
 def test_build_prints_rows_and_seconds(lake: Lake) -> None:
     text = run(cli.build, "--lake", lake.uri)
     assert "touchpoints" in text and "5 events counted once" in text
@@ -114,6 +126,10 @@ def test_paths_print_edges(lake: Lake) -> None:
     answer = json.loads(
         run(cli.paths, "--lake", lake.uri, "--json", "--from", "ad", "--to", "order", "--max-steps", "4")
     )
+    text = run(cli.paths, "--lake", lake.uri, "--from", "order", "--to", "ad")
+    assert "(no rows) no session has order and after it ad; try --unit person\n" in text
+    text = run(cli.paths, "--lake", lake.uri, "--from", "order", "--to", "ad", "--unit", "person")
+    assert "(no rows) nobody has order and after it ad\n" in text
     assert [row[1:4] for row in answer["rows"]] == [["ad", "product", 1], ["product", "cart", 1], ["cart", "order", 1]]
 
 
@@ -180,6 +196,12 @@ def test_a_report_is_one_file_that_needs_nothing(lake: Lake, tmp_path: Path) -> 
     assert "not collected" in text
     assert "Europe/Helsinki" in text
     assert "Funnel: Buying" in text
+    assert "Other report: The other →" in text
+    # A day of the report's time zone, and steps that say where people go on to.
+    assert "3 March 2026, 14:00 (Europe/Helsinki)" in text
+    assert "go on to Product added" in text
+    assert "Products searched (optional) not collected" in text
+    assert "1 order " in text and "1 orders" not in text
 
 
 def test_names_in_the_data_cannot_become_markup(
@@ -232,3 +254,13 @@ def test_a_report_of_an_empty_lake_says_so(
 
     html = (tmp_path / "r.html").read_text()
     assert "This data has no orders." in html and "no events" in html
+
+
+def test_figures_are_worded_as_one_would_say_them() -> None:
+    assert [percent(share) for share in (0, 0.0001, 0.05, 0.5, 0.996, 1)] == [
+        *("0 %", "<0.1 %", "5.0 %", "50 %", ">99 %", "100 %")
+    ]
+    assert [counted(count, "order", "orders") for count in (0, 1, 1300)] == ["0 orders", "1 order", "1,300 orders"]
+    assert title("ai_assistant") == "AI assistant"
+    late = datetime.datetime(2026, 3, 2, 23, 30, tzinfo=datetime.UTC)
+    assert (day(late), day(late, "Europe/Helsinki")) == ("2 March 2026", "3 March 2026")

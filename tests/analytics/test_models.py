@@ -146,6 +146,31 @@ def test_touchpoints_are_placed_by_the_plan_and_ordered(built: Make, event: Make
     ]
 
 
+def test_who_has_ordered_before_is_known_at_every_event_after_the_first_order(built: Make, event: Make) -> None:
+    journeys = built(
+        [
+            event("email_sent", 0, user_id="u"),
+            event("order_completed", 10, user_id="u", order_id="o1"),
+            event("email_sent", 10, user_id="u"),
+            event("email_sent", 20, user_id="u"),
+            event("order_completed", 30, user_id="u", order_id="o1"),
+            event("order_completed", 40, user_id="u", order_id="o2"),
+            event("email_sent", 50, user_id="nobody's customer"),
+        ]
+    )
+
+    found = journeys.rows("SELECT touchpoint, stage FROM touchpoints WHERE person_id = 'u' ORDER BY touchpoint_number")
+    assert found == [
+        ("email", "awareness"),
+        ("order", "purchase"),
+        ("email", "awareness"),  # at the time of the order, not after it
+        ("email", "relationship"),
+        ("order", "purchase"),  # the first order, reported again
+        ("order", "repeat"),
+    ]
+    assert journeys.rows("SELECT stage FROM touchpoints WHERE person_id <> 'u'") == [("awareness",)]
+
+
 def test_persons_carry_the_latest_value_of_each_trait(built: Make, event: Make) -> None:
     journeys = built(
         [

@@ -9,7 +9,6 @@ from typing import Any
 
 import boto3
 import pytest
-from tests.s3_server import s3_server
 
 from polku_analytics import file_cache
 from polku_analytics.build import build
@@ -18,6 +17,7 @@ from polku_analytics.file_cache import FileCache
 from polku_analytics.journeys import open_journeys
 from polku_analytics.lake import Lake
 from polku_schemas import Plan
+from tests.s3_server import s3_server
 
 
 @pytest.fixture

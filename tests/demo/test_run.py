@@ -1,6 +1,12 @@
 """A small demo from end to end: real SDK, real collector process, real tables; and what it refuses."""
 
 import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +104,24 @@ def test_the_commands_it_prints_are_commands_there_are() -> None:
     commands = datasets.retail(1).next_commands + datasets.webshop(1, 1).next_commands
     assert {command.split()[1] for command in commands} == {"query", "funnel"}
     assert all("{lake}" in command for command in commands)
+
+
+def test_ctrl_c_ends_demo_and_collector_with_one_sentence(tmp_path: Path) -> None:
+    """The signal goes to the whole process group, as from a terminal."""
+    command = [sys.executable, "-m", "polku.cli", "demo", "--dataset", "webshop", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if "a collector listens on" in line)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert errors == "polku: interrupted; run the same command again: it adds no row twice\n"
+    port = re.findall(r":(\d+),", line)[0]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(port)), timeout=5)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.docs.blocks import OWN_PAGES, ROOT, RUNNABLE, blocks_of
 from tests.docs.reader import Reader, shows
 

@@ -8,11 +8,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
-from tests.docs.blocks import PAGES, ROOT, prose_of, tables_of
 
 from polku_collector.metrics import METRICS
 from polku_collector.settings import Limits, Settings, Source, load
 from polku_schemas import DESCRIPTIONS, builtin_plan_path, load_plan
+from tests.docs.blocks import PAGES, ROOT, prose_of, tables_of
 
 DOCS = ROOT / "docs"
 COLLECTOR = ROOT / "collector" / "polku_collector"

@@ -8,6 +8,7 @@ import boto3
 import httpx
 import polars
 import pytest
+
 from tests.collector.world import collector, rows, wait_until
 from tests.s3_server import s3_server
 

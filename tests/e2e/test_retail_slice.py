@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from tests.collector.world import CollectorProcess, collector, rows
 
 from polku import Client
 from polku_demo.calls import Call
 from polku_demo.retail import Retail, data_folder
 from polku_demo.sending import _make
+from tests.collector.world import CollectorProcess, collector, rows
 
 HOUSEHOLDS = 40
 CONFIG = """

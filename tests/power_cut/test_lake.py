@@ -12,8 +12,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from tests.power_cut.disk import CuttableDisk
-from tests.power_cut.test_journal import line
 
 from polku_collector.batch import Schemas
 from polku_collector.files import Files
@@ -26,6 +24,8 @@ from polku_collector.lake.remember import open_memory
 from polku_collector.lake.store import LocalStore
 from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
 from polku_schemas import ENVELOPE_COLUMNS
+from tests.power_cut.disk import CuttableDisk
+from tests.power_cut.test_journal import line
 
 LUCKS = ["none", "empty", "seed 1"]
 GROUPS = [[f"{group}-{number}" for number in range(2)] for group in range(3)]

@@ -22,6 +22,6 @@ def test_every_code_is_explained_in_one_sentence() -> None:
 
 
 def test_the_docs_list_every_code_with_its_sentence() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "plan.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "wire-format.md").read_text(encoding="utf-8")
     for code, text in DESCRIPTIONS.items():
         assert f"| `{code}` | {text} |" in page

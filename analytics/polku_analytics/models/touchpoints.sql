@@ -6,7 +6,8 @@
 -- Definition: stage, touchpoint and channel are the plan's; an event the plan does not place keeps its name as touchpoint
 --   and has no stage. A session is the client's session id where it sends one; else it ends when more than
 --   {{ session_gap_minutes }} minutes pass without an event. session_key is unique over all people and grows with the start.
---   revenue stands on the one event that counts for its order.
+--   revenue stands on the one event that counts for its order. repeat_order says that the person has ordered before:
+--   strictly before this event, whatever the event is; an event of the first order itself has first_order instead.
 WITH client_sessions AS (
   SELECT person_key, session_id, MIN(touchpoint_number) AS first_number
   FROM ordered_events
@@ -34,7 +35,7 @@ facts AS (
     COALESCE(s.first_number, g.first_number) AS session_start,
     o.order_number,
     COALESCE(o.first_order, FALSE) AS first_order,
-    COALESCE(NOT o.first_order, FALSE) AS repeat_order,
+    COALESCE(NOT o.first_order, e.event_time > f.ordered_at, FALSE) AS repeat_order,
     CASE WHEN o.event_id = e.event_id AND o.source = e.source THEN o.revenue END AS counted_revenue,
     CASE WHEN o.event_id = e.event_id AND o.source = e.source THEN o.order_id END AS counted_order_id
   FROM ordered_events AS e
@@ -46,6 +47,8 @@ facts AS (
     ON o.person_key = e.person_key
     AND o.event_name = e.event_name
     AND o.order_id = CASE WHEN e.event_name IN ({{ order_event_names }}) THEN COALESCE(e.order_id, e.event_id) END
+  LEFT JOIN (SELECT person_key, ordered_at FROM orders WHERE first_order) AS f
+    ON f.person_key = e.person_key
 )
 SELECT
   person_key,

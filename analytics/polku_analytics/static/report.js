@@ -41,14 +41,18 @@
         type: "sankey", left: 4, right: 132, top: 10, bottom: 10, nodeWidth: 12, nodeGap: 20, draggable: false, layoutIterations: 48,
         emphasis: { focus: "adjacency" },
         data: paths.nodes.map((node) => ({
-          name: node.name, title: node.title, people: node.people, depth: node.step - 1,
+          // Without a value a node is as high as its bands, and who leaves would not be drawn.
+          name: node.name, title: node.title, people: node.people, value: node.people, depth: node.step - 1,
           itemStyle: { color: style(`--stage-${node.stage}`), borderWidth: 0 },
         })),
         links: paths.links,
         label: {
-          color: t.ink, fontSize: 13, distance: 7, 
-          formatter: ({ data }) => `{n|${data.title}}  {v|${compact.format(data.people)}}`,
-          rich: { n: { color: t.ink, fontSize: 13 }, v: { color: t.soft, fontSize: 12 } },
+          color: t.ink, fontSize: 13, distance: 7, textBorderColor: t.card, textBorderWidth: 3,
+          formatter: ({ data }) => `{n|${data.title}}  {v|${number.format(data.people)}}`,
+          rich: {
+            n: { color: t.ink, fontSize: 13, textBorderColor: t.card, textBorderWidth: 3 },
+            v: { color: t.soft, fontSize: 12, textBorderColor: t.card, textBorderWidth: 3 },
+          },
         },
         lineStyle: { color: "source", opacity: 0.28, curveness: 0.5 },
       }],
@@ -75,7 +79,7 @@
         formatter: (items) => {
           const i = items[0].dataIndex;
           return `${escaped(data.labels[i])}${data.partial[i] ? " (not a whole " + data.bucket + ")" : ""}<br>` +
-            `<b>${number.format(data.orders[i])}</b> orders<br><b>${number.format(Math.round(data.revenue[i]))}</b> ${escaped(data.currency)}`;
+            `<b>${number.format(data.orders[i])}</b> ${data.orders[i] === 1 ? "order" : "orders"}<br><b>${number.format(Math.round(data.revenue[i]))}</b> ${escaped(data.currency)}`;
         },
       },
       grid: [
@@ -97,13 +101,12 @@
   }
 
   const plots = { sankey, series };
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
   function draw(element) {
     const chart = drawn.get(element) ?? echarts.init(element, null, { renderer: "svg" });
     drawn.set(element, chart);
     const options = plots[element.dataset.plot](theme(), element.clientWidth);
-    chart.setOption({ ...options, animation: !calm && !document.hidden, animationDuration: 500, aria: { enabled: false } }, true);
+    chart.setOption({ ...options, animation: false, aria: { enabled: false } }, true);
   }
 
   const elements = [...document.querySelectorAll("[data-plot]")];

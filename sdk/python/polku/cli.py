@@ -24,6 +24,15 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run `polku ARGV…` and exit with its code."""
+    try:
+        _answer(argv)
+    except BrokenPipeError:
+        sys.exit(1)
+    finally:
+        _let_go_of_a_closed_pipe()
+
+
+def _answer(argv: Sequence[str] | None) -> NoReturn:
     arguments = list(sys.argv[1:] if argv is None else argv)
     commands = {point.name: point for point in entry_points(group=GROUP)}
     name = arguments[0] if arguments else "--help"
@@ -50,6 +59,15 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if text:
             _fail(text, code)
     sys.exit(code)
+
+
+def _let_go_of_a_closed_pipe() -> None:
+    """`polku … | head` ends without a word: what nobody reads any more is not an error."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more when it ends, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(point: EntryPoint, arguments: list[str]) -> int:
@@ -86,9 +104,14 @@ def _missing_package(error: ImportError, point: EntryPoint) -> tuple[str, int] |
         return None
     if package.startswith("polku") and not isinstance(error, ModuleNotFoundError):
         return None  # a fault in our own code, which a sentence about installing would hide
-    extra = f"[{','.join(point.extras)}]" if point.extras else ""
     needs = f"needs {package!r}, which is not installed or too old" if package else f"cannot be loaded ({error})"
-    return f"the command {point.name!r} {needs}: pip install 'polku{extra}'", USAGE_ERROR
+    return f"the command {point.name!r} {needs}: {_how_to_install(point)}", USAGE_ERROR
+
+
+def _how_to_install(point: EntryPoint) -> str:
+    """Honest while Polku is on no package index: an extra can only come from the sources."""
+    extras = f"[{','.join(point.extras)}]" if point.extras else ""
+    return f"pip install '.{extras}' in a checkout of Polku"
 
 
 def _os_error_text(error: OSError) -> str:
@@ -105,11 +128,19 @@ def _unknown(name: str, commands: dict[str, EntryPoint]) -> str:
 def _overview(commands: dict[str, EntryPoint]) -> str:
     width = max(map(len, commands), default=0)
     lines = ["Usage: polku COMMAND [OPTIONS] …", "       polku --version", "", "Commands:"]
-    for name in sorted(commands):
-        extras = ",".join(commands[name].extras)
-        needs = f"needs pip install 'polku[{extras}]'" if extras else ""
-        lines.append(f"  {name:<{width}}  {needs}".rstrip())
+    lines += [f"  {name:<{width}}  {_sentence(commands[name])}".rstrip() for name in sorted(commands)]
     return "\n".join([*lines, "", "`polku COMMAND --help` explains one."])
+
+
+def _sentence(point: EntryPoint) -> str:
+    """What a command does, in its own words, or what it lacks here."""
+    try:
+        command: Any = point.load()
+    except ImportError:
+        return f"(not installed: {_how_to_install(point)})"
+    text = " ".join((getattr(command, "help", None) or "").partition("\n\n")[0].split())
+    first, stop, _ = text.partition(". ")
+    return first + stop.strip()
 
 
 def _fail(text: str, code: int = USAGE_ERROR) -> NoReturn:

@@ -297,7 +297,8 @@ class Worker:
             self._tell(Loss(reason, count, _DETAILS.get(reason, "")))
 
     def _tell(self, loss: Loss) -> None:
-        text = f"{loss.count} events were lost ({loss.reason.value}): {loss.detail}"
+        lost = "1 event was lost" if loss.count == 1 else f"{loss.count} events were lost"
+        text = f"{lost} ({loss.reason.value}): {loss.detail}"
         self._reporter.limited(("loss", loss.reason), text, TELL_LOSSES_EVERY_SECONDS)
         if self._on_loss is None:
             return
@@ -310,9 +311,9 @@ class Worker:
 _DETAILS = {
     LossReason.QUEUE_FULL: "the queue was full",
     LossReason.TOO_LARGE: "larger than max_event_bytes",
-    LossReason.UNSERIALISABLE: "they have no JSON form",
-    LossReason.CLOSED: "they came after close()",
-    LossReason.INTERNAL: "the SDK failed on them",
+    LossReason.UNSERIALISABLE: "no JSON form",
+    LossReason.CLOSED: "tracked after close()",
+    LossReason.INTERNAL: "a fault of the SDK",
 }
 
 

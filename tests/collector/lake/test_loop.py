@@ -4,13 +4,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.power_cut.test_journal import NOW, line
-from tests.power_cut.test_lake import Node, ids
 
 from polku_collector.batch import QuarantineLine, Schemas
 from polku_collector.files import Files
 from polku_collector.journal.stream import segment_path, streams_directory
 from polku_collector.journal.writer import StreamWriter
+from tests.power_cut.test_journal import NOW, line
+from tests.power_cut.test_lake import Node, ids
 
 
 @pytest.fixture

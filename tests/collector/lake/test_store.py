@@ -12,13 +12,13 @@ from pathlib import Path
 import boto3
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from tests.s3_server import s3_server
 
 from polku_collector.errors import LakeError, StoreUnreachable, StoreUntrusted
 from polku_collector.files import Files
 from polku_collector.lake import store as stores
 from polku_collector.lake.probe import probe_commits, prove_single_winner
 from polku_collector.lake.store import LocalStore, S3Store, open_store
+from tests.s3_server import s3_server
 
 BUCKET = "lake"
 
