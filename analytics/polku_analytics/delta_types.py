@@ -6,10 +6,10 @@ these. What a model computes in another type is narrowed to one of them here.
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 from polku_analytics.errors import BuildError
+from polku_schemas.column_types import struct_fields
 
 _FROM_DELTA: Final = {
     "string": "VARCHAR",
@@ -65,8 +65,7 @@ def duckdb_type_of_neutral(neutral: str) -> str:
     if neutral.startswith("list<"):
         return duckdb_type_of_neutral(neutral[5:-1]) + "[]"
     if neutral.startswith("struct<"):
-        parts = (part.split(":", 1) for part in re.split(r",(?![^<]*>)", neutral[7:-1]) if part)
-        fields = ", ".join(f"{quoted(name)} {duckdb_type_of_neutral(kind)}" for name, kind in parts)
+        fields = ", ".join(f"{quoted(name)} {duckdb_type_of_neutral(kind)}" for name, kind in struct_fields(neutral))
         return f"STRUCT({fields})"
     return _FROM_DELTA[neutral]
 
@@ -80,13 +79,6 @@ def neutral_type(duckdb_name: str, column: str) -> str:
     if duckdb_name in _TO_NEUTRAL:
         return _TO_NEUTRAL[duckdb_name]
     raise BuildError(f"column {column} would have the type {duckdb_name}, which not every engine reads: cast it")
-
-
-def delta_type(neutral: str) -> Any:
-    """A neutral type as the JSON of a Delta schema has it."""
-    if neutral.startswith("list<"):
-        return {"type": "array", "elementType": delta_type(neutral[5:-1]), "containsNull": True}
-    return neutral
 
 
 def quoted(identifier: str) -> str:

@@ -17,9 +17,9 @@ from deltalake import CommitProperties, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
-from polku_analytics.delta_types import delta_type
 from polku_analytics.errors import BuildError, LakeError
 from polku_analytics.lake import Lake
+from polku_schemas.column_types import delta_field
 
 KEEP_OLD_FILES_HOURS: Final = 24
 
@@ -81,7 +81,4 @@ def replace_table(
 
 
 def _schema(columns: Mapping[str, str]) -> dict[str, Any]:
-    fields = [
-        {"name": name, "type": delta_type(kind), "nullable": True, "metadata": {}} for name, kind in columns.items()
-    ]
-    return {"type": "struct", "fields": fields}
+    return {"type": "struct", "fields": [delta_field(name, kind) for name, kind in columns.items()]}

@@ -1,85 +1,50 @@
-"""The command `polku plan`: check a tracking plan, and list what is in it."""
+"""The command `polku plan`: finds its subcommands among the installed ones and loads the one it is asked for.
+
+They are click commands in the entry-point group `polku.plan_commands`. Most are in `commands/` beside this module;
+those that read the events of a lake are the analytics package's.
+"""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 import click
 
-from polku_schemas.errors import PlanError
-from polku_schemas.journey import stage_values
-from polku_schemas.model import Event, Plan, Rule
-from polku_schemas.plan import builtin_plan_path, load_plan
-
-_FINDINGS_EXIT_CODE: Final = 1
-"""The plan was read and is not good; 2 is for a command that could not do its work."""
-
-_NO_STAGE_TITLE: Final = "no stage"
-
-_folder = click.argument(
-    "folder",
-    metavar="[DIR]",
-    required=False,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-)
+GROUP: Final = "polku.plan_commands"
 
 
-@click.group()
+class _Subcommands(click.Group):
+    """A group whose commands are entry points, so that `polku plan check` loads no engine and no reader of lakes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_points())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        point = _points().get(cmd_name)
+        if point is None:
+            return None
+        try:
+            command = point.load()
+        except ModuleNotFoundError as error:
+            return _not_installed(point, error.name or str(error))
+        return command if isinstance(command, click.Command) else None
+
+
+def _not_installed(point: EntryPoint, module: str) -> click.Command:
+    """Stands for a command whose packages are missing: it is listed, and says what to install."""
+    remedy = f"pip install '.[{','.join(point.extras)}]' in a checkout of Polku"
+
+    def refuse() -> None:
+        raise click.UsageError(f"`polku plan {point.name}` needs {module!r}, which is not installed: {remedy}")
+
+    return click.Command(point.name, callback=refuse, help=f"(not installed: {remedy})")
+
+
+def _points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@click.command(cls=_Subcommands)
 def plan() -> None:
-    """Look after the tracking plan: the events, what they carry and where they stand in the journey.
-
-    DIR is the folder that holds plan.yaml; without it the built-in e-commerce plan is taken.
-    """
-
-
-@plan.command()
-@_folder
-def check(folder: Path | None) -> None:
-    """Say everything that is wrong with a plan. Exit code 0: nothing, 1: there are findings."""
-    path = folder or builtin_plan_path()
-    try:
-        loaded = load_plan(path)
-    except PlanError as error:
-        for finding in error.findings:
-            click.echo(f"{path}/{finding}")
-        count = len(error.findings)
-        click.echo(f"{count} finding{'' if count == 1 else 's'}")
-        sys.exit(_FINDINGS_EXIT_CODE)
-    click.echo(
-        f"{loaded.name} {loaded.version} ({loaded.fingerprint}): {len(loaded.events)} events, "
-        f"{len(loaded.properties)} properties, {len(loaded.traits)} traits, nothing to correct"
-    )
-
-
-@plan.command("list")
-@_folder
-def list_events(folder: Path | None) -> None:
-    """Show the events by the stage they place a person in.
-
-    An event with rules stands under each stage it can lead to.
-    """
-    loaded = load_plan(folder or builtin_plan_path())
-    by_stage = _by_stage(loaded)
-    names = max((len(name) for name in loaded.events), default=0)
-    for stage, events in by_stage.items():
-        click.secho(f"{stage} ({len(events)})", bold=True)
-        for event in events:
-            mark = "*" if len(stage_values(event)) > 1 else " "
-            where = f"{_said(event.touchpoint)} · {_said(event.channel) or 'the source'}"
-            click.echo(f" {mark} {event.name:<{names}}  {where}")
-    click.echo("* depends on the properties of the event or on the person's past")
-
-
-def _by_stage(loaded: Plan) -> dict[str, list[Event]]:
-    """Every stage of the plan in its order, also those without events, then the events without one."""
-    by_stage: dict[str, list[Event]] = {stage: [] for stage in loaded.stages}
-    for event in loaded.events.values():
-        for stage in stage_values(event) or (_NO_STAGE_TITLE,):
-            by_stage.setdefault(stage, []).append(event)
-    return by_stage
-
-
-def _said(rules: tuple[Rule, ...]) -> str:
-    return " | ".join(dict.fromkeys(rule.then for rule in rules))
+    """Look after the tracking plan: the events, what they carry and where they stand in the journey."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
+
+Severity = Literal["error", "warning"]
+"""A plan with an error is not loaded by any part of Polku; a warning is somebody's to look at."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -14,10 +19,16 @@ class Finding(Struct, frozen=True, kw_only=True):
     remedy: str
     line: int | None = None
     """1-based; None when the finding is about the whole file or about a file that is not there."""
+    path: str = ""
+    """The place inside the file: `properties.price.min_length`, `examples[0].price`."""
+    code: str = "plan"
+    """Stable and machine-readable, such as `unknown_key`; the list is in docs/plan.md."""
+    severity: Severity = "error"
 
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{where}: {self.message}. {self.remedy}."
+        place = f"{self.path}: " if self.path else ""
+        return f"{where}: {place}{self.message}. {self.remedy}."
 
 
 class SchemasError(Exception):

@@ -18,6 +18,9 @@ Privacy = Literal["none", "pseudonymous", "personal", "sensitive"]
 """What a value says about a person: nothing, something behind a key, who they are, something they would
 hide."""
 
+StringFormat = Literal["email", "uri", "hostname", "ipv4", "ipv6"]
+"""Formats a string may be given; each stands for one pattern (`formats.py`), so that all checkers agree on it."""
+
 Call = Literal["track", "page", "screen", "identify", "group", "alias"]
 """The six calls of the wire. An event of a plan is sent with one of the first three."""
 
@@ -77,6 +80,7 @@ class Property(Struct, frozen=True, kw_only=True):
     min_length: int | None = None
     """Characters of a string, items of an array."""
     max_length: int | None = None
+    format: StringFormat | None = None
     pattern: str | None = None
     """A Python regular expression that must be found somewhere in the string: anchor it to match the
     whole."""
@@ -84,6 +88,8 @@ class Property(Struct, frozen=True, kw_only=True):
     """What an array holds: scalars or objects."""
     fields: dict[str, Property] = {}
     """The fields of an object, in order; scalars only."""
+    default: str | int | float | bool | None = None
+    """What is stored where an optional property is absent or null; scalars only, as the plan's files write them."""
     examples: tuple[Any, ...] = ()
 
 
@@ -175,6 +181,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     description: str
     stages: tuple[str, ...]
     channels: tuple[str, ...]
+    reserved: tuple[str, ...] = ()
+    """Names that no event, property or trait may have, beside those the tables need themselves."""
     properties: dict[str, Property]
     traits: dict[str, Property]
     events: dict[str, Event]

@@ -13,10 +13,12 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
+from polku_schemas.column_types import widening
+
 from ..errors import LakeError, TableMismatch
 from .statistics import STATISTICS_COLUMNS
 from .store import Store
-from .types import columns_of, delta_field, delta_schema, struct_fields
+from .types import columns_of, field_of, schema_of
 
 log = structlog.get_logger("polku.lake")
 
@@ -58,7 +60,7 @@ class Table:
         except TableNotFoundError:
             self.handle = DeltaTable.create(
                 self._uri,
-                delta_schema(columns),
+                schema_of(columns),
                 mode="ignore",
                 partition_by=[partition_by],
                 name=name,
@@ -95,15 +97,19 @@ class Table:
         return self.handle.transaction_version(stream) or 0
 
     def add_columns(self, wanted: dict[str, str]) -> list[str]:
-        """Make sure the table has `wanted`; returns the added names. Raises TableMismatch where types clash.
+        """Make sure the table has `wanted`, also as members of structs; returns the names of what was changed.
 
-        Another node may add the same columns at once: the loser looks again.
+        Raises TableMismatch where types clash. Another node may add the same columns at once: the loser looks again.
         """
         for _ in range(10):
-            missing = missing_columns(self.name, self.columns, wanted)
+            needed = widening(self.columns, wanted)
+            if needed.clashes:
+                raise TableMismatch(f"{self.name}: " + "; ".join(map(str, needed.clashes)))
+            missing = needed.added | needed.widened
             if not missing:
                 return []
-            fields = [delta_field(name, kind) for name, kind in missing.items()]
+            # A field of a name the table has is merged into it: its structs get the members they lack.
+            fields = [field_of(name, kind) for name, kind in missing.items()]
             try:
                 self.handle.alter.add_columns(fields, post_commithook_properties=HOOKS_OFF)
             except (CommitFailedError, DeltaError) as error:
@@ -151,37 +157,3 @@ class Table:
 
     def _open(self) -> DeltaTable:
         return DeltaTable(self._uri, storage_options=self._options)
-
-
-def missing_columns(table: str, have: dict[str, str], wanted: dict[str, str]) -> dict[str, str]:
-    """The wanted columns a table lacks, as its new columns. A struct's new members make the column a mismatch only
-    when a member changed its type; the members themselves are added by widening the column. Raises TableMismatch."""
-    missing: dict[str, str] = {}
-    lower = {name.lower(): name for name in have}
-    for name, kind in wanted.items():
-        present = have.get(name)
-        if present is None and name.lower() in lower:
-            raise TableMismatch(
-                f"{table}: the plan's property `{name}` differs from the column `{lower[name.lower()]}` only in case; "
-                "rename the property"
-            )
-        if present is None:
-            missing[name] = kind
-        elif not fits(kind, present):
-            raise TableMismatch(
-                f"{table}: the plan gives `{name}` the type {kind}, the table has {present}; "
-                "a column's type is for life: give the property another name"
-            )
-    return missing
-
-
-def fits(kind: str, present: str) -> bool:
-    """Whether values of a type can be stored in a column: equal, or structs whose members all are in the column."""
-    if kind == present:
-        return True
-    if kind.startswith("list<") and present.startswith("list<"):
-        return fits(kind[5:-1], present[5:-1])
-    if kind.startswith("struct<") and present.startswith("struct<"):
-        members = dict(struct_fields(present))
-        return all(name in members and fits(member, members[name]) for name, member in struct_fields(kind))
-    return False
