@@ -115,9 +115,9 @@ def _figures(
 async def _prepare(folder: Path, shop: Shop, events: int, name: str | None) -> _Prepared:
     """Events through validator and writer, as intake does it."""
     validator = Validator(compile_plan(shop.plan), Limits(), new_id=str)
+    schemas = schemas_of(shop.plan)
     journal = StreamWriter(
         folder / "journal",
-        schemas_of(shop.plan),
         max_bytes=16 * 1024 * MIB,
         segment_bytes=64 * MIB,
     )
@@ -134,7 +134,7 @@ async def _prepare(folder: Path, shop: Shop, events: int, name: str | None) -> _
                 if judged.rejected or judged.warnings:
                     raise NotAsExpected(f"not plainly accepted: {(judged.rejected + judged.warnings)[0]}")
                 file.write(encode_lines(judged.lines))
-                await journal.append(judged.lines, len(raw))
+                await journal.append(judged.lines, schemas, len(raw))
                 count, sent_bytes = count + size, sent_bytes + len(raw)
     finally:
         journal.close()
