@@ -81,10 +81,13 @@ def bring_into_force(settings: Settings) -> None:
         sys.exit(EXIT_REFUSED)
     if new.fingerprint == old.fingerprint:
         sys.exit(EXIT_UNCHANGED)
-    reasons = refusals(compare(old, new))
+    found = compare(old, new)
+    reasons = refusals(found, versions_bind=not settings.dev)
     if reasons:
         log.error("the new plan is refused", reasons=reasons, in_force=f"{old.name} {old.version}")
         sys.exit(EXIT_REFUSED)
+    if found.unmet:
+        log.warning("elsewhere this plan would be refused", reasons=refusals(found, versions_bind=True))
     try:
         columns = _widen(settings, new)
     except CollectorError as error:
@@ -103,10 +106,13 @@ def bring_into_force(settings: Settings) -> None:
     sys.exit(EXIT_IN_FORCE)
 
 
-def refusals(found: PlanDiff) -> list[str]:
-    """Why a running collector does not take a plan: what no version number allows, and versions that say too little."""
+def refusals(found: PlanDiff, *, versions_bind: bool) -> list[str]:
+    """Why a running collector does not take a plan: what no version number allows, and versions that say too little.
+
+    With `--dev` versions do not bind: whoever tries out an event does not count its versions.
+    """
     reasons = [f"{difference.message}: {difference.way_out}" for difference in found.impossible]
-    for need in found.unmet:
+    for need in found.unmet if versions_bind else ():
         what = f"the event `{need.event}`" if need.event else "the plan"
         reasons.append(f"{what} has the version {need.new}, what changed in it needs {need.needed}")
     return reasons

@@ -228,6 +228,19 @@ def test_a_plan_that_may_not_come_into_force_is_refused_and_the_old_one_goes_on(
     assert sorted(rows(process.lake, "events", "event_id, amount")) == [("1", 1.0), ("2", 2.0)]
 
 
+def test_a_developer_does_not_count_versions(tmp_path: Path) -> None:
+    """With --dev a change without its version number is taken, and what it would need elsewhere is said."""
+    plan = write_plan(tmp_path / "plan", "1.0", AMOUNT)
+    with collector(tmp_path, "--plan", str(plan), "--dev") as process:
+        write_plan(plan, "1.0", AMOUNT + TILL, "till")
+        wait_until(lambda: "validating by another plan" in process.log(), 60, process.log)
+        assert "needs 1.1" in process.log()
+        assert send(process, "1", amount=1, till="7").json()["accepted"] == 1
+        hang_up(process)  # the terminal was closed: with --dev that ends it, in order
+        assert process.process.wait(60) == 0
+    assert rows(process.lake, "events", "till") == [("7",)]
+
+
 def _add_column(lake: str, name: str, kind: str) -> None:
     from polku_collector.lake.types import field_of
 
