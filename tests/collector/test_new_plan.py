@@ -295,6 +295,24 @@ def test_events_of_a_plan_that_turned_out_to_break_the_table_go_to_quarantine(
     assert "`till` the type string, the table has double" in message
 
 
+def test_a_new_plan_waits_for_a_store_that_is_away_and_the_old_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its columns cannot be added yet, so no event is accepted by it yet."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    plan = write_plan(tmp_path / "plan", "1.0", AMOUNT)
+    with collector(tmp_path, "--plan", str(plan), lake="s3://bucket/lake") as process:
+        write_plan(plan, "1.1", AMOUNT + TILL, "till")
+        hang_up(process)
+        later = 'polku_plan_reloads_total{outcome="later"}'
+        wait_until(lambda: later in httpx.get(f"{process.url}/metrics").text, 120, process.log)
+        assert plan_of(process) == "1.0"
+        assert send(process, "1", amount=1).json()["accepted"] == 1
+        assert process.stop() == 75
+
+
 def test_collectors_that_add_columns_at_once_end_up_with_one_schema(tmp_path: Path) -> None:
     """Each takes a plan with a column of its own and one they share; all rows of all of them are there."""
     nodes = [tmp_path / f"node-{number}" for number in range(3)]
