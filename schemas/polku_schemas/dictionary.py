@@ -14,7 +14,7 @@ from polku_schemas.columns import ENVELOPE_COLUMNS, EXTRA_COLUMN, TRAIT_PREFIX
 from polku_schemas.documents import Document, read_document
 from polku_schemas.errors import Finding
 from polku_schemas.finding_codes import FindingCode
-from polku_schemas.foreign_words import type_remedy
+from polku_schemas.foreign_words import nearest, type_remedy
 from polku_schemas.lint.constraints import value_problem
 from polku_schemas.members import Members
 from polku_schemas.model import HISTORY_FACTS, Privacy, Property, PropertyType
@@ -53,7 +53,8 @@ class Dictionary(Struct):
         known = self.properties.get(name)
         if known is None and self.document is not None and name not in self.unclear:
             file = self.document.file
-            remedy = "Add it there, or correct the name"
+            close = nearest(name, self.properties)
+            remedy = f"Did you mean `{close}`?" if close else "Add it there, or correct the name"
             entry.report(FindingCode.UNKNOWN_PROPERTY, (), f"the property `{name}` is not in {file}", remedy)
         return known
 

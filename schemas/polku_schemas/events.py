@@ -16,6 +16,7 @@ from polku_schemas.dictionary import Dictionary, check_not_reserved
 from polku_schemas.documents import ENDINGS, Document, read_document
 from polku_schemas.errors import Finding
 from polku_schemas.finding_codes import FindingCode
+from polku_schemas.foreign_words import nearest
 from polku_schemas.members import NAME, Members
 from polku_schemas.model import HISTORY_FACTS, SETTING_FACTS, Call, Comparison, Event, Plan, Property, Rule
 from polku_schemas.problems import Problem
@@ -225,7 +226,9 @@ def read_when(
     try:
         return parse_when(text, kinds)
     except RuleError as error:
-        remedy = "Write `name op literal`, joined by `and`"
+        unknown = re.match(r"unknown name `(\w+)`", str(error))
+        close = nearest(unknown[1], kinds) if unknown else None
+        remedy = f"Did you mean `{close}`?" if close else "Write `name op literal`, joined by `and`"
         entry.report(FindingCode.INVALID_RULE, ("when",), f"`when` cannot be read: {error}", remedy)
         return None
 

@@ -94,7 +94,7 @@ DESCRIPTIONS: Final[dict[FindingCode, str]] = {
     FindingCode.DUPLICATE_KEY: "A key stands twice in the same place.",
     FindingCode.UNKNOWN_KEY: "The format has no such key here.",
     FindingCode.MISPLACED_KEY: "The key exists, but is given elsewhere: a type in an event, for example.",
-    FindingCode.MISSING_KEY: "A key that must be there is not: an owner, a stage, a privacy class …",
+    FindingCode.MISSING_KEY: "A key that must be there is missing or empty: an owner, a stage, a privacy class.",
     FindingCode.MERGE_KEY: "`<<` merges mappings in older YAML only.",
     FindingCode.YAML_TAG: "A YAML tag other than `!!str`.",
     FindingCode.WRONG_TYPE: "The value is a number where a text is needed, a text where a list is needed, and so on.",

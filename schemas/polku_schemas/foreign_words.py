@@ -48,8 +48,8 @@ KEYS: Final[dict[str, str]] = {
     "maxProperties": _NO_SUCH,
     "dependentRequired": "Describe it as two events",
     "dependencies": "Describe it as two events",
-    "exclusiveMinimum": "Write `minimum`, which is included, with the next value",
-    "exclusiveMaximum": "Write `maximum`, which is included, with the next value",
+    "exclusiveMinimum": "Write `minimum`, which is included here, with the next value",
+    "exclusiveMaximum": "Write `maximum`, which is included here, with the next value",
     "min": "Write `minimum` for a number, `min_length` for a string or an array",
     "max": "Write `maximum` for a number, `max_length` for a string or an array",
     "multipleOf": "Leave it out, or use an integer of the smaller unit (`price_cents`)",
@@ -125,7 +125,7 @@ def key_remedy(key: str, value: Any, known: Iterable[str]) -> str:
         return f"Put a space after the colon: `{name}: {rest}`"
     if key in ("exclusiveMinimum", "exclusiveMaximum") and type(value) is int:
         bound = f"`minimum: {value + 1}`" if key == "exclusiveMinimum" else f"`maximum: {value - 1}`"
-        return f"Write {bound} for an integer; bounds are included here"
+        return f"Write `{key[9:].lower()}`, which is included here: for an integer {bound}"
     if key in KEYS and key not in known:
         return KEYS[key]
     close = difflib.get_close_matches(snake_case(key), known, n=1, cutoff=0.75)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from typing import Final
 
 from polku_schemas.errors import Finding
@@ -77,7 +78,7 @@ class Located:
             return number
         remedy = "Write a finite number, or leave a bound out"
         self.report(FindingCode.INVALID_NUMBER, path, line, f"`{text}` is not a finite number", remedy)
-        return 0.0
+        return 0.0 if math.isnan(number) else math.copysign(sys.float_info.max, number)
 
     def report(self, code: FindingCode, path: MemberPath, line: int | None, message: str, remedy: str) -> None:
         """Add a finding about this file."""

@@ -22,6 +22,9 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 VERSION: Final = re.compile(r"(?:0|[1-9]\d{0,5})\.(?:0|[1-9]\d{0,5})")
 """`major.minor` without leading zeros, so that 1.1 and 1.01 cannot both be there."""
 
+_DIGITS: Final = re.compile(r"-?[\d_,]*\d(?:\.\d+)?")
+"""A text that was meant as a number."""
+
 Remedy = Callable[[Any], str | None]
 """Says what to write instead of a wrong value, where that is known exactly."""
 
@@ -225,6 +228,8 @@ class Members:
             return key_remedy(key, value, ())
         if types is list and isinstance(value, str):
             return f"Write a list: {key}: [{value}]"
+        if types in (int, (int, float)) and isinstance(value, str) and _DIGITS.fullmatch(value):
+            return f"Write it without quotes and separators: {key}: {value.replace('_', '').replace(',', '')}"
         return f"Write {expected}"
 
     def _missing(self, key: str, expected: str) -> None:

@@ -104,8 +104,8 @@ def _read(folder: Path, findings: list[Finding]) -> Plan:
     places = Places(document, properties.document, traits.document, events.documents, journey.documents)
     findings += _lint(plan, places)
     # What an event may use or reach that could not be read is not missed.
-    findings += unreached_findings(plan, places) if events.all_stages_known else ()
-    findings += unused_findings(plan, places) if not events.unclear else ()
+    findings += unreached_findings(plan, places) if plan.events and events.all_stages_known else ()
+    findings += unused_findings(plan, places) if plan.events and not events.unclear else ()
     if document is not None:
         findings[:] = unaccepted(findings, accepted, Members(document, (), findings))
     return plan

@@ -68,7 +68,7 @@ def read_constraints(entry: Members, prop: Property, known: Property | None = No
             value = _read_constraint(entry, key, prop)
             if value is not None:
                 own[key] = value
-    for fault in looser(own, known) if known else ():
+    for fault in tuple(looser(own, known)) if known else ():
         entry.report(fault.code, fault.keys, fault.message, fault.remedy)
         own.pop(fault.keys[0])
     constrained = replace(prop, **own)

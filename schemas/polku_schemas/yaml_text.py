@@ -21,6 +21,7 @@ _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 _HINTS: Final = {
+    "found a tab character that violates indentation": "Indent with spaces, not tabs",
     "found character that cannot start any token": "Indent with spaces, not tabs, and put texts that begin with "
     "%, @ or ` in quotes",
     "mapping values are not allowed in this context": "Put a text with a colon in quotes, or correct the indentation",

@@ -86,7 +86,7 @@ def implies(stronger: Sequence[Comparison], weaker: Sequence[Comparison], domain
 
 def unknown_literals(comparison: Comparison, domain: Domain) -> tuple[RuleLiteral, ...]:
     """The literals that the name is compared with for equality and can never have."""
-    if comparison.op not in ("=", "!=", "in"):
+    if comparison.op not in ("=", "!=", "in") or domain.kind == "boolean":
         return ()
     return tuple(literal for literal in _literals(comparison) if not domain.admits(literal))
 

@@ -128,11 +128,12 @@ def _words(name: str) -> list[str]:
 
 
 def _singular(word: str) -> str:
+    """What a word and its plural have in common: `box` and `boxes`, `size` and `sizes`, `company` and `companies`."""
     if len(word) <= _SHORT_WORD or word.endswith(("ss", "us", "is")):
         return word
     if word.endswith("ies"):
         return word.removesuffix("ies") + "y"
-    return word.removesuffix("es") if word.endswith(("ses", "xes", "zes", "ches", "shes")) else word.removesuffix("s")
+    return word.removesuffix("s").removesuffix("e")
 
 
 def _without_one_letter(word: str) -> set[str]:

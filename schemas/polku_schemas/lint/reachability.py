@@ -34,6 +34,9 @@ _PERSON: Final = {
 }
 assert set(_PERSON) == set(PERSON_FACTS)  # noqa: S101 - a fact without a domain would be a KeyError in somebody's plan
 
+_LISTED: Final = 12
+"""How many values of an enum a message lists."""
+
 _ORDER_GOAL: Final = "order"
 """The goal whose events are orders: `first_order` holds for no other event."""
 
@@ -79,7 +82,9 @@ def unused_findings(plan: Plan, places: Places) -> Iterator[Finding]:
 
 def _event_domains(plan: Plan, event: Event) -> dict[str, Domain]:
     orders = plan.goals.get(_ORDER_GOAL)
-    history = _HISTORY if orders is None or event.name in orders.events else _NO_ORDER
+    # A goal that names unknown events is a finding already.
+    is_clear = orders is not None and plan.events.keys() >= set(orders.events)
+    history = _NO_ORDER if orders and is_clear and event.name not in orders.events else _HISTORY
     return _domains(event.properties) | history | _SETTINGS
 
 
@@ -115,16 +120,15 @@ def _when_findings(
         domain = domains[comparison.name]
         for literal in unknown_literals(comparison, domain):
             unknown = True
-            close = nearest(literal, map(str, domain.among or ())) if isinstance(literal, str) else None
-            listed = f"Use one of {', '.join(map(str, domain.among))}" if domain.among else "Correct it or the property"
-            remedy = f"Did you mean `{close}`?" if close else listed
-            message = f"`{comparison.name}` is never {_quoted(literal)}"
+            close = nearest(literal, map(str, domain.among or ()))
+            remedy = f"Did you mean {_quoted(close)}?" if close else "Correct it, or what the plan says of the name"
+            message = f"`{comparison.name}` is never {_quoted(literal)}: {_why(comparison.name, domain)}"
             yield document.finding(FindingCode.IMPOSSIBLE_VALUE, path, message, remedy)
     if unknown:
         return
     clashing = clash(when, domains)
     if len(clashing) == 1:
-        message = f"`{_said(clashing)}` can never hold: {_why(clashing[0], domains[clashing[0].name])}"
+        message = f"`{_said(clashing)}` can never hold: {_why(clashing[0].name, domains[clashing[0].name])}"
         yield document.finding(FindingCode.DEAD_RULE, path, message, "Correct or remove it")
     elif clashing:
         said = " and ".join(f"`{_said([comparison])}`" for comparison in clashing)
@@ -167,17 +171,17 @@ def _goal_findings(
         yield document.finding(FindingCode.DEAD_RULE, path, message, remedy)
 
 
-def _why(comparison: Comparison, domain: Domain) -> str:
-    name = comparison.name
+def _why(name: str, domain: Domain) -> str:
     if name == "first_order" and domain.among == (False,):
         return f"the event is not one of the goal `{_ORDER_GOAL}`"
     if domain.among is not None:
-        return f"`{name}` is one of {', '.join(map(_quoted, domain.among))}"
+        more = f" and {len(domain.among) - _LISTED} more" if len(domain.among) > _LISTED else ""
+        return f"it is one of {', '.join(map(_quoted, domain.among[:_LISTED]))}{more}"
     if domain.kind == "string":
-        return f"no text that `{name}` may be fits"
+        return "its length or pattern forbids it"
     low = "" if domain.low is None else f" from {domain.low}"
     high = "" if domain.high is None else f" up to {domain.high}"
-    return f"`{name}` goes{low}{high}" if low or high else f"no {domain.kind} does"
+    return f"it goes{low}{high}" if low or high else f"no {domain.kind} does"
 
 
 def _said(when: Sequence[Comparison]) -> str:
