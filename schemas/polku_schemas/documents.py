@@ -48,8 +48,9 @@ class Document:
             line=self.line(*path),
             path=path_text(path),
             code=code,
-            message=message,
-            remedy=remedy,
+            # A finding is one line, whatever the value it repeats.
+            message=message.replace("\n", "\\n"),
+            remedy=remedy.replace("\n", "\\n"),
             severity="warning" if code in WARNINGS else "error",
             names=names,
         )

@@ -25,6 +25,9 @@ VERSION: Final = re.compile(r"(?:0|[1-9]\d{0,5})\.(?:0|[1-9]\d{0,5})")
 _DIGITS: Final = re.compile(r"-?[\d_,]*\d(?:\.\d+)?")
 """A text that was meant as a number."""
 
+_SHOWN: Final = 60
+"""Characters of a wrong value that a message repeats."""
+
 Remedy = Callable[[Any], str | None]
 """Says what to write instead of a wrong value, where that is known exactly."""
 
@@ -242,7 +245,10 @@ class Members:
             return f"the boolean {written}"
         if isinstance(value, (int, float)):
             return f"the number {written}"
-        return f"`{value}`" if isinstance(value, str) else _kind(value)
+        if isinstance(value, str):
+            line = " ".join(value.split())
+            return f"`{line[:_SHOWN]}…`" if len(line) > _SHOWN else f"`{line}`"
+        return _kind(value)
 
 
 def _kind(value: Any) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-_MAX_STATES: Final = 20_000
-"""Where the walk has seen this many states it gives up and says that such a text exists."""
+_MAX_WORK: Final = 500_000
+"""After this many positions looked at, about half a second, the walk gives up and says that such a text exists."""
 
 _MAX_COUNTED: Final = 64
 """A least length up to here is counted exactly; a longer one is ignored, which only finds more texts."""
@@ -34,7 +34,7 @@ def text_exists(
     start = (tuple(_skip(pattern, {0}) for pattern in patterns), 0)
     seen = {start}
     layer = [start]
-    length = 0
+    length = work = 0
     while layer and (longest is None or length <= longest):
         following = []
         for positions, count in layer:
@@ -44,6 +44,9 @@ def text_exists(
             # Where one that must match is stuck, no longer text helps.
             if not all(positions[: len(matching)]):
                 continue
+            work += sum(map(len, positions)) * len(letters)
+            if work > _MAX_WORK:
+                return True
             for letter in letters:
                 state = (
                     tuple(_step(pattern, here, letter) for pattern, here in zip(patterns, positions, strict=True)),
@@ -52,8 +55,6 @@ def text_exists(
                 if state not in seen:
                     seen.add(state)
                     following.append(state)
-        if len(seen) > _MAX_STATES:
-            return True
         layer = following
         length += 1
     return False
