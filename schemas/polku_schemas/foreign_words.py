@@ -54,7 +54,7 @@ KEYS: Final[dict[str, str]] = {
     "max": "Write `maximum` for a number, `max_length` for a string or an array",
     "multipleOf": "Leave it out, or use an integer of the smaller unit (`price_cents`)",
     "uniqueItems": _NO_SUCH,
-    "contains": _NO_SUCH,
+    **dict.fromkeys(("contains", "minContains", "maxContains", "unevaluatedItems", "contentSchema"), _NO_SUCH),
     "prefixItems": "Use an object with named properties",
     "additionalItems": _NO_SUCH,
     "title": "Write `description`",

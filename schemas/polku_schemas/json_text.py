@@ -38,7 +38,8 @@ def read_json(text: str, located: Located) -> Any:
         json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse)
     except json.JSONDecodeError as error:
         remedy = _HINTS.get(error.msg, "Correct the commas, quotes and braces; JSON has no comments")
-        located.report(FindingCode.INVALID_SYNTAX, (), error.lineno, f"this is not JSON: {error.msg}", remedy)
+        line = min(error.lineno, len(text.splitlines()))
+        located.report(FindingCode.INVALID_SYNTAX, (), line, f"this is not JSON: {error.msg}", remedy)
         raise SyntaxError from error
     except _ConstantError as error:
         message = f"this is not JSON: {error} is no number"

@@ -48,7 +48,8 @@ def read_yaml(text: str, located: Located) -> Any:
         mark = error.problem_mark or error.context_mark
         problem = str(error.problem or error.context)
         remedy = _HINTS.get(problem, "Correct the indentation or quotes")
-        line = None if mark is None else mark.line + 1
+        # What is missing at the end is missed behind the last line.
+        line = None if mark is None else min(mark.line + 1, max(1, len(text.splitlines())))
         located.report(FindingCode.INVALID_SYNTAX, (), line, f"this is not YAML: {problem}", remedy)
         raise SyntaxError from error
     except ReaderError as error:

@@ -88,7 +88,7 @@ def test_the_text_of_the_error_names_every_place_and_what_to_do(write_plan: Writ
     assert caught.value.exit_code == 2
     assert f"the tracking plan in {folder} cannot be used" in text
     assert "traits.yaml: the file is not there. Add it." in text
-    assert "plan.yaml:2: this is not YAML" in text
+    assert "plan.yaml:1: this is not YAML" in text
     assert all(finding.remedy for finding in caught.value.findings)
 
 
@@ -191,13 +191,13 @@ def test_an_unreadable_dictionary_is_one_finding_and_not_one_for_each_use(write_
     goals = "all:\n  description: All.\n  events: [paid]\n  when: amount > 3\n  value: amount\n"
     folder = write_plan({"properties.yaml": "amount: [\n", "journey/goals.yaml": goals})
     assert findings_of(folder) == [
-        "properties.yaml:2: this is not YAML: did not find expected node content",
+        "properties.yaml:1: this is not YAML: did not find expected node content",
     ]
 
 
 def test_an_unreadable_head_is_one_finding(write_plan: WritePlan) -> None:
     assert findings_of(write_plan({"plan.yaml": "name: 'x\n"})) == [
-        "plan.yaml:2: this is not YAML: found unexpected end of stream"
+        "plan.yaml:1: this is not YAML: found unexpected end of stream"
     ]
 
 
@@ -208,7 +208,7 @@ def test_an_unreadable_event_is_no_unknown_event_of_a_goal_or_funnel(write_plan:
         "journey/funnels.yaml": "f: {description: F., window: 7d, steps: [paid, {event: paid, when: count = 1}]}\n",
     }
     assert findings_of(write_plan(files)) == [
-        "events/paid.yaml:2: this is not YAML: did not find expected node content"
+        "events/paid.yaml:1: this is not YAML: did not find expected node content"
     ]
 
 

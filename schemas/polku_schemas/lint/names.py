@@ -86,7 +86,11 @@ def similar_pairs(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     for name in names:
         words = _words(name)
         same = ["".join(words), " ".join(sorted(words))]
-        slips = [f"{index} {rest}" for index, word in enumerate(words) for rest in _without_one_letter(word)]
+        slips = [
+            " ".join((*words[:index], rest, "*", *words[index + 1 :]))
+            for index, word in enumerate(words)
+            for rest in _without_one_letter(word)
+        ]
         first = next((seen[key][0] for key in same if key in seen), None)
         if first is None:
             close = (other for key in slips for other in seen.get(key, ()))
