@@ -33,7 +33,8 @@ class Place:
         """The columns of the whole old plan: a property that is new in this event may have one already."""
 
     def differs(self, kind: DifferenceKind, name: str, message: str) -> Difference:
-        return difference(kind, self.subject, message, self.event, name)
+        who = "the trait " if self.subject == "trait" else ""
+        return difference(kind, self.subject, who + message, self.event, name)
 
 
 def property_differences(
