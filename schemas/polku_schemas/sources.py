@@ -36,7 +36,7 @@ def open_plan(source: str, folder: str | Path | None = None) -> Plan:
     that revision. A folder goes before a revision of the same name. SourceError says what there is not; PlanError has
     the findings of a plan that cannot be used.
     """
-    if Path(source).is_dir():
+    if source and Path(source).is_dir():
         return load_plan(source)
     found = _Revision(source, None if folder is None else Path(folder))
     tree, label = found.tree()
@@ -68,14 +68,14 @@ class _Revision:
         commit = self._resolved(f"{self.revision}^{{commit}}") if self.revision else None
         if commit is None:
             raise SourceError(
-                f"there is no folder `{self.source}`, and `{self.revision}` is no revision of the repository of "
-                f"{self.repository}. Give the folder that holds plan.yaml, or a branch, tag or commit that is here "
-                "(a shallow clone has only the newest: git fetch)"
+                f"there is no folder `{self.source}`, and `{self.revision or self.source}` is no revision of the "
+                f"repository of {self.repository}. Give the folder that holds plan.yaml, or a branch, tag or commit "
+                "that is here (a shallow clone has only the newest: git fetch)"
             )
         path = self.path if self.colon else self._path(commit)
         tree = self._resolved(f"{commit}:{path}")
-        if tree is None or _git(self.repository, "cat-file", "-t", tree).strip() != b"tree":
-            raise SourceError(f"`{self.revision}` has no folder `{path}`. {self._instead(commit)}")
+        if tree is None or self._resolved(f"{tree}:plan.yaml") is None:
+            raise SourceError(f"`{self.revision}:{path}` is no plan: it has no plan.yaml. {self._instead(commit)}")
         return tree, f"{self.revision}:{path}"
 
     def _repository(self) -> Path:

@@ -19,7 +19,9 @@ from polku_schemas.sources import open_plan
 @click.command()
 @click.argument("old")
 @click.argument("new")
-@click.option("--folder", metavar="DIR", help="The folder that a revision without a path means.")
+@click.option(
+    "--folder", metavar="DIR", type=click.Path(file_okay=False), help="The folder that a revision without a path means."
+)
 @click.option("--lake", metavar="URI", help="Also compare NEW with the table of events in this lake.")
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), default="text", show_default=True)
 @click.option(
