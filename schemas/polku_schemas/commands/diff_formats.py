@@ -12,9 +12,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from polku_schemas.column_types import struct_fields
 from polku_schemas.columns import TRAIT_PREFIX
-from polku_schemas.compare import Difference, PlanDiff, TableDiff, VersionNeed
+from polku_schemas.compare import Difference, PlanDiff, TableDiff, VersionNeed, struct_members
 from polku_schemas.documents import read_document
 
 _MANY_EVENTS: Final = 3
@@ -194,16 +193,12 @@ def _table_lines(table: TableDiff) -> list[str]:
     lines = [f"{_bad('✗')} {clash}" for clash in table.clashes]
     lines += [f"{_good('✓')} `{name}` will be added, {kind}" for name, kind in table.added.items()]
     for name, (before, now) in table.widened.items():
-        had = dict(_members(before))
-        added = ", ".join(f"`{member}` {kind}" for member, kind in _members(now) if member not in had)
+        had, has = struct_members(before), struct_members(now)
+        added = ", ".join(f"`{member}` {kind}" for member, kind in has.items() if member not in had)
         lines.append(f"{_good('✓')} `{name}` will have the new members {added}")
     if table.unused:
         lines.append(f"· no property of this plan fills {', '.join(f'`{name}`' for name in table.unused)}; they stay")
     return lines or [f"{_good('✓')} nothing to add"]
-
-
-def _members(neutral: str) -> list[tuple[str, str]]:
-    return struct_fields(neutral.removeprefix("list<").removesuffix(">") if neutral.startswith("list<") else neutral)
 
 
 def _gathered(differences: Sequence[Difference]) -> list[tuple[Difference, tuple[str, ...]]]:
@@ -287,7 +282,7 @@ class _Places:
     def of_column(self, column: str) -> str:
         if column.startswith(TRAIT_PREFIX):
             return self.find("traits.yaml", column.removeprefix(TRAIT_PREFIX))
-        return self.find("properties.yaml", column)
+        return self.find("properties.yaml", column.rpartition(".")[2])
 
     def find(self, file: str, *path: str) -> str:
         """The parameters `file=…,line=…`, or plan.yaml where the file is gone."""
