@@ -9,10 +9,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from polku_schemas import Checked, Goal, Plan, Property, Rule, builtin_plan_path, compile_plan, load_plan
+from polku_schemas import Checked, Funnel, Goal, Plan, Property, Rule, builtin_plan_path, compile_plan, load_plan
 from polku_schemas.columns import table_columns
 from polku_schemas.compare import CLASSIFICATIONS, DifferenceKind, PlanDiff, VersionNeed, compare
 from polku_schemas.model import Comparison, Event, FunnelStep
+from tests.docs.blocks import ROOT, tables_of
 
 WEB = (Rule("web"),)
 PROPERTIES = {
@@ -290,6 +291,17 @@ def test_breaking_kinds_say_why_and_the_way_out_and_others_nothing(kind: Differe
     assert bool(known.reason) == bool(known.way_out) == (known.needs in ("major", "impossible"))
 
 
+def test_the_page_has_every_kind_with_its_rule() -> None:
+    """`docs/plan-versions.md`; each kind in one of its tables."""
+    rows: list[tuple[str, list[str]]] = []
+    for table in tables_of(ROOT / "docs" / "plan-versions.md").values():
+        rows += [(name, cells) for name, cells in table.items() if len(cells) == 5 and name != "code"]
+    known = {str(kind): [rule.needs, rule.reason, rule.way_out] for kind, rule in CLASSIFICATIONS.items()}
+    assert {name: cells[2:] for name, cells in rows} == known
+    assert len(rows) == len(DifferenceKind)
+    assert all(cells[1] for _, cells in rows)
+
+
 def stored(plan: Plan, sent: Sent) -> tuple[str, dict[str, Any]] | None:
     """What a strict source's event becomes: the name and the values of the columns; None if it is refused."""
     compiled = compile_plan(plan).find(sent.call, sent.name or None)
@@ -362,8 +374,6 @@ def test_an_example_that_does_not_fit_any_more_is_named() -> None:
 
 
 def test_a_funnel_of_other_steps_counts_for_the_past() -> None:
-    from polku_schemas import Funnel
-
     steps = (FunnelStep(event="viewed"), FunnelStep(event="paid"))
     funnel = Funnel(name="f", description="d", steps=steps, window_seconds=60)
     old, new = replace(PLAN, funnels={"f": funnel}), replace(PLAN, funnels={"f": replace(funnel, window_seconds=120)})

@@ -1,6 +1,7 @@
 """`polku plan diff`: folders, git revisions and real Delta tables; four formats; exit codes that CI can use."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -246,6 +247,7 @@ def test_markdown_is_for_the_pull_request(diff: Diff, write: WritePlan) -> None:
 # Git --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_a_branch_beside_the_working_folder(diff: Diff, write: WritePlan, tmp_path: Path) -> None:
     write("plan")
     for arguments in (

@@ -12,6 +12,8 @@ from polku_schemas.errors import SourceError
 from polku_schemas.sources import open_plan
 from tests.schemas.conftest import SMALL_PLAN
 
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+
 WritePlan = Callable[..., Path]
 
 
