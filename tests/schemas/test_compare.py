@@ -373,6 +373,16 @@ def test_an_example_that_does_not_fit_any_more_is_named() -> None:
     assert found.message.endswith('the example "02" does not fit any more')
 
 
+@pytest.mark.parametrize("key", ["goals", "segments", "funnels", "targets"])
+def test_each_file_of_the_journey_is_compared(key: str) -> None:
+    plan = load_plan(builtin_plan_path())
+    name = next(iter(getattr(plan, key)))
+    (found,) = compare(
+        plan, replace(plan, **{key: {k: v for k, v in getattr(plan, key).items() if k != name}})
+    ).differences
+    assert (found.kind, found.name) == (K.JOURNEY_REMOVED, f"{key}.{name}")
+
+
 def test_a_funnel_of_other_steps_counts_for_the_past() -> None:
     steps = (FunnelStep(event="viewed"), FunnelStep(event="paid"))
     funnel = Funnel(name="f", description="d", steps=steps, window_seconds=60)
@@ -386,7 +396,8 @@ def test_a_funnel_of_other_steps_counts_for_the_past() -> None:
 
 def test_an_alias_that_is_found_without_it_may_go() -> None:
     """`Paid` leads to `paid` in snake case."""
-    assert compare(with_event(aliases=("Payment", "Paid")), PLAN).differences == ()
+    more = with_event(aliases=("Payment", "Paid"))
+    assert compare(more, PLAN).differences == compare(PLAN, more).differences == ()
 
 
 def test_an_order_of_enum_values_or_aliases_means_nothing() -> None:
@@ -398,6 +409,8 @@ def test_an_order_of_enum_values_or_aliases_means_nothing() -> None:
 def test_a_bound_that_says_nothing_is_none() -> None:
     tags = with_property("tags", min_length=0)
     assert compare(PLAN, tags).differences == compare(tags, PLAN).differences == ()
+    count = with_property("count", minimum=-(2**63))
+    assert compare(with_property("count", minimum=None), count).differences == ()
     level = with_property("level", minimum=None, maximum=None, enum=(3, 1, 2))
     assert compare(PLAN, level).differences == ()
 
@@ -443,6 +456,11 @@ def test_a_version_never_goes_backwards(version: str, met: bool) -> None:
     assert found.differences == ()
     assert found.versions == (VersionNeed(event="paid", old="1.2", new=version, needed="1.2"),)
     assert bool(found.unmet) is not met
+
+
+def test_a_plan_never_goes_backwards_either() -> None:
+    found = compare(PLAN, replace(PLAN, version="0.9"))
+    assert found.unmet == (VersionNeed(event=None, old="1.0", new="0.9", needed="1.0"),)
 
 
 def test_contents_that_change_under_the_same_version_are_caught() -> None:
