@@ -20,6 +20,9 @@ from polku_schemas.model import Plan
 from polku_schemas.plan import load_plan
 
 _REGULAR_FILES: Final = ("100644", "100755")
+_HEADS: Final = ("plan.yaml", "plan.json")
+"""The file that makes a folder a plan."""
+
 _READ_FOLDERS: Final = ("events", "journey")
 _READ_ENDINGS: Final = (".yaml", ".yml", ".json")
 """What may belong to a plan. A repository can hold its plan at its top, beside everything else."""
@@ -74,7 +77,7 @@ class _Revision:
             )
         path = self.path if self.colon else self._path(commit)
         tree = self._resolved(f"{commit}:{path}")
-        if tree is None or self._resolved(f"{tree}:plan.yaml") is None:
+        if tree is None or not any(self._resolved(f"{tree}:{head}") for head in _HEADS):
             raise SourceError(f"`{self.revision}:{path}` is no plan: it has no plan.yaml. {self._instead(commit)}")
         return tree, f"{self.revision}:{path}"
 
@@ -101,7 +104,7 @@ class _Revision:
             return self._prefix()
         if self.folder is not None and not self.folder.exists():  # gone, or moved, since the revision
             return posixpath.normpath(posixpath.join(self._prefix(), self.folder.as_posix()))
-        if self.folder is None and (self.repository / "plan.yaml").exists():
+        if self.folder is None and any((self.repository / head).exists() for head in _HEADS):
             return self._prefix()
         plans = self._plans(commit)
         if len(plans) == 1:
@@ -114,7 +117,7 @@ class _Revision:
 
     def _plans(self, commit: str) -> list[str]:
         names = [os.fsdecode(name) for name in _git(self.repository, *_LIST, "--name-only", commit).split(b"\0")]
-        folders = [posixpath.dirname(name) for name in names if posixpath.basename(name) == "plan.yaml"]
+        folders = [posixpath.dirname(name) for name in names if posixpath.basename(name) in _HEADS]
         return [
             folder for folder in folders if any(name.startswith(posixpath.join(folder, "events/")) for name in names)
         ]
@@ -157,11 +160,14 @@ def _blobs(repository: Path, ids: list[str]) -> list[bytes]:
     """The contents of blobs, from one process."""
     output = _git(repository, "cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in ids).encode())
     contents, position = [], 0
-    for _ in ids:
+    for blob in ids:
         end = output.index(b"\n", position)
-        size = int(output[position:end].split(b" ")[2])
-        contents.append(output[end + 1 : end + 1 + size])
-        position = end + size + 2
+        head = output[position:end].split(b" ")
+        if len(head) != 3:  # `<id> missing`
+            raise SourceError(f"the repository of {repository} lacks the object {blob}: git fsck says what is wrong")
+        start, size = end + 1, int(head[2])
+        contents.append(output[start : start + size])
+        position = start + size + 1
     return contents
 
 

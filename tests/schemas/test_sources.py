@@ -213,6 +213,13 @@ def test_a_link_in_a_plan_is_not_followed(repository: Repository, tmp_path: Path
         open_plan("main", "shop/plan")
 
 
+def test_a_damaged_repository_is_said(repository: Repository) -> None:
+    blob = repository.git("rev-parse", "main:shop/plan/events/paid.yaml")
+    (repository.folder / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    with pytest.raises(SourceError, match=f"lacks the object {blob}"):
+        open_plan("main", "shop/plan")
+
+
 def test_nothing_of_a_repository_runs(repository: Repository, tmp_path: Path) -> None:
     """Filters, hooks and monitors that a repository configures stay asleep, and no file of it changes."""
     trap = tmp_path / "trap.sh"

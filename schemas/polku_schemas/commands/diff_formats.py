@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from polku_schemas.columns import TRAIT_PREFIX
+from polku_schemas.commands.github import Level, annotation
 from polku_schemas.compare import Difference, PlanDiff, TableDiff, VersionNeed, struct_members
 from polku_schemas.documents import read_document
 
@@ -135,15 +135,15 @@ def as_github(outcome: Outcome) -> str:
             needs = [plans.need_of(replace(found, event=event)) for event in events or (None,)]
             allowed = found.needs != "impossible" and not outcome.breaking_fails and all(need.met for need in needs)
             message = f"{_where(found, events)}: {found.message}: {found.reason}. Instead: {found.way_out}"
-            level = "warning" if allowed else "error"
-            lines.append(_annotation(level, places.of_difference(found, events), str(found.kind), message))
+            level: Level = "warning" if allowed else "error"
+            lines.append(annotation(level, found.kind, message, *places.of_difference(found, events)))
         many = len(plans.unmet) > _MANY_EVENTS
         for needs in [list(plans.unmet)] if many else [[need] for need in plans.unmet]:
             place = places.find("plan.yaml", "version") if many else places.of_version(needs[0])
-            lines += [_annotation("error", place, "version too low", line) for line in _too_low(needs)]
+            lines += [annotation("error", "version too low", line, *place) for line in _too_low(needs)]
     for clash in outcome.table.clashes if outcome.table is not None else ():
-        lines.append(_annotation("error", places.of_column(clash.column), "column type", str(clash)))
-    lines.append(_annotation("notice", "", "tracking plan", outcome.verdict))
+        lines.append(annotation("error", "column type", str(clash), *places.of_column(clash.column)))
+    lines.append(annotation("notice", "tracking plan", outcome.verdict))
     return "\n".join(lines)
 
 
@@ -260,16 +260,20 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+Place = tuple[Path | None, int | None]
+"""A file and a line of it; neither, if the new plan is no folder here."""
+
+
 class _Places:
-    """Where in the files of the new plan an annotation belongs: nowhere, if it is no folder here."""
+    """Where in the files of the new plan an annotation belongs."""
 
     def __init__(self, new: str) -> None:
         self._folder = Path(new) if Path(new).is_dir() else None
 
-    def of_version(self, need: VersionNeed) -> str:
+    def of_version(self, need: VersionNeed) -> Place:
         return self.find("plan.yaml" if need.event is None else f"events/{need.event}.yaml", "version")
 
-    def of_difference(self, found: Difference, events: Sequence[str]) -> str:
+    def of_difference(self, found: Difference, events: Sequence[str]) -> Place:
         name = found.name.partition(".")[0].removesuffix("[]")
         if len(events) == 1:
             return self.find(f"events/{events[0]}.yaml", *(("properties", name) if name else ()))
@@ -279,28 +283,16 @@ class _Places:
             return self.find("traits.yaml", name)
         return self.find("plan.yaml", name)  # the journey has no breaking differences
 
-    def of_column(self, column: str) -> str:
+    def of_column(self, column: str) -> Place:
         if column.startswith(TRAIT_PREFIX):
             return self.find("traits.yaml", column.removeprefix(TRAIT_PREFIX))
         return self.find("properties.yaml", column.rpartition(".")[2])
 
-    def find(self, file: str, *path: str) -> str:
-        """The parameters `file=…,line=…`, or plan.yaml where the file is gone."""
+    def find(self, file: str, *path: str) -> Place:
+        """The line of a member, or plan.yaml where the file is gone."""
         if self._folder is None:
-            return ""
+            return None, None
         document = read_document(self._folder, file, [])
         if document is None:
-            return f"file={_escaped(os.path.relpath(self._folder / 'plan.yaml'))}"
-        line = document.line(*path)
-        return f"file={_escaped(os.path.relpath(self._folder / file))}" + (f",line={line}" if line else "")
-
-
-def _annotation(level: str, place: str, title: str, message: str) -> str:
-    properties = ",".join(part for part in (place, f"title={_escaped(title)}") if part)
-    return f"::{level} {properties}::{message.replace('%', '%25').replace(chr(13), '%0D').replace(chr(10), '%0A')}"
-
-
-def _escaped(text: str) -> str:
-    for character, code in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A"), (":", "%3A"), (",", "%2C")):
-        text = text.replace(character, code)
-    return text
+            return self._folder / "plan.yaml", None
+        return self._folder / document.file, document.line(*path)
