@@ -34,7 +34,7 @@ PACKAGES = {
     "polku": Package("sdk/python/polku", _names(""), _names("msgspec httpx"), ()),
     # Installed by both extras: collector and analytics read the plan.
     "polku_schemas": Package(
-        "schemas/polku_schemas", _names(""), _names("msgspec yaml click"), ("collector", "analytics")
+        "schemas/polku_schemas", _names(""), _names("msgspec yaml click deltalake"), ("collector", "analytics")
     ),
     "polku_collector": Package(
         "collector/polku_collector",

@@ -22,8 +22,9 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 @pytest.mark.parametrize("page", _PAGES_WITH_STEPS, ids=lambda page: page.stem)
 def test_a_page_can_be_followed_from_top_to_bottom(page: Path, reader: Reader) -> None:
     blocks = list(blocks_of(page))
-    if shutil.which("curl") is None and any("curl " in block.text for block in blocks):
-        pytest.skip("the page uses curl, which is not installed")
+    for tool in ("curl", "git"):
+        if shutil.which(tool) is None and any(f"{tool} " in block.text for block in blocks):
+            pytest.skip(f"the page uses {tool}, which is not installed")
     for block in blocks:
         reader.follow(block)
 
