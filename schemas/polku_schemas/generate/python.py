@@ -105,7 +105,7 @@ class Module:
             yield start
             yield from filled("    ", [f"{member}," for member in members])
             yield "]"
-        yield from docstring("", about_property(enumeration.prop))
+        yield from docstring("", prose(enumeration.prop.description))
 
     def base_type(self, field: Field) -> str:
         """The type of a value, or of one item of a list."""

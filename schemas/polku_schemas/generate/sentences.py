@@ -58,23 +58,27 @@ def _bounds(prop: Property) -> str:
     """The constraints that a type does not show."""
     value = prop.items or prop
     words = [
-        _range(prop.min_length, prop.max_length, " items" if prop.items else " characters"),
-        _range(value.min_length, value.max_length, " characters each") if prop.items else "",
-        _range(value.minimum, value.maximum, ""),
+        _range(prop.min_length, prop.max_length, "item" if prop.items else "character"),
+        _range(value.min_length, value.max_length, "character", " each") if prop.items else "",
+        _range(value.minimum, value.maximum),
         f"must be a valid {value.format}" if value.format else "",
-        f"matches {value.pattern}" if value.pattern else "",
-        "a date-time with a time zone" if value.type == "date-time" else "",
+        f"matches `{value.pattern}`" if value.pattern else "",
+        "with a time zone" if value.type == "date-time" else "",
     ]
     said = ", ".join(word for word in words if word)
     return said[:1].upper() + said[1:]
 
 
-def _range(low: float | None, high: float | None, unit: str) -> str:
-    if low is not None and high is not None:
-        return f"{low} to {high}{unit}" if low != high else f"exactly {low}{unit}"
-    if low is not None:
+def _range(low: float | None, high: float | None, noun: str = "", each: str = "") -> str:
+    """`1 to 128 characters`; an end that is open is not said."""
+    if low is None and high is None:
+        return ""
+    unit = f" {noun}{'' if (low if high is None else high) == 1 else 's'}{each}" if noun else ""
+    if high is None:
         return f"at least {low}{unit}"
-    return f"at most {high}{unit}" if high is not None else ""
+    if low is None:
+        return f"at most {high}{unit}"
+    return f"exactly {low}{unit}" if low == high else f"{low} to {high}{unit}"
 
 
 def _example(prop: Property) -> str:

@@ -63,7 +63,7 @@ def _aliases(shapes: Shapes) -> Iterator[str]:
 
 
 def _enumeration(enumeration: Enumeration) -> Iterator[str]:
-    yield from ("", *tsdoc("", about_property(enumeration.prop)))
+    yield from ("", *tsdoc("", prose(enumeration.prop.description)))
     members = [quoted(value) for value in enumeration.prop.enum]
     whole = f"export type {enumeration.type_name} = {' | '.join(members)};"
     if len(whole) <= LINE:

@@ -43,7 +43,9 @@ class _Checked(msgspec.StructMeta):
 
     if not TYPE_CHECKING:  # a type checker goes by the fields, as of any dataclass
 
-        def __call__(self, /, **values):
+        def __call__(self, /, *positional, **values):
+            if positional:
+                raise TypeError(f"{self.__name__} takes its properties by name")
             try:
                 return msgspec.convert(values, self)
             except msgspec.ValidationError:
