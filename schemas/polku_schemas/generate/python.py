@@ -41,7 +41,7 @@ def python_source(plan: Plan, selected: Set[str] | None = None) -> str:
     intro = prose(
         "Make an event and give it to `polku.track`: values that the plan does not allow raise `polku.InvalidValue`"
     )
-    return module.text(intro, ["from polku import typed"], body)
+    return module.text(intro, body)
 
 
 class Module:
@@ -60,7 +60,7 @@ class Module:
         self._used.add(name)
         return f"_{name}" if name in self._hidden else name
 
-    def text(self, intro: str, imports: list[str], body: list[str]) -> str:
+    def text(self, intro: str, body: list[str]) -> str:
         """The whole module around what is in it."""
         enumerations = [line for enumeration in self.shapes.enumerations for line in self._enumeration(enumeration)]
         known: dict[str, list[str]] = {
@@ -73,6 +73,7 @@ class Module:
             for module, names in known.items()
             if names
         ]
+        polku = [f"from polku import {self._imported('typed')}"] if "typed" in self._used else []
         built_in = sorted(self._used & self._hidden & {"bool", "float", "int", "list", "str"})
         plan = self.shapes.plan
         head = [
@@ -84,8 +85,8 @@ class Module:
             *docstring("", about_plan(plan), intro),
             "",
             *standard,
-            *([""] if standard and imports else []),
-            *imports,
+            *([""] if standard and polku else []),
+            *polku,
             *([""] if built_in else []),
             *(f"_{name} = {name}" for name in built_in),
         ]

@@ -21,7 +21,7 @@ def python_types_source(plan: Plan, selected: Set[str] | None = None) -> str:
     module = Module(shapes)
     body = [*_event_name(module, shapes), *(line for shape in shapes.with_fields() for line in _class(module, shape))]
     intro = prose("Types alone: give one of these dictionaries to the `track` of your client, under the event's name")
-    return module.text(intro, [], body)
+    return module.text(intro, body)
 
 
 def _event_name(module: Module, shapes: Shapes) -> Iterator[str]:

@@ -9,12 +9,13 @@ import datetime
 import json
 import math
 import re
+import types
 import uuid
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import inspect
+from msgspec import Meta
 
 from polku.errors import InvalidValue
 from polku.event import encodable
@@ -30,10 +31,8 @@ def accepted(cls: type[msgspec.Struct], name: str, root: str, values: dict[str, 
 
     `name` is that of the event, `root` the path of the values in what is sent.
     """
-    info = inspect.type_info(cls)
-    assert isinstance(info, inspect.StructType)  # noqa: S101 - a struct's is one
     try:
-        return _object(info, values, root)
+        return _object(cls, values, root)
     except _RefusalError as refused:
         came = refused.came or (_kind(refused.value) if refused.private else _shown(refused.value))
         raise InvalidValue(name, refused.code, refused.path, refused.expected, came) from None
@@ -51,38 +50,38 @@ class _RefusalError(Exception):
         self.private = False
 
 
-def _object(info: inspect.StructType, value: Any, path: str) -> dict[str, Any]:
+def _object(cls: type[msgspec.Struct], value: Any, path: str) -> dict[str, Any]:
     if type(value) is not dict:
         raise _wrong_type("an object", value, path)
-    fields = {field.name: field for field in info.fields}
+    kinds = get_type_hints(cls, include_extras=True)
+    names = cls.__struct_fields__
     for name in value:
-        if name not in fields:
-            raise _RefusalError("unknown_property", f"{path}.{name}", f"one of {_listed(fields)}", came=f"`{name}`")
-    for name, field in fields.items():
-        if field.required and value.get(name) is None and not (name in value and _nullable(field.type)):
+        if name not in names:
+            raise _RefusalError("unknown_property", f"{path}.{name}", f"one of {_listed(names)}", came=f"`{name}`")
+    for field in msgspec.structs.fields(cls):
+        name = field.name
+        if field.required and value.get(name) is None and not (name in value and _nullable(kinds[name])):
             came = "null" if name in value else "nothing"
             raise _RefusalError("missing_property", f"{path}.{name}", f"the required property `{name}`", came=came)
     return {
-        name: None if value[name] is None else _value(field.type, value[name], f"{path}.{name}")
-        for name, field in fields.items()
+        name: None if value[name] is None else _value(kinds[name], value[name], f"{path}.{name}")
+        for name in names
         if name in value
     }
 
 
-def _nullable(kind: inspect.Type) -> bool:
-    return isinstance(kind, inspect.UnionType)
+def _nullable(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType)
 
 
-def _value(kind: inspect.Type, value: Any, path: str) -> Any:
-    extra: dict[str, Any] = {}
-    if isinstance(kind, inspect.UnionType):
-        kind = next(member for member in kind.types if not isinstance(member, inspect.NoneType))
-    if isinstance(kind, inspect.Metadata):
-        extra, kind = kind.extra or {}, kind.type
+def _value(kind: Any, value: Any, path: str) -> Any:
+    if _nullable(kind):
+        kind = next(member for member in get_args(kind) if member is not types.NoneType)
+    kind, rule = get_args(kind)[:2] if get_origin(kind) is Annotated else (kind, Meta())
     try:
-        return _checked(kind, _plain(value), path, extra.get("expected"))
+        return _checked(kind, rule, _plain(value), path)
     except _RefusalError as refused:
-        refused.private = refused.private or "private" in extra
+        refused.private = refused.private or "private" in (rule.extra or {})
         raise
 
 
@@ -102,40 +101,46 @@ def _plain(value: Any) -> Any:
         return value
 
 
-def _checked(kind: inspect.Type, value: Any, path: str, pattern_words: str | None) -> Any:
-    match kind:
-        case inspect.StrType():
-            _require(str, "a string", value, path)
-            _check_length(kind, "characters", value, path)
-            if kind.pattern is not None and re.search(kind.pattern, value) is None:
-                raise _RefusalError("pattern_mismatch", path, pattern_words or f"a match of {kind.pattern}", value)
-            return value
-        case inspect.LiteralType():
-            value = _require(str, "a string", value, path) if type(kind.values[0]) is str else _integer(value, path)
-            if value not in kind.values:
-                raise _RefusalError("not_in_enum", path, f"one of {_listed(kind.values)}", value)
-            return value
-        case inspect.IntType():
-            return _in_range(kind, _integer(value, path), path)
-        case inspect.FloatType():
-            return _in_range(kind, _number(value, path), path)
-        case inspect.BoolType():
-            return _require(bool, "true or false", value, path)
-        case inspect.DateType():
-            return _converted(datetime.date, "a date such as 2026-01-31", value, path)
-        case inspect.DateTimeType():
-            moment = _converted(datetime.datetime, "a date-time such as 2026-01-31T12:00:00Z", value, path)
-            if moment.tzinfo is None:
-                raise _wrong_type("a date-time with a time zone (Z or +02:00)", value, path)
-            return moment
-        case inspect.UUIDType():
-            return _converted(uuid.UUID, "a UUID", value, path)
-        case inspect.ListType():
-            _check_length(kind, "items", _require(list, "a list", value, path), path)
-            return [_value(kind.item_type, item, f"{path}[{index}]") for index, item in enumerate(value)]
-        case inspect.StructType():
-            return _object(kind, value, path)
-    raise TypeError(f"{path} has the type {kind}, which typed events have not")
+def _checked(kind: Any, rule: Meta, value: Any, path: str) -> Any:
+    if get_origin(kind) is Literal:
+        return _member(get_args(kind), value, path)
+    if get_origin(kind) is list:
+        _check_length(rule, "items", _require(list, "a list", value, path), path)
+        [item_kind] = get_args(kind)
+        return [_value(item_kind, item, f"{path}[{index}]") for index, item in enumerate(value)]
+    if issubclass(kind, msgspec.Struct):
+        return _object(kind, value, path)
+    if kind is str:
+        return _text(rule, value, path)
+    if kind is int:
+        return _in_range(rule, _integer(value, path), path)
+    if kind is float:
+        return _in_range(rule, _number(value, path), path)
+    if kind is bool:
+        return _require(bool, "true or false", value, path)
+    if kind is datetime.date:
+        return _converted(datetime.date, "a date such as 2026-01-31", value, path)
+    if kind is uuid.UUID:
+        return _converted(uuid.UUID, "a UUID", value, path)
+    moment = _converted(datetime.datetime, "a date-time such as 2026-01-31T12:00:00Z", value, path)
+    if moment.tzinfo is None:
+        raise _wrong_type("a date-time with a time zone (Z or +02:00)", value, path)
+    return moment
+
+
+def _member(members: tuple[Any, ...], value: Any, path: str) -> Any:
+    value = _require(str, "a string", value, path) if type(members[0]) is str else _integer(value, path)
+    if value not in members:
+        raise _RefusalError("not_in_enum", path, f"one of {_listed(members)}", value)
+    return value
+
+
+def _text(rule: Meta, value: Any, path: str) -> Any:
+    _check_length(rule, "characters", _require(str, "a string", value, path), path)
+    if rule.pattern is not None and re.search(rule.pattern, value) is None:
+        words = (rule.extra or {}).get("expected") or f"a match of {rule.pattern}"
+        raise _RefusalError("pattern_mismatch", path, words, value)
+    return value
 
 
 def _require(wanted: type, expected: str, value: Any, path: str) -> Any:
@@ -175,19 +180,19 @@ def _number(value: Any, path: str) -> float:
     return number
 
 
-def _in_range(kind: inspect.IntType | inspect.FloatType, value: float, path: str) -> float:
-    if kind.ge is not None and value < kind.ge:
-        raise _RefusalError("out_of_range", path, f"at least {kind.ge}", value)
-    if kind.le is not None and value > kind.le:
-        raise _RefusalError("out_of_range", path, f"at most {kind.le}", value)
+def _in_range(rule: Meta, value: float, path: str) -> float:
+    if rule.ge is not None and value < rule.ge:
+        raise _RefusalError("out_of_range", path, f"at least {rule.ge}", value)
+    if rule.le is not None and value > rule.le:
+        raise _RefusalError("out_of_range", path, f"at most {rule.le}", value)
     return value
 
 
-def _check_length(kind: inspect.StrType | inspect.ListType, unit: str, value: Any, path: str) -> None:
-    if kind.min_length is not None and len(value) < kind.min_length:
-        raise _RefusalError("too_short", path, f"at least {kind.min_length} {unit}", came=str(len(value)))
-    if kind.max_length is not None and len(value) > kind.max_length:
-        raise _RefusalError("too_long", path, f"at most {kind.max_length} {unit}", came=str(len(value)))
+def _check_length(rule: Meta, unit: str, value: Any, path: str) -> None:
+    if rule.min_length is not None and len(value) < rule.min_length:
+        raise _RefusalError("too_short", path, f"at least {rule.min_length} {unit}", came=str(len(value)))
+    if rule.max_length is not None and len(value) > rule.max_length:
+        raise _RefusalError("too_long", path, f"at most {rule.max_length} {unit}", came=str(len(value)))
 
 
 def _wrong_type(expected: str, value: Any, path: str) -> _RefusalError:
