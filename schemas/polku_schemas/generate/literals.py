@@ -40,6 +40,8 @@ def prose(*sentences: str) -> str:
 
 def docstring(indent: str, *paragraphs: str) -> list[str]:
     """The lines of a Python docstring."""
+    if not any(paragraphs):
+        return docstring(indent, "Not described.")
     safe = [text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"') for text in paragraphs if text]
     if len(safe) == 1 and len(indent) + len(safe[0]) + 6 <= LINE and not safe[0].endswith('"'):
         return [f'{indent}"""{safe[0]}"""']
