@@ -64,14 +64,12 @@ def difference(target: Target) -> str:
 def _present(target: Target) -> str | None:
     """What the file says now, None if there is none. Line ends are not a difference: Git may change them."""
     try:
-        text = target.path.read_text(encoding="utf-8")
+        text = target.path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError:
-        text = ""
     except OSError as error:
         raise GenerateError(f"cannot read {target.path}: {error.strerror}. Name a file.") from error
-    if MARK not in text.partition("\n")[0] and text:
+    if text and MARK not in text.partition("\n")[0]:
         raise GenerateError(
             f"{target.path} was not generated: it does not begin with the line that says so. Name another file, or"
             " remove this one."

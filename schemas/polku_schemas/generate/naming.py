@@ -60,7 +60,7 @@ def camel_case(name: str) -> str:
 
 def singular(name: str) -> str:
     """One of `products` is a `product`: what English does to most nouns, and the name itself where it does not."""
-    for plural, one in ((r"ies$", "y"), (r"(?<=ss|sh|ch|.x)es$", ""), (r"(?<![sui])s$", "")):
+    for plural, one in ((r"ies$", "y"), (r"(?<=ss|sh|ch|.x)es$", ""), (r"(?<=[^sui_])s$", "")):
         if re.search(plural, name) and not name.endswith("series"):
             return re.sub(plural, one, name)
     return name
