@@ -16,6 +16,7 @@ import pytest
 
 from polku_schemas import Checked, builtin_plan_path, compile_plan, load_plan
 from polku_schemas.generate import typescript_source
+from tests.docs.blocks import ROOT, blocks_of
 from tests.schemas.generate.test_python import HOSTILE_TEXTS, hostile
 from tests.schemas.generate.world import SHOP
 
@@ -79,6 +80,16 @@ def test_right_uses_compile_and_wrong_ones_do_not(workspace: Workspace, compiler
     workspace.add("builtin_types.ts", typescript_source(load_plan(builtin_plan_path()), types_only=True))
     files = ("right.ts", "wrong.ts", "builtin.ts", "builtin_types.ts")
     assert workspace.compile("--noEmit", *files, compiler=compiler) == ""
+
+
+def test_the_examples_of_the_page_compile(workspace: Workspace) -> None:
+    page = ROOT / "docs" / "plan-generate.md"
+    blocks = [block.text for block in blocks_of(page) if block.language == "ts"]
+    assert len(blocks) == 2
+    workspace.add("events.ts", typescript_source(load_plan(builtin_plan_path())))
+    for number, text in enumerate(blocks):
+        workspace.add(f"block{number}.ts", text)
+    assert workspace.compile("--noEmit", *(f"block{number}.ts" for number in range(len(blocks)))) == ""
 
 
 def test_the_libraries_of_today_fit_with_the_types_they_have(workspace: Workspace) -> None:
