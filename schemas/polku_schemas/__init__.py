@@ -11,6 +11,7 @@ from polku_schemas.columns import (
 from polku_schemas.compile import Checked, CompiledEvent, CompiledPlan, compile_plan, snake_case
 from polku_schemas.errors import Finding, PlanError, SchemasError
 from polku_schemas.journey import channel_sql, segment_sql, stage_sql, stage_values, touchpoint_sql
+from polku_schemas.json_schema import event_schema
 from polku_schemas.model import (
     Change,
     Comparison,
@@ -56,6 +57,7 @@ __all__ = [
     "channel_sql",
     "compile_plan",
     "event_columns",
+    "event_schema",
     "load_plan",
     "segment_sql",
     "snake_case",
