@@ -141,7 +141,7 @@ def test_a_plan_may_look_at_typed_events_too() -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "too short": ({"order_id": ""}, "too_short at $.properties.order_id: expected at least 1 characters, came 0"),
+    "too short": ({"order_id": ""}, "too_short at $.properties.order_id: expected at least 1 character, came 0"),
     "too long": (
         {"order_id": "O-4567890"},
         "too_long at $.properties.order_id: expected at most 8 characters, came 9",
@@ -186,7 +186,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "wrong_type at $.properties.secret: expected a date such as 2026-01-31, came the string",
     ),
     "not a UUID": ({"reference": "x"}, 'expected a UUID, came the string "x"'),
-    "too few": ({"products": []}, "too_short at $.properties.products: expected at least 1 items, came 0"),
+    "too few": ({"products": []}, "too_short at $.properties.products: expected at least 1 item, came 0"),
     "not a list": ({"products": "p"}, 'wrong_type at $.properties.products: expected a list, came the string "p"'),
     "an item": (
         {"products": [ORDER["products"][0], {"product_id": "p", "quantity": -1}]},

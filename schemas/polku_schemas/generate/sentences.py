@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from polku_schemas.formats import FORMATS
 from polku_schemas.generate.literals import prose
 from polku_schemas.generate.shapes import Shape
 from polku_schemas.model import Event, Plan, Property, Rule
@@ -70,10 +71,10 @@ def _bounds(prop: Property) -> str:
     """The constraints that a type does not show."""
     value = prop.items or prop
     words = [
+        FORMATS[value.format].expected if value.format else "",
         _range(prop.min_length, prop.max_length, "item" if prop.items else "character"),
         _range(value.min_length, value.max_length, "character", " each") if prop.items else "",
         _range(value.minimum, value.maximum),
-        f"must be a valid {value.format}" if value.format else "",
         f"matches `{value.pattern}`" if value.pattern else "",
         "with a time zone" if value.type == "date-time" else "",
     ]

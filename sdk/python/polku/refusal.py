@@ -63,11 +63,7 @@ def _object(cls: type[msgspec.Struct], value: Any, path: str) -> dict[str, Any]:
         if field.required and value.get(name) is None and not (name in value and _nullable(kinds[name])):
             came = "null" if name in value else "nothing"
             raise _RefusalError("missing_property", f"{path}.{name}", f"the required property `{name}`", came=came)
-    return {
-        name: None if value[name] is None else _value(kinds[name], value[name], f"{path}.{name}")
-        for name in names
-        if name in value
-    }
+    return {name: None if item is None else _value(kinds[name], item, f"{path}.{name}") for name, item in value.items()}
 
 
 def _nullable(kind: Any) -> bool:
@@ -77,11 +73,14 @@ def _nullable(kind: Any) -> bool:
 def _value(kind: Any, value: Any, path: str) -> Any:
     if _nullable(kind):
         kind = next(member for member in get_args(kind) if member is not types.NoneType)
-    kind, rule = get_args(kind)[:2] if get_origin(kind) is Annotated else (kind, Meta())
+    rules: tuple[Meta, ...] = ()
+    if get_origin(kind) is Annotated:
+        kind, *metas = get_args(kind)
+        rules = tuple(meta for meta in metas if isinstance(meta, Meta))
     try:
-        return _checked(kind, rule, _plain(value), path)
+        return _checked(kind, rules, _plain(value), path)
     except _RefusalError as refused:
-        refused.private = refused.private or "private" in (rule.extra or {})
+        refused.private = refused.private or any("private" in (rule.extra or {}) for rule in rules)
         raise
 
 
@@ -101,21 +100,21 @@ def _plain(value: Any) -> Any:
         return value
 
 
-def _checked(kind: Any, rule: Meta, value: Any, path: str) -> Any:
+def _checked(kind: Any, rules: tuple[Meta, ...], value: Any, path: str) -> Any:
     if get_origin(kind) is Literal:
         return _member(get_args(kind), value, path)
     if get_origin(kind) is list:
-        _check_length(rule, "items", _require(list, "a list", value, path), path)
+        _check_length(rules, "item", _require(list, "a list", value, path), path)
         [item_kind] = get_args(kind)
         return [_value(item_kind, item, f"{path}[{index}]") for index, item in enumerate(value)]
     if issubclass(kind, msgspec.Struct):
         return _object(kind, value, path)
     if kind is str:
-        return _text(rule, value, path)
+        return _text(rules, value, path)
     if kind is int:
-        return _in_range(rule, _integer(value, path), path)
+        return _in_range(rules, _integer(value, path), path)
     if kind is float:
-        return _in_range(rule, _number(value, path), path)
+        return _in_range(rules, _number(value, path), path)
     if kind is bool:
         return _require(bool, "true or false", value, path)
     if kind is datetime.date:
@@ -129,17 +128,18 @@ def _checked(kind: Any, rule: Meta, value: Any, path: str) -> Any:
 
 
 def _member(members: tuple[Any, ...], value: Any, path: str) -> Any:
-    value = _require(str, "a string", value, path) if type(members[0]) is str else _integer(value, path)
-    if value not in members:
+    member = _require(str, "a string", value, path) if type(members[0]) is str else _integer(value, path)
+    if member not in members:
         raise _RefusalError("not_in_enum", path, f"one of {_listed(members)}", value)
-    return value
+    return member
 
 
-def _text(rule: Meta, value: Any, path: str) -> Any:
-    _check_length(rule, "characters", _require(str, "a string", value, path), path)
-    if rule.pattern is not None and re.search(rule.pattern, value) is None:
-        words = (rule.extra or {}).get("expected") or f"a match of {rule.pattern}"
-        raise _RefusalError("pattern_mismatch", path, words, value)
+def _text(rules: tuple[Meta, ...], value: Any, path: str) -> Any:
+    _check_length(rules, "character", _require(str, "a string", value, path), path)
+    for rule in rules:
+        if rule.pattern is not None and re.search(rule.pattern, value) is None:
+            words = (rule.extra or {}).get("expected") or f"a match of {rule.pattern}"
+            raise _RefusalError("pattern_mismatch", path, words, value)
     return value
 
 
@@ -159,13 +159,12 @@ def _converted(wanted: Any, expected: str, value: Any, path: str) -> Any:
 
 
 def _integer(value: Any, path: str) -> int:
-    if type(value) is float and value.is_integer() and abs(value) < 2**63:
-        return int(value)
-    if type(value) is not int:
+    whole = int(value) if type(value) is float and value.is_integer() else value
+    if type(whole) is not int:
         raise _wrong_type("an integer", value, path)
-    if not -(2**63) <= value < 2**63:
+    if not -(2**63) <= whole < 2**63:
         raise _RefusalError("out_of_range", path, "an integer of 64 bits", value)
-    return value
+    return whole
 
 
 def _number(value: Any, path: str) -> float:
@@ -180,19 +179,27 @@ def _number(value: Any, path: str) -> float:
     return number
 
 
-def _in_range(rule: Meta, value: float, path: str) -> float:
-    if rule.ge is not None and value < rule.ge:
-        raise _RefusalError("out_of_range", path, f"at least {rule.ge}", value)
-    if rule.le is not None and value > rule.le:
-        raise _RefusalError("out_of_range", path, f"at most {rule.le}", value)
+def _in_range(rules: tuple[Meta, ...], value: float, path: str) -> float:
+    for rule in rules:
+        if rule.ge is not None and value < rule.ge:
+            raise _RefusalError("out_of_range", path, f"at least {rule.ge}", value)
+        if rule.le is not None and value > rule.le:
+            raise _RefusalError("out_of_range", path, f"at most {rule.le}", value)
     return value
 
 
-def _check_length(rule: Meta, unit: str, value: Any, path: str) -> None:
-    if rule.min_length is not None and len(value) < rule.min_length:
-        raise _RefusalError("too_short", path, f"at least {rule.min_length} {unit}", came=str(len(value)))
-    if rule.max_length is not None and len(value) > rule.max_length:
-        raise _RefusalError("too_long", path, f"at most {rule.max_length} {unit}", came=str(len(value)))
+def _check_length(rules: tuple[Meta, ...], unit: str, value: Any, path: str) -> None:
+    for rule in rules:
+        if rule.min_length is not None and len(value) < rule.min_length:
+            expected = f"at least {_counted(rule.min_length, unit)}"
+            raise _RefusalError("too_short", path, expected, came=str(len(value)))
+        if rule.max_length is not None and len(value) > rule.max_length:
+            expected = f"at most {_counted(rule.max_length, unit)}"
+            raise _RefusalError("too_long", path, expected, came=str(len(value)))
+
+
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 
 def _wrong_type(expected: str, value: Any, path: str) -> _RefusalError:

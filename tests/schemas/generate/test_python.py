@@ -53,15 +53,15 @@ def hostile(*texts: str) -> Plan:
             zip(
                 NAMES,
                 [
-                    ("date", None, None, ()),
-                    ("date-time", None, None, ()),
+                    ("date", None, "2026-01-31", ()),
+                    ("date-time", None, "2026-01-31T12:00:00Z", ()),
                     ("string", None, say(1), ()),
                     ("integer", None, None, ()),
-                    ("number", None, None, ()),
+                    ("number", None, 1, ()),
                     ("boolean", None, None, ()),
                     ("string", None, None, tuple(dict.fromkeys(said))),
                     ("string", re.escape(say(2)), None, ()),
-                    ("uuid", None, None, ()),
+                    ("uuid", None, "00000000-0000-0000-0000-000000000007", ()),
                     *[("string", None, None, ())] * len(NAMES),
                 ],
                 strict=False,
@@ -283,11 +283,12 @@ def test_generated_events_are_sent_with_the_sdk() -> None:
         order = {"order_id": "O-1", "revenue": 1, "products": [module.Product(product_id="P-1")], "coupon": None}
         client.track(module.OrderCompleted(**order), user_id="u")
         client.track(module.PageViewed(page_type="home"), user_id="u")
-        client.identify("u", module.Traits(email="a@b.c"))
+        client.identify("u", module.Traits(email="aino@a.example"))
+    defaults = {"currency": "EUR", "gift": False, "returned_until": "2026-12-31T23:59:59+02:00"}
     assert [(item["type"], item.get("properties") or item.get("traits")) for item in transport.events] == [
-        ("track", order | {"products": [{"product_id": "P-1"}], "currency": "EUR", "gift": False}),
+        ("track", order | {"products": [{"product_id": "P-1"}]} | defaults),
         ("page", {"page_type": "home"}),
-        ("identify", {"email": "a@b.c"}),
+        ("identify", {"email": "aino@a.example"}),
     ]
 
 

@@ -9,6 +9,7 @@ Tried on generated plans and documents. The differences there are on purpose sta
 import json
 import keyword
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +19,9 @@ import polku
 from polku import typed
 from polku.event import encode_object
 from polku_schemas import Checked, Event, Problem, Property, builtin_plan_path, compile_plan, load_plan
+from polku_schemas.formats import FORMATS
 from polku_schemas.generate import python_source
+from polku_schemas.lint.constraints import value_problem
 from tests.schemas.generate.world import by_name, event, module_of, plan, prop
 
 # Words a class body uses itself, words of Python, and plain ones.
@@ -65,10 +68,12 @@ def enums(values: list[Any]) -> dict[str, Any]:
 def scalars(name: str) -> st.SearchStrategy[Property]:
     lengths = bounds("min_length", "max_length", st.integers(0, 4))
     patterns = st.just({}) | st.sampled_from(PATTERNS).map(lambda pattern: {"pattern": pattern})
+    formats = st.just({}) | st.sampled_from(sorted(FORMATS)).map(lambda form: {"format": form})
     texts = st.lists(st.text(max_size=4) | st.sampled_from(["a", "b"]), min_size=1, max_size=3, unique=True)
     numbers = st.integers(-3, 3) | st.floats(-3, 3)
     constraints: list[tuple[str, st.SearchStrategy[dict[str, Any]]]] = [
         ("string", st.builds(lambda lengths, pattern: lengths | pattern, lengths, patterns)),
+        ("string", st.builds(lambda form, pattern: form | pattern, formats, patterns)),
         ("string", texts.map(enums)),
         ("integer", bounds("minimum", "maximum", st.integers(-3, 3))),
         ("integer", st.lists(st.integers(-2, 2), min_size=1, unique=True).map(enums)),
@@ -80,27 +85,27 @@ def scalars(name: str) -> st.SearchStrategy[Property]:
     )
 
 
+DEFAULTS = ["a", "ab", "FI", "12", "a@b.example", "2026-02-28", "2026-01-31T12:00:00+02:00", 0, 1, 1.5, True, False]
+
+
+def used(one: Property, required: bool, nullable: bool, default: bool) -> Property:
+    """A property as an event has it: with the first default that fits, if it is to have one."""
+    one = msgspec.structs.replace(one, required=required, nullable=nullable)
+    if not default or required or one.type in ("array", "object"):
+        return one
+    fitting = (value for value in [*one.enum, *DEFAULTS, str(UUID(int=7))] if value_problem(one, value) is None)
+    return msgspec.structs.replace(one, default=next(fitting, None))
+
+
 def several(build: Any, at_most: int) -> st.SearchStrategy[list[Property]]:
-    """Properties of different names, each required or not, nullable or not."""
-    return (
-        st.lists(names, max_size=at_most, unique=True)
-        .flatmap(
-            lambda chosen: st.tuples(
-                *(
-                    st.builds(
-                        lambda one, required, nullable: msgspec.structs.replace(
-                            one, required=required, nullable=nullable
-                        ),
-                        build(name),
-                        st.booleans(),
-                        st.booleans(),
-                    )
-                    for name in chosen
-                )
-            )
-        )
-        .map(lambda props: sorted(props, key=lambda one: (not one.required, one.name)))
-    )  # the order of what is generated
+    """Properties of different names, in the order in which they are generated."""
+
+    def chosen(names: list[str]) -> st.SearchStrategy[Any]:
+        flags = [st.booleans()] * 3
+        return st.tuples(*(st.builds(used, build(name), *flags) for name in names))
+
+    unsorted = st.lists(names, max_size=at_most, unique=True).flatmap(chosen)
+    return unsorted.map(lambda properties: sorted(properties, key=lambda one: (not one.required, one.name)))
 
 
 def objects(name: str) -> st.SearchStrategy[Property]:
@@ -131,6 +136,7 @@ odd = st.one_of(
     st.floats(-4, 4),
     st.text(max_size=5),
     st.sampled_from(["a", "ab", "FI", "12", "2026-02-28", "2026-02-30", "2026-01-31T12:00:00Z", "2026-01-31T12:00:00"]),
+    st.sampled_from(["a@b.example", "https://b.example/", "b.example", "192.0.2.1", "::1"]),
     st.sampled_from(["2026-01-31T12:00:00.1234567+05:30", "00000000-0000-0000-0000-000000000007", "x" * 99]),
     st.lists(st.integers(0, 3) | st.text(max_size=2), max_size=3),
     st.dictionaries(names, st.integers(0, 3), max_size=2),
@@ -183,12 +189,13 @@ def agrees(generated: type[typed.Object], compiled: Any, document: dict[str, Any
         assert isinstance(verdict, Problem) or verdict.unplanned
     elif isinstance(verdict, Problem):
         assert isinstance(result, polku.InvalidValue), (verdict, result)
-        said = f"expected {result.expected}, came {result.came}"
-        assert (result.code, result.path, said) == (verdict.code, verdict.path, verdict.message)
+        assert (result.code, result.path, result.came) == (verdict.code, verdict.path, verdict.came)
+        # A string with a format and a pattern says both at once.
+        assert result.expected == verdict.expected or ", with a match of " in result.expected
     else:
         assert isinstance(result, typed.Object), (verdict, result)
         assert isinstance(verdict, Checked)
-        assert compiled.decode(encode_object(result)) == verdict.values
+        assert compiled.check(encode_object(result)) == Checked(verdict.values, {}, False)
 
 
 @given(st.data())

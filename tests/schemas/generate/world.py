@@ -83,6 +83,7 @@ SHOP = plan(
         prop("coupon", "string", "Coupon, or null where the shop has none.", required=True, nullable=True),
         prop("delivered_at", "date-time", "When the goods were handed over."),
         prop("promised_on", "date", "The day that was promised.", examples=("2026-01-31",)),
+        prop("returned_until", "date-time", "Last moment of return.", default="2026-12-31T23:59:59+02:00"),
         prop("reference", "uuid", "Key of the payment."),
         prop("gift", "boolean", "Whether it is a gift.", default=False),
         prop("rating", "integer", "How it went.", enum=(1, 2, 3)),
@@ -101,7 +102,16 @@ SHOP = plan(
     event("page_viewed", prop("page_type", "string", "Kind of page.", enum=("home", "cart")), call="page"),
     event("screen_viewed", prop("screen_name", "string", "Name of the screen.", required=True), call="screen"),
     traits=[
-        prop("email", "string", "E-mail address.", privacy="personal", min_length=3, examples=("aino@example.com",)),
+        prop(
+            "email",
+            "string",
+            "Address.",
+            privacy="personal",
+            format="email",
+            min_length=7,
+            examples=("aino@a.example",),
+        ),
+        prop("homepage", "string", "Own page.", format="uri", pattern="^https:"),
         prop("birthday", "date", "Day of birth.", privacy="sensitive"),
     ],
 )
