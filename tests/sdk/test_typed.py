@@ -170,6 +170,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"revenue": math.inf},
         "wrong_type at $.properties.revenue: expected a finite number, came the number inf",
     ),
+    "a decimal NaN": ({"revenue": decimal.Decimal("sNaN")}, "expected a finite number, came the number nan"),
+    "a decimal without end": (
+        {"revenue": decimal.Decimal("1E+999999999")},
+        "expected a finite number, came the number inf",
+    ),
     "enum": ({"currency": "EURO"}, 'expected one of "EUR", "USD", came the string "EURO"'),
     "enum of numbers": ({"rating": 4}, "expected one of 1, 2, 3, came the number 4"),
     "no zone": (

@@ -89,7 +89,11 @@ def _plain(value: Any) -> Any:
     if value is None or type(value) in (str, int, float, bool, list, dict):
         return value
     if isinstance(value, Decimal):
-        return int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
+        if value.is_nan():
+            return math.nan
+        # Beyond 64 bits the digits do not matter any more, and there may be millions of them.
+        whole = value.adjusted() < 30 and value == value.to_integral_value()
+        return int(value) if whole else float(value)
     if isinstance(value, tuple | set | frozenset):
         return list(value)
     if isinstance(value, bytes | bytearray | memoryview):

@@ -48,7 +48,7 @@ class _Checked(msgspec.StructMeta):
                 raise TypeError(f"{self.__name__} takes its properties by name")
             try:
                 return msgspec.convert(values, self)
-            except msgspec.ValidationError:
+            except (msgspec.ValidationError, ValueError):  # a ValueError from a Decimal that is no number
                 return _looked_at(self, values)
 
     @property
