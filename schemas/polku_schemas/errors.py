@@ -47,3 +47,7 @@ class PlanError(SchemasError):
         count = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
         lines = "".join(f"\n  {finding}" for finding in findings)
         super().__init__(f"the tracking plan in {folder} cannot be used: {count}{lines}")
+
+
+class SourceError(SchemasError):
+    """What a command was given as a plan or as a table is none, or cannot be reached."""

@@ -13,7 +13,7 @@ from polku_schemas.compare.differences import (
     Subject,
 )
 from polku_schemas.compare.plans import PlanDiff, VersionNeed, compare
-from polku_schemas.compare.tables import TableDiff, compare_table
+from polku_schemas.compare.tables import TableDiff, compare_table, struct_members
 
 __all__ = [
     "CLASSIFICATIONS",
@@ -27,4 +27,5 @@ __all__ = [
     "VersionNeed",
     "compare",
     "compare_table",
+    "struct_members",
 ]

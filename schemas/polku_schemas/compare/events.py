@@ -114,7 +114,7 @@ def _members(old: Event, new: Event) -> Iterator[Difference]:
         before, now = getattr(old, key), getattr(new, key)
         if before != now:
             nothing = "that of the source" if key == "channel" else "none"
-            message = f"{key}: {_rules_text(now, nothing)}, was {_rules_text(before, nothing)}; {follows}"
+            message = f"{key}: {_rules_text(now, nothing)}; was {_rules_text(before, nothing)}; {follows}"
             yield difference(kind, "event", message, old.name)
     if old.owner != new.owner:
         message = f"the owner is {new.owner}, was {old.owner}"

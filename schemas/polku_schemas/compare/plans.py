@@ -63,6 +63,11 @@ class PlanDiff(Struct, frozen=True, kw_only=True):
         """The versions that say too little, or went backwards."""
         return tuple(need for need in self.versions if not need.met)
 
+    def need_of(self, found: Difference) -> VersionNeed:
+        """The version that answers for a difference: the event's, or the plan's where it is not in both plans."""
+        by_event = {need.event: need for need in self.versions}
+        return by_event.get(found.event) or by_event[None]
+
 
 def compare(old: Plan, new: Plan) -> PlanDiff:
     """Find every difference between two plans, and the version each event and the plan itself need."""

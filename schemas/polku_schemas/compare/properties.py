@@ -33,7 +33,8 @@ class Place:
         """The columns of the whole old plan: a property that is new in this event may have one already."""
 
     def differs(self, kind: DifferenceKind, name: str, message: str) -> Difference:
-        return difference(kind, self.subject, message, self.event, name)
+        who = "the trait " if self.subject == "trait" else ""
+        return difference(kind, self.subject, who + message, self.event, name)
 
 
 def property_differences(
@@ -76,9 +77,10 @@ def _property(old: Property, new: Property, place: Place, label: str, *, is_item
             message = f"`{label}` is {_type_name(new)}, was {_type_name(old)}"
             yield place.differs(DifferenceKind.TYPE_CHANGED, label, message)
             return
-        yield from _text_or_uuid(old, new, place, label)
+        yield from _text_or_uuid(new, place, label)
     yield from _presence(old, new, place, label, is_item=is_item)
-    yield from _values(old, new, place, label)
+    if new.type != "uuid":  # which has no constraints, so what a text had before is not loosened
+        yield from _values(old, new, place, label)
     if old.items is not None and new.items is not None:
         if old.items.type == new.items.type == "object":
             yield from property_differences(old.items.fields, new.items.fields, place, f"{label}.")
@@ -90,7 +92,7 @@ def _property(old: Property, new: Property, place: Place, label: str, *, is_item
         yield from _meaning(old, new, place, label)
 
 
-def _text_or_uuid(old: Property, new: Property, place: Place, label: str) -> Iterator[Difference]:
+def _text_or_uuid(new: Property, place: Place, label: str) -> Iterator[Difference]:
     """The two types that share a column type."""
     if new.type == "uuid":
         yield place.differs(DifferenceKind.TYPE_TIGHTENED, label, f"`{label}` is a uuid, was any string")
@@ -169,11 +171,12 @@ def _from_enum(old: Property, new: Property, place: Place, label: str) -> Iterat
 
 def _to_enum(old: Property, new: Property, place: Place, label: str) -> Iterator[Difference]:
     """A range of integers may be covered by a list of them; texts without end are not."""
-    if old.type == "integer" and old.minimum is not None and old.maximum is not None:
-        span = range(int(old.minimum), int(old.maximum) + 1)
-        if len(span) <= len(new.enum) and set(span) <= set(new.enum):
+    low, high = old.minimum, old.maximum
+    if old.type == "integer" and low is not None and high is not None and high - low < len(new.enum):
+        span = range(int(low), int(high) + 1)
+        if set(span) <= set(new.enum):
             if len(span) < len(new.enum):
-                message = f"`{label}` may be {_listed(new.enum)}, was from {old.minimum} to {old.maximum}"
+                message = f"`{label}` may be {_listed(new.enum)}, was from {low} to {high}"
                 yield place.differs(DifferenceKind.CONSTRAINT_LOOSENED, label, message)
             return
     yield place.differs(DifferenceKind.ENUM_INTRODUCED, label, f"`{label}` may only be {_listed(new.enum)}")

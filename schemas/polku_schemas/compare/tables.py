@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
-from polku_schemas.column_types import Clash, struct_fields, widening
+from polku_schemas.column_types import Clash, merge, struct_fields, widening
 from polku_schemas.columns import ENVELOPE_COLUMNS, EXTRA_COLUMN, table_columns
 from polku_schemas.model import Plan
 
@@ -19,7 +19,7 @@ class TableDiff(Struct, frozen=True, kw_only=True):
     widened: dict[str, tuple[str, str]]
     """Columns whose structs get members: the type they have, and the one they get."""
     clashes: tuple[Clash, ...]
-    """Columns that can never hold what the plan wants; a collector does not start with such a plan."""
+    """Columns (`products.price` for a member) that can never hold what the plan wants."""
     unused: tuple[str, ...]
     """Columns of the table, and members of its structs, that no planned property fills. They stay."""
 
@@ -31,20 +31,33 @@ def compare_table(columns: Mapping[str, str], plan: Plan) -> TableDiff:
     return TableDiff(
         added=needed.added,
         widened={name: (columns[name], kind) for name, kind in needed.widened.items()},
-        clashes=tuple(needed.clashes),
+        clashes=tuple(inner for clash in needed.clashes for inner in _innermost(clash)),
         unused=tuple(_unused(columns, wanted)),
     )
 
 
+def struct_members(neutral: str) -> dict[str, str]:
+    """The members of a struct, or of a list of structs; none of anything else."""
+    inner = neutral.removeprefix("list<").removesuffix(">") if neutral.startswith("list<") else neutral
+    return dict(struct_fields(inner)) if inner.startswith("struct<") else {}
+
+
+def _innermost(clash: Clash) -> list[Clash]:
+    """The members that clash, where two structs do: their whole types are too long to compare by eye."""
+    if clash.present.startswith("list<") != clash.wanted.startswith("list<"):
+        return [clash]
+    present = struct_members(clash.present)
+    return [
+        Clash(f"{clash.column}.{name}", kind, present[name])
+        for name, kind in struct_members(clash.wanted).items()
+        if name in present and merge(present[name], kind) is None
+    ] or [clash]
+
+
 def _unused(columns: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:
     for name, kind in columns.items():
-        if name not in wanted:
+        if name in wanted:
+            members = struct_members(wanted[name])
+            yield from (f"{name}.{member}" for member in struct_members(kind) if members and member not in members)
+        else:
             yield name
-        elif "struct<" in kind and "struct<" in wanted[name]:
-            members = dict(struct_fields(_struct(wanted[name])))
-            yield from (f"{name}.{member}" for member, _ in struct_fields(_struct(kind)) if member not in members)
-
-
-def _struct(neutral: str) -> str:
-    """The struct itself, of a column that is one or a list of them: a plan has one level."""
-    return neutral.removeprefix("list<").removesuffix(">") if neutral.startswith("list<") else neutral
