@@ -46,7 +46,7 @@ def hostile_plan() -> Plan:
     properties = {
         "free": Property(name="free", type="string", description=script, privacy="personal", examples=(shell,)),
         "choice": Property(name="choice", type="string", description=markup, enum=HOSTILE, examples=(markup,)),
-        "shape": Property(name="shape", type="string", description=rtl, pattern=f"{comment}|{script}", examples=(emoji,)),
+        "shape": Property(name="shape", type="string", description=rtl, pattern=f"{script}|a", examples=(emoji,)),
         "amount": Property(name="amount", type="number", description=LONG, default=1.5, minimum=0, examples=(1.5,)),
         "secret": Property(name="secret", type="string", description=emoji, privacy="sensitive", default=script),
         LONGEST_NAME: Property(name=LONGEST_NAME, type="integer", description=shell, privacy="pseudonymous"),

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from polku_schemas.catalogue.calls import Calls
 from polku_schemas.catalogue.data import Catalogue, EventEntry, PropertyEntry, fields_of, short_column_type
-from polku_schemas.catalogue.markup import Markup, element, joined
+from polku_schemas.catalogue.markup import Markup, element, joined, spaced
 from polku_schemas.catalogue.phrases import (
     Anchors,
     anchor,
@@ -64,9 +64,9 @@ def event_entry(catalogue: Catalogue, entry: EventEntry) -> Markup:
         event.name,
         event.description,
         [
-            element("span", several, class_="dots") if several else None,
+            element("span", spaced(several), class_="dots") if several else None,
             element("span", [element("bdi", event.owner), " · ", f"v{event.version}"], class_="owner"),
-            element("span", strict, class_="marks"),
+            element("span", spaced(strict), class_="marks") if strict else None,
         ],
         body,
     )
@@ -83,7 +83,7 @@ def property_entry(catalogue: Catalogue, kind: str, entry: PropertyEntry) -> Mar
                 ("Type", _type(prop, anchors, enum_shown=len(prop.enum) + 1)),
                 ("Privacy class", joined(prop.privacy, element("span", f" · {PRIVACY_MEANING[prop.privacy]}"))),
                 ("Column", _column(entry)),
-                ("Examples", joined([[element("code", json_text(e)), " "] for e in prop.examples])),
+                ("Examples", spaced(element("code", json_text(example)) for example in prop.examples) or None),
                 ("Field of", prose(listed(entry.within)) if entry.within else None),
                 ("In the events", links("event", entry.events) if entry.events else None),
                 ("Inside an object of", links("event", entry.events_within) if entry.events_within else None),
@@ -94,11 +94,12 @@ def property_entry(catalogue: Catalogue, kind: str, entry: PropertyEntry) -> Mar
         joined(element("h5", "Fields"), _properties_table(fields, anchors, "Field", {})) if fields else None,
     ]
     count = len(entry.events) + len(entry.events_within)
-    used = counted(count, "event") if kind == "property" else ""
+    used = "" if kind == "trait" else counted(count, "event") if count else "not used"
+    mark = privacy_mark(prop.privacy)
     marks = [
         element("span", type_words(prop), class_="type"),
-        element("span", used if count else "not used" if kind == "property" else "", class_="owner"),
-        element("span", privacy_mark(prop.privacy), class_="marks"),
+        element("span", used, class_="owner") if used else None,
+        element("span", mark, class_="marks") if mark is not None else None,
     ]
     return _row(kind, prop.name, prop.description, marks, body)
 
@@ -127,19 +128,15 @@ def calls_markup(calls: Calls, what: str) -> Markup:
 def _row(kind: str, name: str, text: str, marks: Sequence[Markup | None], body: Sequence[Markup | None]) -> Markup:
     here = anchor(kind, name)
     heading = element("h4", name_of(name), class_="name")
-    summary = element(
-        "summary",
-        heading,
-        element("span", prose(described(text)), class_="lede", dir="auto"),
-        element("span", marks, class_="meta"),
-    )
+    lede = element("span", prose(described(text)), class_="lede", dir="auto")
+    summary = element("summary", spaced([heading, lede, element("span", spaced(marks), class_="meta")]))
     return element("details", summary, element("div", body, class_="body"), id=here, class_=f"entry {kind}")
 
 
 def _facts_of_event(catalogue: Catalogue, entry: EventEntry) -> Markup:
     event = entry.event
     anchors = property_anchors(catalogue.plan)
-    aliases = [joined(element("bdi", alias, class_="alias"), " ") for alias in event.aliases]
+    aliases = spaced(element("bdi", alias, class_="alias") for alias in event.aliases)
     decided = facts(
         [
             ("Stage", rules(event.stage, "no stage", anchors)),
@@ -150,7 +147,7 @@ def _facts_of_event(catalogue: Catalogue, entry: EventEntry) -> Markup:
     known = facts(
         [
             ("Call", element("code", event.call)),
-            ("Also sent as", joined(aliases) if aliases else None),
+            ("Also sent as", aliases or None),
             ("Owner", element("bdi", event.owner)),
             ("Version", event.version),
             ("Link", _deep_link("event", event.name)),
@@ -172,10 +169,13 @@ def _properties_table(
             "tr",
             element(
                 "th",
-                link("property", prop.name),
-                " ",
-                element("span", "required", class_="required") if prop.required else None,
-                privacy_mark(prop.privacy),
+                spaced(
+                    [
+                        link("property", prop.name),
+                        element("span", "required", class_="required") if prop.required else None,
+                        privacy_mark(prop.privacy),
+                    ]
+                ),
                 scope="row",
             ),
             element("td", _type(prop, anchors)),

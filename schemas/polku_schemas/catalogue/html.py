@@ -15,7 +15,7 @@ import msgspec
 
 from polku_schemas.catalogue import journey_sections, sections
 from polku_schemas.catalogue.data import PRIVACY_ORDER, Catalogue, EventEntry, PropertyEntry, fields_of
-from polku_schemas.catalogue.markup import Markup, element, joined, trusted
+from polku_schemas.catalogue.markup import Markup, element, joined, spaced, trusted
 from polku_schemas.catalogue.phrases import Section, prose
 from polku_schemas.catalogue.wording import NO_LOG
 
@@ -122,14 +122,14 @@ def _header(catalogue: Catalogue) -> Markup:
     figures = [
         ("Events", len(plan.events), "#events"),
         ("Properties", len(plan.properties), "#properties"),
-        ("Traits", len(plan.traits), "#traits"),
+        *([("Traits", len(plan.traits), "#traits")] if plan.traits else []),
         ("Personal or sensitive", careful, "#privacy"),
         ("Owners", len(catalogue.owners), "#events"),
     ]
     facts = [
         ("Plan", joined(element("bdi", plan.name), " ", plan.version)),
         ("Fingerprint", element("code", plan.fingerprint)),
-        ("Channels", joined([[element("bdi", name), " "] for name in plan.channels])),
+        ("Channels", spaced(element("bdi", name) for name in plan.channels)),
     ]
     return element(
         "header",

@@ -8,7 +8,7 @@ from itertools import groupby
 from polku_schemas.catalogue.calls import SETUP, SETUP_NOTES
 from polku_schemas.catalogue.data import Catalogue
 from polku_schemas.catalogue.entries import calls_markup
-from polku_schemas.catalogue.markup import Markup, element, joined
+from polku_schemas.catalogue.markup import Markup, element, joined, spaced
 from polku_schemas.catalogue.phrases import (
     Section,
     anchor,
@@ -38,7 +38,7 @@ def goals(catalogue: Catalogue) -> Section | None:
             ("Reached by", links("event", goal.events)),
             (
                 "If",
-                joined(prose(when_words(goal.when), property_anchors(plan)), condition(goal.when))
+                spaced([prose(when_words(goal.when), property_anchors(plan)), condition(goal.when)])
                 if goal.when
                 else None,
             ),
@@ -209,7 +209,7 @@ def _steps(funnel: Funnel, plan: Plan) -> Markup:
 
 def _funnel_step(step: FunnelStep, plan: Plan) -> Markup:
     where = (
-        joined(" if ", prose(when_words(step.when), property_anchors(plan)), condition(step.when))
+        joined(" if ", spaced([prose(when_words(step.when), property_anchors(plan)), condition(step.when)]))
         if step.when
         else None
     )
@@ -230,7 +230,7 @@ def _funnel_facts(funnel: Funnel, plan: Plan) -> Markup:
 
 def _segment(segment: Segment, plan: Plan) -> Markup:
     story = element("blockquote", segment.persona, dir="auto") if segment.persona else None
-    who = joined(prose(when_words(segment.when, of_person=True), property_anchors(plan)), condition(segment.when))
+    who = spaced([prose(when_words(segment.when, of_person=True), property_anchors(plan)), condition(segment.when)])
     return _card("segment", segment.name, segment.description, story, facts([("Who", who)]))
 
 
@@ -240,8 +240,13 @@ def _step(catalogue: Catalogue, diff: PlanDiff) -> Markup:
     summary = counted(len(diff.differences), "change") if diff.differences else "nothing changed"
     title = element(
         "h3",
-        *(names, element("span", summary, class_="count"), " "),
-        element("span", f"{breaking:,} breaking", class_="mark sensitive") if breaking else None,
+        spaced(
+            [
+                names,
+                element("span", summary, class_="count"),
+                element("span", f"{breaking:,} breaking", class_="mark sensitive") if breaking else None,
+            ]
+        ),
     )
     prints = element(
         "p", element("code", diff.old_fingerprint), " → ", element("code", diff.new_fingerprint), class_="soft"
@@ -260,7 +265,7 @@ def _group_title(catalogue: Catalogue, diff: PlanDiff, event: str, subject: str)
         return element("h4", {"plan": "The plan", "trait": "Traits", "journey": "The journey"}.get(subject, subject))
     versions = [f"{need.old} → {need.new}" for need in diff.versions if need.event == event and need.old != need.new]
     name = link("event", event) if event in catalogue.events else element("span", name_of(event), class_="name")
-    return element("h4", name, " ", element("span", versions, class_="count"))
+    return element("h4", spaced([name, element("span", versions, class_="count") if versions else None]))
 
 
 def _differences(found: Iterable[Difference]) -> Markup:

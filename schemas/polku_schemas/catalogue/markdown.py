@@ -1,12 +1,7 @@
-"""The catalogue as Markdown, to be read in a forge beside the plan's files.
-
-A text of the plan cannot break the page: what Markdown or HTML would read as marks is escaped, a cell of a table stays
-on its line, and code is fenced by more backticks than it has.
-"""
+"""The catalogue as Markdown, to be read in a forge beside the plan's files."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -19,11 +14,10 @@ from polku_schemas.catalogue.data import (
     fields_of,
     short_column_type,
 )
+from polku_schemas.catalogue.marks import code, fenced, prose, table, text
 from polku_schemas.catalogue.wording import (
     NO_LOG,
     PRIVACY_MEANING,
-    Code,
-    Words,
     constraint_words,
     counted,
     described,
@@ -38,16 +32,6 @@ from polku_schemas.catalogue.wording import (
 )
 from polku_schemas.compare import Difference
 from polku_schemas.model import Comparison, Funnel, Goal, Property, Rule, Segment, Target
-
-_MARKS: Final = re.compile(
-    r"""[\\`*\[\]<>&|~$]                   # marks wherever they stand, those of tables and formulas included
-      | (?<![^\W_])_ | _(?![^\W_])         # emphasis, except inside a name
-      | ^(?:\#|[-+=](?=\s|$)|\d+(?=[.)](?:\s|$)))  # headings and lists, at the beginning
-    """,
-    re.VERBOSE,
-)
-_DIRECTION: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
-"""Invisible marks that turn the direction of what follows, beyond the text they stand in."""
 
 _LANGUAGES: Final = (("python", "Python", "python"), ("javascript", "JavaScript", "js"), ("curl", "curl", "sh"))
 
@@ -73,10 +57,10 @@ def _sections(catalogue: Catalogue) -> Iterator[Iterator[str]]:
 
 def _head(catalogue: Catalogue) -> Iterator[str]:
     plan = catalogue.plan
-    yield f"# {_text(catalogue.title)}"
-    yield _text(plan.description)
+    yield f"# {text(catalogue.title)}"
+    yield text(plan.description)
     yield (
-        f"{_text(plan.name)} {_text(plan.version)}, fingerprint {_code(plan.fingerprint)}: "
+        f"{text(plan.name)} {text(plan.version)}, fingerprint {code(plan.fingerprint)}: "
         f"{counted(len(plan.events), 'event')}, {counted(len(plan.properties), 'property', 'properties')}, "
         f"{counted(len(plan.traits), 'trait')}. Made by `polku plan docs`: a change belongs into the plan, not here."
     )
@@ -88,18 +72,18 @@ def _journey(catalogue: Catalogue) -> Iterator[str]:
     rows = [
         (
             str(stage.number or ""),
-            _text(stage.name or "no stage"),
+            text(stage.name or "no stage"),
             _joined(_link(name) for name in _names(stage.touchpoints)),
         )
         for stage in catalogue.stages
     ]
-    yield _table(("", "Stage", "Events"), rows)
+    yield table(("", "Stage", "Events"), rows)
 
 
 def _touchpoints(catalogue: Catalogue) -> Iterator[str]:
     yield "## Touchpoints"
-    rows = [(_text(name), _joined(map(_link, events))) for name, events in catalogue.touchpoints.items()]
-    yield _table(("Touchpoint", "Events"), rows)
+    rows = [(text(name), _joined(map(_link, events))) for name, events in catalogue.touchpoints.items()]
+    yield table(("Touchpoint", "Events"), rows)
 
 
 def _events(catalogue: Catalogue) -> Iterator[str]:
@@ -111,23 +95,23 @@ def _events(catalogue: Catalogue) -> Iterator[str]:
 def _event(entry: EventEntry) -> Iterator[str]:
     event = entry.event
     # The word before the name keeps the anchors of events apart from those of all other headings.
-    yield f"### Event {_text(event.name)}"
-    yield _prose(described(event.description))
+    yield f"### Event {text(event.name)}"
+    yield prose(described(event.description))
     facts = [
         ("Stage", _rules(event.stage, "no stage")),
         ("Touchpoint", _rules(event.touchpoint, "none")),
         ("Channel", _rules(event.channel, "that of the source")),
-        ("Call", _code(event.call)),
-        ("Also sent as", _joined(map(_code, event.aliases))),
-        ("Owner", _text(event.owner)),
-        ("Version", _text(event.version)),
-        ("Privacy", _joined(map(_text, entry.privacy))),
-        ("Used by", "; ".join(f"{use.kind} {_text(use.name)} ({_text(use.how)})" for use in entry.uses)),
+        ("Call", code(event.call)),
+        ("Also sent as", _joined(map(code, event.aliases))),
+        ("Owner", text(event.owner)),
+        ("Version", text(event.version)),
+        ("Privacy", _joined(map(text, entry.privacy))),
+        ("Used by", "; ".join(f"{use.kind} {text(use.name)} ({text(use.how)})" for use in entry.uses)),
     ]
     yield "\n".join(f"- {term}: {said}" for term, said in facts if said)
     if event.properties:
         example = event.examples[0] if event.examples else {}
-        yield _table(
+        yield table(
             ("Property", "Type", "Column type", "Meaning", "Privacy", "Example"),
             [_property_row(prop, example) for prop in event.properties.values()],
         )
@@ -137,22 +121,22 @@ def _event(entry: EventEntry) -> Iterator[str]:
 def _property_row(prop: Property, example: Mapping[str, Any]) -> tuple[str, ...]:
     value = example.get(prop.name, prop.examples[0] if prop.examples else None)
     return (
-        _code(prop.name) + (" **required**" if prop.required else ""),
+        code(prop.name) + (" **required**" if prop.required else ""),
         _type(prop),
-        _code(short_column_type(prop)),
-        _prose(described(prop.description)),
+        code(short_column_type(prop)),
+        prose(described(prop.description)),
         _class(prop),
-        "" if value is None else _code(example_text(value)),
+        "" if value is None else code(example_text(value)),
     )
 
 
 def _dictionary(title: str, entries: Iterable[PropertyEntry]) -> Iterator[str]:
     rows = [
         (
-            _code(entry.prop.name),
+            code(entry.prop.name),
             _type(entry.prop),
-            f"{_code(entry.column)} {_text(entry.column_type)}" if entry.column else "none yet",
-            _prose(described(entry.prop.description)),
+            f"{code(entry.column)} {text(entry.column_type)}" if entry.column else "none yet",
+            prose(described(entry.prop.description)),
             _class(entry.prop),
             _used(entry),
         )
@@ -160,7 +144,7 @@ def _dictionary(title: str, entries: Iterable[PropertyEntry]) -> Iterator[str]:
     ]
     if rows:
         yield f"## {title}"
-        yield _table(("Name", "Type", "Column", "Meaning", "Privacy", "Used by"), rows)
+        yield table(("Name", "Type", "Column", "Meaning", "Privacy", "Used by"), rows)
 
 
 def _privacy(catalogue: Catalogue) -> Iterator[str]:
@@ -169,21 +153,21 @@ def _privacy(catalogue: Catalogue) -> Iterator[str]:
     about_people += [("trait", entry) for entry in catalogue.traits.values()]
     for name in PRIVACY_ORDER[:-1]:
         rows = [
-            (_code(entry.prop.name), kind, _code(entry.column) if entry.column else "none yet", _carried(kind, entry))
+            (code(entry.prop.name), kind, code(entry.column) if entry.column else "none yet", _carried(kind, entry))
             for kind, entry in about_people
             if entry.prop.privacy == name
         ]
         yield f"### {name.capitalize()}"
         yield PRIVACY_MEANING[name]
         yield (
-            _table(("Name", "Kind", "Column", "Carried by"), rows) if rows else "Nothing of this class is in the plan."
+            table(("Name", "Kind", "Column", "Carried by"), rows) if rows else "Nothing of this class is in the plan."
         )
 
 
 def _business(catalogue: Catalogue) -> Iterator[str]:
     plan = catalogue.plan
     goals = [
-        (*_named(goal), _joined(map(_link, goal.events)), _when(goal.when), _code(goal.value or ""))
+        (*_named(goal), _joined(map(_link, goal.events)), _when(goal.when), code(goal.value or ""))
         for goal in plan.goals.values()
     ]
     yield from _titled("Goals", ("Goal", "Meaning", "Reached by", "If", "Value"), goals)
@@ -193,21 +177,21 @@ def _business(catalogue: Catalogue) -> Iterator[str]:
     ]
     yield from _titled("Funnels", ("Funnel", "Meaning", "Steps", "Within"), funnels)
     segments = [
-        (*_named(segment), _prose(when_words(segment.when, of_person=True)), _text(segment.persona or ""))
+        (*_named(segment), prose(when_words(segment.when, of_person=True)), text(segment.persona or ""))
         for segment in plan.segments.values()
     ]
     yield from _titled("Segments and personas", ("Segment", "Meaning", "Who", "Persona"), segments)
-    targets = [(*_named(target), _prose(target_words(target, plan))) for target in plan.targets.values()]
+    targets = [(*_named(target), prose(target_words(target, plan))) for target in plan.targets.values()]
     yield from _titled("Targets", ("Target", "Meaning", "Measure"), targets)
     changes = [
-        (change.date.isoformat(), change.kind, _prose(described(change.description)))
+        (change.date.isoformat(), change.kind, prose(described(change.description)))
         for change in sorted(plan.changes, key=lambda change: (change.date, change.name))
     ]
     yield from _titled("Dated changes", ("Date", "Kind", "What"), changes)
 
 
 def _named(item: Goal | Funnel | Segment | Target) -> tuple[str, str]:
-    return _code(item.name), _prose(described(item.description))
+    return code(item.name), prose(described(item.description))
 
 
 def _steps(funnel: Funnel) -> str:
@@ -221,24 +205,24 @@ def _steps(funnel: Funnel) -> str:
 def _titled(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     if rows:
         yield f"## {title}"
-        yield _table(heads, rows)
+        yield table(heads, rows)
 
 
 def _history(catalogue: Catalogue) -> Iterator[str]:
     if not catalogue.history:
-        yield _prose(NO_LOG)
+        yield prose(NO_LOG)
     for index, diff in enumerate(catalogue.history):
         if index == 0:
             yield "## Change log"
-        yield f"### From {_text(diff.old_version)} to {_text(diff.new_version)}"
+        yield f"### From {text(diff.old_version)} to {text(diff.new_version)}"
         yield "\n".join(map(_difference, diff.differences)) or "Nothing changed."
 
 
 def _difference(one: Difference) -> str:
     where = {"plan": "plan", "trait": "traits", "journey": "journey"}.get(one.subject, "")
-    line = f"- {_code(one.event or where)}: {_prose(described(one.message))}"
+    line = f"- {code(one.event or where)}: {prose(described(one.message))}"
     if one.breaking:
-        line += f" (**breaks**): {_prose(described(one.reason))}. Instead: {_prose(described(one.way_out))}"
+        line += f" (**breaks**): {prose(described(one.reason))}. Instead: {prose(described(one.way_out))}"
     return line + "."
 
 
@@ -246,11 +230,11 @@ def _sending() -> Iterator[str]:
     yield "## Sending events"
     yield "Once, before the calls of the events:"
     yield _calls(SETUP)
-    yield "\n".join(f"- {_prose(note)}" for note in SETUP_NOTES)
+    yield "\n".join(f"- {prose(note)}" for note in SETUP_NOTES)
 
 
 def _calls(calls: Calls) -> str:
-    fences = [_fenced(getattr(calls, name), language) for name, _, language in _LANGUAGES]
+    fences = [fenced(getattr(calls, name), language) for name, _, language in _LANGUAGES]
     return "\n\n".join(["<details>\n<summary>Python, JavaScript, curl</summary>", *fences, "</details>"])
 
 
@@ -259,8 +243,8 @@ def _used(entry: PropertyEntry) -> str:
     if entry.events:
         parts.append(_joined(map(_link, entry.events)))
     if entry.within:
-        parts.append("as a field of " + _joined(map(_code, entry.within)))
-    parts += [f"{use.kind} {_text(use.name)} ({_text(use.how)})" for use in entry.uses]
+        parts.append("as a field of " + _joined(map(code, entry.within)))
+    parts += [f"{use.kind} {text(use.name)} ({text(use.how)})" for use in entry.uses]
     return "; ".join(parts)
 
 
@@ -273,10 +257,10 @@ def _names(touchpoints: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _type(prop: Property) -> str:
-    words = [_prose(word) for word in constraint_words(prop)]
+    words = [prose(word) for word in constraint_words(prop)]
     if fields := fields_of(prop):
-        words.append("with " + _prose(listed(fields)))
-    return "<br>".join([_text(type_words(prop)), *words])
+        words.append("with " + prose(listed(fields)))
+    return "<br>".join([text(type_words(prop)), *words])
 
 
 def _class(prop: Property) -> str:
@@ -289,62 +273,18 @@ def _rules(of: Sequence[Rule], nothing: str) -> str:
         return nothing
     parts = []
     for rule, (then, words) in zip(of, rule_words(of), strict=True):
-        source = f" ({_code(when_text(rule.when))})" if rule.when else ""
-        parts.append(f"**{_text(then)}** {_prose(words)}".rstrip() + source)
+        source = f" ({code(when_text(rule.when))})" if rule.when else ""
+        parts.append(f"**{text(then)}** {prose(words)}".rstrip() + source)
     return "; ".join([*parts, *([f"{nothing} otherwise"] if of[-1].when else [])])
 
 
 def _when(when: Sequence[Comparison]) -> str:
-    return _prose(when_words(when)) if when else ""
+    return prose(when_words(when)) if when else ""
 
 
 def _link(event: str) -> str:
-    return f"[{_text(event)}](#event-{event})"
+    return f"[{text(event)}](#event-{event})"
 
 
 def _joined(parts: Iterable[str]) -> str:
     return ", ".join(parts)
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [_line(heads), _line(["---"] * len(heads)), *map(_line, rows)]
-    return "\n".join(lines)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _prose(words: Words) -> str:
-    return "".join(_code(word.text) if isinstance(word, Code) else _text(word) for word in words)
-
-
-def _text(text: str) -> str:
-    """Prose on one line in which nothing is a mark."""
-    return _MARKS.sub(_escaped, _on_one_line(text))
-
-
-def _code(text: str) -> str:
-    """Code on one line."""
-    text = _on_one_line(text).strip()
-    if "|" in text:
-        # It would end the cell of a table even in code, and forges differ in how they read its escape.
-        quoted = re.sub(r"[^\w ]", lambda mark: f"&#{ord(mark[0])};", text)
-        return f"<code>{quoted}</code>"
-    ticks = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
-    pad = " " if text.startswith("`") or text.endswith("`") else ""
-    return f"{ticks}{pad}{text}{pad}{ticks}" if text else ""
-
-
-def _on_one_line(text: str) -> str:
-    return _DIRECTION.sub(lambda mark: f"U+{ord(mark[0]):04X}", re.sub(r"\s+", " ", text))
-
-
-def _escaped(mark: re.Match[str]) -> str:
-    # A backslash is easier to read; a pipe or dollar behind one is not left alone everywhere.
-    return "".join(f"&#{ord(c)};" if c in "|$" or c.isdigit() else f"\\{c}" for c in mark[0])
-
-
-def _fenced(text: str, language: str) -> str:
-    ticks = "`" * max(3, max(map(len, re.findall("`+", text)), default=0) + 1)
-    return f"{ticks}{language}\n{text.rstrip()}\n{ticks}"

@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from polku_schemas.catalogue.markup import Markup, element, joined
+from polku_schemas.catalogue.markup import Markup, element, joined, spaced
 from polku_schemas.catalogue.uses import Use
 from polku_schemas.catalogue.wording import PRIVACY_MEANING, Code, Words, described, rule_words, when_text
 from polku_schemas.columns import TRAIT_PREFIX
@@ -86,7 +86,7 @@ def link(kind: str, name: str) -> Markup:
 
 def links(kind: str, names: Sequence[str]) -> Markup:
     """Links in a row, folded if they are many."""
-    row = element("ul", [element("li", link(kind, name)) for name in names], class_="links")
+    row = element("ul", spaced(element("li", link(kind, name)) for name in names), class_="links")
     if len(names) <= _MANY:
         return row
     return element("details", element("summary", f"{len(names):,} {kind}s"), row, class_="fold")
@@ -117,7 +117,7 @@ def rules(of: Sequence[Rule], nothing: str, anchors: Anchors) -> Markup:
     if not of[0].when:
         return element("b", name_of(of[0].then))
     items = [
-        element("li", element("b", name_of(then)), " ", prose(words, anchors), condition(rule.when))
+        element("li", spaced([element("b", name_of(then)), prose(words, anchors), condition(rule.when)]))
         for rule, (then, words) in zip(of, rule_words(of), strict=True)
     ]
     return element("ul", items, None if not of[-1].when else element("li", f"{nothing} otherwise"), class_="rules")
@@ -131,7 +131,7 @@ def condition(when: Sequence[Comparison]) -> Markup | None:
 def uses_list(uses: Sequence[Use]) -> Markup:
     """Where a thing is used, one line each."""
     items = [
-        element("li", element("span", use.kind, class_="kind"), link(use.kind, use.name), " ", element("span", use.how))
+        element("li", spaced([element("span", use.kind, class_="kind"), link(use.kind, use.name), use.how]))
         for use in uses
     ]
     return element("ul", items, class_="uses")

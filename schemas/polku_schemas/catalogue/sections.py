@@ -7,7 +7,7 @@ from typing import Final
 
 from polku_schemas.catalogue.data import PRIVACY_ORDER, Catalogue, PropertyEntry, StageEntry, short_column_type
 from polku_schemas.catalogue.entries import event_entry, property_entry
-from polku_schemas.catalogue.markup import Markup, element, joined
+from polku_schemas.catalogue.markup import Markup, element, joined, spaced
 from polku_schemas.catalogue.phrases import (
     Section,
     described_prose,
@@ -75,7 +75,7 @@ def events(catalogue: Catalogue) -> Section:
         element(
             "div",
             _stage_title("h3", stage),
-            [event_entry(catalogue, catalogue.events[name]) for name in stage.events],
+            _rows(event_entry(catalogue, catalogue.events[name]) for name in stage.events),
             _elsewhere(catalogue, stage) if stage.elsewhere else None,
             class_=f"group {stage_class(stage.number)}",
         )
@@ -108,7 +108,7 @@ def properties(catalogue: Catalogue) -> Section:
             "The dictionary: each name has one meaning and one type in all events. An event may need it, or hold it in "
             "tighter bounds.",
         ),
-        content=joined([property_entry(catalogue, "property", entry) for entry in catalogue.properties.values()]),
+        content=_rows(property_entry(catalogue, "property", entry) for entry in catalogue.properties.values()),
     )
 
 
@@ -128,7 +128,7 @@ def traits(catalogue: Catalogue) -> Section | None:
             Code("trait_"),
             " in front.",
         ),
-        content=joined([property_entry(catalogue, "trait", entry) for entry in catalogue.traits.values()]),
+        content=_rows(property_entry(catalogue, "trait", entry) for entry in catalogue.traits.values()),
     )
 
 
@@ -155,6 +155,10 @@ def privacy(catalogue: Catalogue) -> Section:
     )
 
 
+def _rows(entries: Iterable[Markup]) -> Markup:
+    return element("div", entries, class_="rows")
+
+
 def _stage_title(tag: str, stage: StageEntry) -> Markup:
     count = len(stage.events) + len(stage.elsewhere)
     number = element("span", str(stage.number), class_="number") if stage.number else None
@@ -164,7 +168,7 @@ def _stage_title(tag: str, stage: StageEntry) -> Markup:
 
 def _touchpoints_of(stage: StageEntry) -> Markup:
     rows = [
-        element("div", element("dt", name_of(point)), element("dd", [[link("event", name), " "] for name in names]))
+        element("div", element("dt", name_of(point)), element("dd", spaced(link("event", name) for name in names)))
         for point, names in stage.touchpoints.items()
     ]
     return element("dl", rows)
@@ -174,7 +178,7 @@ def _placed(catalogue: Catalogue, event: str) -> Markup:
     """A link to an event with the numbers of its stages."""
     stages = catalogue.plan.stages
     marks = [stage_mark(stages, stage) for stage in catalogue.events[event].stages]
-    return joined(link("event", event), element("span", marks, class_="dots"))
+    return spaced([link("event", event), element("span", spaced(marks), class_="dots")])
 
 
 def _elsewhere(catalogue: Catalogue, stage: StageEntry) -> Markup:
@@ -182,7 +186,7 @@ def _elsewhere(catalogue: Catalogue, stage: StageEntry) -> Markup:
         element("li", link("event", name), " ", element("span", f"under {catalogue.events[name].stages[0]}"))
         for name in stage.elsewhere
     ]
-    return element("div", element("p", "Also, by their rules:"), element("ul", items), class_="elsewhere")
+    return element("div", element("p", "Also, by their rules:"), element("ul", spaced(items)), class_="elsewhere")
 
 
 def _filters(catalogue: Catalogue) -> Markup:
@@ -253,7 +257,7 @@ def _owners(catalogue: Catalogue, entry: PropertyEntry) -> Markup:
     owners: Mapping[str, None] = dict.fromkeys(
         catalogue.events[name].event.owner for name in (*entry.events, *entry.events_within)
     )
-    return joined([[element("bdi", owner), " "] for owner in owners])
+    return spaced(element("bdi", owner) for owner in owners)
 
 
 def _beside_the_plan() -> Markup:

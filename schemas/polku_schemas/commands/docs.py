@@ -9,8 +9,10 @@ from typing import Final
 import click
 
 from polku_schemas.catalogue import Catalogue, catalogue_of, render_html, render_markdown
+from polku_schemas.catalogue.wording import counted
 from polku_schemas.commands import plan_folder
 from polku_schemas.plan import builtin_plan_path, load_plan
+from polku_schemas.sources import open_plan
 
 _PAGE: Final = "index.html"
 _MARKDOWN: Final = "catalogue.md"
@@ -33,7 +35,7 @@ _RENDERERS: Final[dict[str, Callable[[Catalogue], str]]] = {".html": render_html
     "older",
     multiple=True,
     metavar="OLD",
-    help="An older plan, for the change log; several times, the oldest first, for a log of versions.",
+    help="An older plan, as a folder or a git revision: adds a change log. Several times, the oldest first, for more.",
 )
 @click.option("--title", help="The heading; without it, the plan's name.")
 def docs(folder: Path | None, out: Path, markdown: bool, older: tuple[str, ...], title: str | None) -> None:
@@ -43,11 +45,12 @@ def docs(folder: Path | None, out: Path, markdown: bool, older: tuple[str, ...],
     """
     targets = _targets(out, markdown)
     loaded = load_plan(folder or builtin_plan_path())
-    catalogue = catalogue_of(loaded, title, [load_plan(Path(source)) for source in older])
+    catalogue = catalogue_of(loaded, title, [open_plan(source, folder) for source in older])
+    events = counted(len(loaded.events), "event")
     for file in targets:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(_RENDERERS[file.suffix](catalogue), encoding="utf-8", newline="\n")
-        click.echo(f"{file}: {loaded.name} {loaded.version} ({loaded.fingerprint}), {len(loaded.events)} events")
+        click.echo(f"{file}: {loaded.name} {loaded.version} ({loaded.fingerprint}), {events}")
 
 
 def _targets(out: Path, markdown: bool) -> list[Path]:

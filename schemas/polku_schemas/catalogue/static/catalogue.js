@@ -31,7 +31,8 @@
       ["", folded(entry.name), 60],
       ...(entry.aliases ?? []).map((alias) => [`also sent as ${alias}`, folded(alias), 40]),
       ...(entry.properties ?? []).map((name) => [`carries ${name}`, folded(name), 12]),
-      ...(entry.owner ? [[`owner ${entry.owner}`, folded(entry.owner), 10]] : []),
+      ...["owner", "touchpoint", "channel", "stage"].flatMap((key) =>
+        [entry[key] ?? []].flat().map((word) => [`${key} ${word}`, folded(word), 10])),
       ["", folded(entry.text), 6],
     ],
   }));
@@ -176,6 +177,7 @@
       if (rest) rest.hidden = set.length > 0;
       group.hidden = !all(".entry", group).some((row) => !row.hidden) && !(rest && !rest.hidden);
     }
+    find(".events").classList.toggle("filtered", set.length > 0);
     selects.forEach((select) => select.classList.toggle("set", set.includes(select)));
     find("button", form).hidden = !set.length;
     find("#shown").textContent = set.length ? `${count} of ${counted(events.length, "event")}` : counted(events.length, "event");
