@@ -5,16 +5,18 @@ from __future__ import annotations
 import datetime
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from polku_analytics.lake import Lake, Period
-from polku_schemas import builtin_plan_path, load_plan
+from polku_schemas import builtin_plan_path, compile_plan, load_plan
 from polku_schemas.commands import FINDINGS_EXIT_CODE, plan_folder
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _source = click.option("--source", "sources", multiple=True, help="Only events of this source; may be given again.")
 _until = click.option("--until", type=_DAY, help="Up to this UTC day, not including it.  [default: with today]")
+_SECTIONS = ("unplanned", "unseen", "changed", "quarantine")
 _json = click.option("--json", "as_json_text", is_flag=True, help="Print JSON.")
 
 
@@ -111,3 +113,46 @@ def infer(
         origin, events, bad = events_file.name, events_file.batches, events_file.bad
     drafted = draft_from(events, out, origin, complete=folder, names=names, force=force)
     click.echo(explained(drafted, out, origin, bad))
+
+
+@click.command()
+@plan_folder
+@click.option("--lake", "lake_uri", required=True, help="Folder or s3:// URL of the lake.")
+@click.option("--days", default=7, show_default=True, type=click.IntRange(min=1), help="Full UTC days before today.")
+@click.option(
+    "--baseline-days", default=28, show_default=True, type=click.IntRange(min=1), help="The days before those."
+)
+@_until
+@_source
+@click.option("--only", multiple=True, type=click.Choice(_SECTIONS), help="Look for this only; may be given again.")
+@_json
+def drift(
+    folder: Path | None,
+    lake_uri: str,
+    days: int,
+    baseline_days: int,
+    until: datetime.datetime | None,
+    sources: tuple[str, ...],
+    only: tuple[Any, ...],
+    as_json_text: bool,
+) -> None:
+    """Say where the events of a lake have moved away from the plan, and what has changed in them.
+
+    Exit code 0: nowhere, 1: there is drift, 2: the events or the plan cannot be read, or there are none.
+    """
+    from polku_analytics.contract.drift import SECTIONS, find_drift
+    from polku_analytics.contract.drift_facts import gather_facts
+    from polku_analytics.contract.drift_text import explained
+    from polku_analytics.contract.observed import ObservedLake
+    from polku_analytics.contract.window import days_before, in_words, nothing_to_read
+    from polku_analytics.printing import as_json
+
+    plan, lake, window = load_plan(folder or builtin_plan_path()), Lake(lake_uri), _period(days, None, until)
+    baseline = days_before(window, baseline_days)
+    observed = ObservedLake(lake, Period(baseline.since, window.until), sources)
+    found = find_drift(plan, gather_facts(observed, compile_plan(plan), baseline.until), only or SECTIONS)
+    if not found.events:
+        raise nothing_to_read(lake, window)
+    click.echo(as_json(found) if as_json_text else explained(found, lake.uri, in_words(window), in_words(baseline)))
+    if found.is_found:
+        sys.exit(FINDINGS_EXIT_CODE)

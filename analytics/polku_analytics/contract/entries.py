@@ -105,6 +105,21 @@ def fits(profile: Profile, prop: Property) -> bool:
     return inner.type not in _SHAPED_TYPES or inner.type in (held.shapes or ())
 
 
+def type_in_words(profile: Profile) -> str:
+    """The type that values of one name would be given: `date`, `array of string`."""
+    family = profile.family
+    if family in (None, "other"):
+        return "none that fits"
+    if family == "object":
+        return "object"
+    if family == "list of objects":
+        return "array of object"
+    blank = Property(name="", type="string", description="")
+    if family.startswith("list") or family == "empty list":
+        return f"array of {_scalar(blank, profile.items or Profile()).type}"
+    return _scalar(blank, profile).type
+
+
 def valid_value(prop: Property, *candidates: Any) -> Any:
     """The first of some values that the property takes; None where it takes none of them."""
     check = build_checker({prop.name: replace(prop, required=True)}, "$")

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import duckdb
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from polku_analytics.contract.events import (
     BATCH_EVENTS,
+    EMPTY,
     UNREADABLE,
     Batch,
     Item,
@@ -316,8 +317,8 @@ class _StoredLine(Struct):
 
     event_type: str
     event_name: str
-    p: msgspec.Raw = msgspec.Raw(b"{}")
-    t: msgspec.Raw | None = None
+    p: Raw | UnsetType = UNSET
+    t: Raw | UnsetType = UNSET
     extra: str | None = None
     library: str | None = None
     library_version: str | None = None
@@ -355,8 +356,8 @@ def _refused(
 def _stored(original: str) -> Item:
     line = msgspec.json.decode(original, type=_StoredLine)
     extra = msgspec.json.decode(line.extra or "{}", type=_Extra)
-    traits = None if line.t is None else bytes(line.t)
+    traits = None if line.t is UNSET else bytes(line.t)
     if extra.traits and line.event_type != "group":
-        traits = merged(traits or b"{}", extra.traits)
-    properties = merged(bytes(line.p), extra.properties)
+        traits = merged(traits or EMPTY, extra.traits)
+    properties = merged(EMPTY if line.p is UNSET else bytes(line.p), extra.properties)
     return Item(line.event_type, line.event_name, properties, traits, line.library, line.library_version)
