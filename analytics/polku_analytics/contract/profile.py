@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final, Literal, TypeVar
@@ -128,7 +129,7 @@ class Profile:
         elif isinstance(value, bool):
             self.families["boolean"] += 1
         elif isinstance(value, int | float):
-            self.families["number"] += 1
+            self.families[_scalar_family(value) or "other"] += 1
             self._add_number(value)
         elif isinstance(value, list):
             self.families["other" if depth else self._add_list(value)] += 1
@@ -216,9 +217,9 @@ _LISTS: Final[dict[str | None, Family]] = {
 }
 
 
-def _scalar_family(value: Any) -> str | None:
+def _scalar_family(value: Any) -> Literal["text", "number", "boolean"] | None:
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int | float):
-        return "number"
+        return "number" if abs(value) <= sys.float_info.max else None
     return "text" if isinstance(value, str) else None
