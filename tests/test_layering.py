@@ -41,7 +41,7 @@ PACKAGES = {
         _names("polku_schemas"),
         _names(
             "starlette uvicorn msgspec duckdb deltalake pyarrow boto3 botocore numpy structlog prometheus_client click"
-            " ua_parser ua_parser_rs crawleruseragents"
+            " ua_parser ua_parser_rs crawleruseragents watchfiles"
         ),
         ("collector",),
     ),
@@ -75,11 +75,11 @@ STAGES = ("intake", "journal", "lake")
 
 # The collector from bottom to top; a module imports from rows above its own only, and a stage from itself.
 COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
-    _names("errors batch files logs metrics supervisor"),
+    _names("errors batch files logs metrics supervisor watch"),
     _names("settings"),
     _names("planned intake journal lake"),
     _names("app"),
-    _names("compose_intake compose_committer"),
+    _names("compose_intake compose_committer compose_plan"),
     _names("cli"),
 )
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from .batch import Schemas
 from .intake.endpoint import PATHS
 from .intake.receive import Receive, Scope, Send
 
@@ -20,11 +21,19 @@ class CollectorApp:
     """Sends event requests straight to intake, everything else through Starlette's routes."""
 
     def __init__(
-        self, intake: Application, *, not_ready: Callable[[], str | None], metrics: Callable[[], bytes]
+        self,
+        intake: Application,
+        *,
+        not_ready: Callable[[], str | None],
+        metrics: Callable[[], bytes],
+        plan: Callable[[], Schemas],
     ) -> None:
-        """`not_ready` says why no traffic should come (it follows the journal, not the store), or None."""
+        """`not_ready` says why no traffic should come (it follows the journal, not the store), or None.
+
+        `plan` says by which plan this worker judges events just now.
+        """
         self._intake = intake
-        self._not_ready, self._metrics = not_ready, metrics
+        self._not_ready, self._metrics, self._plan = not_ready, metrics, plan
         self._rest = Starlette(
             routes=[
                 Route("/healthz", self._healthz),
@@ -42,7 +51,9 @@ class CollectorApp:
             await self._rest(scope, receive, send)
 
     async def _healthz(self, request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        plan = self._plan()
+        in_force = {"name": plan.plan_name, "version": plan.plan_version, "fingerprint": plan.plan_fingerprint}
+        return JSONResponse({"status": "ok", "plan": in_force})
 
     async def _readyz(self, request: Request) -> Response:
         reason = self._not_ready()

@@ -155,8 +155,11 @@ class Block(Struct, frozen=True):
 class Journal(Protocol):
     """What intake sees of the journal."""
 
-    async def append(self, lines: list[Line | QuarantineLine], size_bytes: int) -> None:
-        """Return when every line is durable. Raise JournalFull or JournalBroken when none of them was stored."""
+    async def append(self, lines: list[Line | QuarantineLine], schemas: Schemas, size_bytes: int) -> None:
+        """Return when every line is durable. Raise JournalFull or JournalBroken when none of them was stored.
+
+        `schemas` are those of the plan by which the lines were judged: they are read with these and no others.
+        """
 
 
 class StreamSource(Protocol):

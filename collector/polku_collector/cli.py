@@ -14,9 +14,13 @@ from .errors import SettingsError
 from .journal.stream import streams_directory
 from .logs import configure
 from .metrics import Metrics, forget_process, metrics_directory, use_directory
-from .planned import plan_of
+from .planned import plan_of, put_in_force
 from .settings import Settings, load
-from .supervisor import Role, Supervisor, reserve_port
+from .supervisor import EXIT_HOPELESS, Renewal, Role, Supervisor, reserve_port, run_once
+from .watch import watch_folder
+
+# How long the plan is compared with the table at start; a store that takes longer is away, and intake begins.
+_CHECK_SECONDS = 20.0
 
 
 @click.command()
@@ -33,7 +37,8 @@ def collector(config: Path | None, **flags: Any) -> None:
     """Take events over HTTP, make them durable, commit them to Delta tables.
 
     Flags beat the environment (POLKU_LAKE, POLKU_PORT, …), the environment beats CONFIG (a TOML file). SIGTERM
-    finishes requests and commits what is journalled: exit 0 if all of it, else 75.
+    finishes requests and commits what is journalled: exit 0 if all of it, else 75. A changed plan is taken while it
+    runs, at once or on SIGHUP.
     """
     settings = load(config, os.environ, flags)
     plan = plan_of(settings)
@@ -47,6 +52,15 @@ def collector(config: Path | None, **flags: Any) -> None:
         metrics.count("polku_child_restarts_total", role=role)
         forget_process(pid)
 
+    put_in_force(Path(settings.journal.directory), plan)
+    check = Role("plan", "polku_collector.compose_plan:check_at_start", (settings,))
+    if run_once(check, _CHECK_SECONDS) == EXIT_HOPELESS:
+        sys.exit(EXIT_HOPELESS)
+    renewal = Renewal(
+        Role("plan", "polku_collector.compose_plan:bring_into_force", (settings,)),
+        on_outcome=lambda outcome: metrics.count("polku_plan_reloads_total", outcome=outcome),
+        on_hangup=not settings.dev,
+    )
     try:
         holder = reserve_port(settings.server.host, settings.server.port)
     except OSError as error:
@@ -62,9 +76,12 @@ def collector(config: Path | None, **flags: Any) -> None:
                 for _ in range(settings.server.workers)
             ],
             Role("committer", "polku_collector.compose_committer:run", (settings,)),
+            renewal=renewal,
             drain_seconds=settings.limits.drain_seconds,
             on_restart=restarted,
         )
+        if settings.plan and settings.watch_plan:
+            watch_folder(Path(settings.plan), supervisor.renew)
         sys.exit(supervisor.run())
 
 

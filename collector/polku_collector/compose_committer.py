@@ -28,7 +28,7 @@ from .lake.store import Store, open_store
 from .lake.table import QUARANTINE_COLUMNS, Table
 from .logs import configure
 from .metrics import Metrics, metrics_directory, use_directory
-from .planned import events_table_columns, plan_of
+from .planned import events_table_columns, plan_in_force
 from .settings import Settings
 from .supervisor import EXIT_DRAINED, EXIT_NOT_DRAINED, on_sigterm
 
@@ -56,7 +56,7 @@ def _commit_until(settings: Settings, stop: threading.Event) -> int:
     metrics = Metrics()
     directory = Path(settings.journal.directory)
     store = open_store(settings.lake.uri)
-    opened = _open_when_reachable(store, plan_of(settings), stop)
+    opened = _open_when_reachable(store, plan_in_force(directory), stop)
     if opened is None:  # told to stop before the store ever answered
         return EXIT_NOT_DRAINED if journal_bytes(directory) else EXIT_DRAINED
     events, quarantine = opened

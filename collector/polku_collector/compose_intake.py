@@ -20,25 +20,26 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from polku_schemas import compile_plan
+from polku_schemas import Plan, compile_plan
 
 from .app import CollectorApp
 from .batch import Line, QuarantineLine
-from .intake.endpoint import IntakeEndpoint
+from .intake.endpoint import InForce, IntakeEndpoint
 from .intake.validate import Judged, Validator
 from .journal.stream import journal_bytes
 from .journal.writer import StreamWriter
 from .logs import configure
 from .metrics import Metrics, exposition, metrics_directory, use_directory
-from .planned import plan_of, schemas_of
+from .planned import plan_in_force, schemas_of
 from .settings import Settings, source_of_key
-from .supervisor import on_sigterm
+from .supervisor import on_renewal, on_sigterm
 
 log = structlog.get_logger("polku.collector")
 
 # The loop thread hands the journal thread its turn this often; the default of 5 ms would be added to every answer.
 _SWITCH_SECONDS = 0.001
 _TALLY_SECONDS = 0.2
+_RENEWING = threading.Lock()
 # What a request allocates forms no cycles; looking for some after every 700 objects is time lost.
 _GC_THRESHOLD = 50_000
 
@@ -49,17 +50,17 @@ def run(settings: Settings, port: int) -> None:
     use_directory(metrics_directory(settings.journal.directory))
     sys.setswitchinterval(_SWITCH_SECONDS)
     observer = _IntakeObserver(_Tally(Metrics(), Path(settings.journal.directory)), echo=settings.dev)
-    plan = plan_of(settings)
+    directory = Path(settings.journal.directory)
+    plan = plan_in_force(directory)
     journal = StreamWriter(
-        Path(settings.journal.directory),
-        schemas_of(plan),
+        directory,
         max_bytes=settings.journal.max_bytes,
         segment_bytes=settings.journal.segment_bytes,
         reserve_bytes=settings.journal.reserve_bytes,
         observe=observer.block,
     )
     intake = IntakeEndpoint(
-        validator=Validator(compile_plan(plan), settings.limits, new_id=new_event_id),
+        in_force=_in_force(plan, settings),
         journal=journal,
         sources=settings.sources,
         source_of_key=source_of_key(settings),
@@ -70,7 +71,9 @@ def run(settings: Settings, port: int) -> None:
         intake,
         not_ready=lambda: "the journal cannot be written" if journal.broken else journal.full(),
         metrics=exposition,
+        plan=lambda: intake.in_force.schemas,
     )
+    on_renewal(lambda: _renew(intake, settings))
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
     server = _Server(
@@ -90,6 +93,22 @@ def run(settings: Settings, port: int) -> None:
         server.run(sockets=[_listen(settings.server.host, port)])
     finally:
         journal.close()
+
+
+def _in_force(plan: Plan, settings: Settings) -> InForce:
+    return InForce(Validator(compile_plan(plan), settings.limits, new_id=new_event_id), schemas_of(plan))
+
+
+def _renew(intake: IntakeEndpoint, settings: Settings) -> None:
+    """Take the plan that is in force now, beside the requests: each is judged and stored by the old one or by this."""
+
+    def renew() -> None:
+        with _RENEWING:  # one after the other, so that the newest plan is the last
+            plan = plan_in_force(Path(settings.journal.directory))
+            intake.in_force = _in_force(plan, settings)
+        log.info("validating by another plan", plan=f"{plan.name} {plan.version}", fingerprint=plan.fingerprint)
+
+    threading.Thread(target=renew, name="polku-plan").start()
 
 
 class _Server(uvicorn.Server):

@@ -47,6 +47,9 @@ METRICS: dict[str, Metric] = {
     "polku_lake_duplicates_total": Metric("counter", "Events recognised as copies of earlier ones."),
     "polku_lake_unconvertible_total": Metric("counter", "Accepted events the lake could not turn into columns."),
     "polku_dedup_window_seconds": Metric("newest", "How far back copies are recognised at present."),
+    "polku_plan_reloads_total": Metric(
+        "counter", "Changed plans that were looked at, by outcome: in_force, refused or later.", ("outcome",)
+    ),
     "polku_child_restarts_total": Metric("counter", "Processes restarted by the supervisor.", ("role",)),
 }
 

@@ -1,8 +1,16 @@
-"""What the collector takes from the tracking plan: how lines are read, and which columns the table has."""
+"""What the collector takes from the tracking plan, and the plan in force: the one that is validated by.
+
+The plan in force is kept beside the journal. The folder a plan comes from is edited, copied to and half-written; the
+processes of a node all read what was checked and accepted instead, also one that is started again a week later.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from polku_schemas import (
     ENVELOPE_COLUMNS,
@@ -20,10 +28,25 @@ from .settings import Settings
 
 BUILT_IN_CALLS = ("identify", "group", "alias")
 
+_IN_FORCE: Final = "plan.json"
+
 
 def plan_of(settings: Settings) -> Plan:
-    """The plan the settings name. Raises polku_schemas.PlanError with all findings."""
+    """The plan in the folder the settings name. Raises polku_schemas.PlanError with all findings."""
     return load_plan(Path(settings.plan) if settings.plan else builtin_plan_path())
+
+
+def put_in_force(journal: Path, plan: Plan) -> None:
+    """Make a plan the one that processes started from now on validate by. They see the old one or the new one."""
+    path = journal / _IN_FORCE
+    fresh = path.with_name(f".{path.name}-{os.getpid()}")
+    fresh.write_bytes(msgspec.json.encode(plan))
+    fresh.replace(path)
+
+
+def plan_in_force(journal: Path) -> Plan:
+    """The plan this node validates by."""
+    return msgspec.json.decode((journal / _IN_FORCE).read_bytes(), type=Plan)
 
 
 def schemas_of(plan: Plan) -> Schemas:

@@ -80,6 +80,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     sources: dict[str, Source] = {}
     plan: str | None = None
+    watch_plan: bool = True  # take a changed plan without being told; SIGHUP always tells
     dev: bool = False
     server: Server = Server()
     lake: Lake = Lake()

@@ -1,7 +1,8 @@
 """The parent of a node's processes, N intake workers and one committer: starts, restarts and stops them in order.
 
 Every child asks the kernel to be ended with its parent, so that a killed supervisor leaves nobody on the port. On
-SIGTERM intake finishes its requests first; then the committer puts what is journalled into the lake.
+SIGTERM intake finishes its requests first; then the committer puts what is journalled into the lake. When a new plan
+is to be taken, a short-lived child brings it into force, and then the intake workers are told, with SIGUSR1.
 """
 
 from __future__ import annotations
@@ -29,10 +30,16 @@ EXIT_NOT_DRAINED = 75
 # A child that ends so says that starting it again cannot help.
 EXIT_HOPELESS = 2
 
+# What the child that brings a plan into force ends with; any other code is a refusal.
+EXIT_IN_FORCE = 0
+EXIT_UNCHANGED = 3
+EXIT_LATER = 75
+
 _LONGEST_BACKOFF_SECONDS = 10.0
 _STEADY_SECONDS = 10.0  # a child that lived this long starts over with a short back-off
 _POLL_SECONDS = 0.1
 _PORT_PATIENCE_SECONDS = 3.0
+_LATER_SECONDS = 5.0  # a plan that waits for the store is tried again after so long
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 
@@ -53,6 +60,16 @@ class _Child(Struct):
     not_before: float = 0.0
 
 
+class Renewal(Struct, frozen=True):
+    """How a new plan comes into force: the role that does it, and who is told what came of it."""
+
+    role: Role
+    on_outcome: Callable[[str], None]
+    """Told `in_force`, `refused` or `later`."""
+    on_hangup: bool
+    """Whether SIGHUP asks for it. If not, SIGHUP ends the collector, as a terminal that closes expects."""
+
+
 class Supervisor:
     """Runs the children until SIGTERM or SIGINT, or until one of them is hopeless."""
 
@@ -61,6 +78,7 @@ class Supervisor:
         intake: list[Role],
         committer: Role,
         *,
+        renewal: Renewal,
         drain_seconds: float,
         on_restart: Callable[[str, int], None] = lambda role, pid: None,
     ) -> None:
@@ -69,12 +87,15 @@ class Supervisor:
         self._committer = _Child(committer)
         self._drain_seconds, self._on_restart = drain_seconds, on_restart
         self._stopping = False
-        self._context = multiprocessing.get_context("spawn")
+        self._renewal, self._renewer = renewal, _Child(renewal.role)
+        self._renewal_wanted = False
 
     def run(self) -> int:
         """Start, watch and stop everything; returns the command's exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        hangup = (lambda number, frame: self.renew()) if self._renewal.on_hangup else self._stop
+        signal.signal(signal.SIGHUP, hangup)
         children = [self._committer, *self._intake]
         hopeless: int | None = None
         for child in children:
@@ -83,6 +104,8 @@ class Supervisor:
             time.sleep(_POLL_SECONDS)
             for child in children:
                 hopeless = self._watch(child) if hopeless is None else hopeless
+            self._renew()
+        _terminate(self._renewer)
         for child in self._intake:
             _terminate(child)
         for child in self._intake:
@@ -96,20 +119,44 @@ class Supervisor:
         process = self._committer.process
         return EXIT_DRAINED if process is not None and process.exitcode == EXIT_DRAINED else EXIT_NOT_DRAINED
 
+    def renew(self) -> None:
+        """Take the plan anew, soon. Safe from a signal handler and from any thread."""
+        self._renewal_wanted = True
+
+    def _renew(self) -> None:
+        """One step of it: start the child that does it, or act on what it ended with."""
+        renewer, now = self._renewer, time.monotonic()
+        if renewer.process is not None:
+            code = renewer.process.exitcode
+            if code is None:
+                return
+            renewer.process = None
+            if code == EXIT_IN_FORCE:
+                for child in self._intake:
+                    if child.process is not None and child.process.exitcode is None and child.process.pid:
+                        os.kill(child.process.pid, signal.SIGUSR1)
+            elif code == EXIT_LATER:
+                self._renewal_wanted, renewer.not_before = True, now + _LATER_SECONDS
+            if code != EXIT_UNCHANGED:
+                outcomes = {EXIT_IN_FORCE: "in_force", EXIT_LATER: "later"}
+                self._renewal.on_outcome(outcomes.get(code, "refused"))
+        if self._renewal_wanted and now >= renewer.not_before:
+            self._renewal_wanted = False
+            self._start(renewer)
+
     def _stop(self, number: int, frame: object) -> None:
         self._stopping = True
 
     def _start(self, child: _Child) -> None:
-        process = self._context.Process(
-            target=_child_main,
-            args=(os.getpid(), child.role.name, child.role.run, child.role.arguments),
-        )
-        # Blocked until the child has its own handler (`on_sigterm`): a SIGTERM while it still imports is not lost.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        process = _process(child.role)
+        # Blocked until the child has its own handlers (`on_sigterm`, `on_renewal`): a signal while it still imports
+        # is neither lost nor its end. The one that renews the plan may be ended at any time.
+        blocked = set() if child is self._renewer else {signal.SIGTERM, signal.SIGUSR1}
+        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         try:
             process.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         child.process, child.started = process, time.monotonic()
 
     def _watch(self, child: _Child) -> int | None:
@@ -130,6 +177,23 @@ class Supervisor:
         if now >= child.not_before:
             self._start(child)
         return None
+
+
+def run_once(role: Role, seconds: float) -> int | None:
+    """Run a child to its end; returns its exit code, or None if it had not ended in time and was killed."""
+    process = _process(role)
+    process.start()
+    process.join(seconds)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        return None
+    return process.exitcode
+
+
+def _process(role: Role) -> BaseProcess:
+    context = multiprocessing.get_context("spawn")
+    return context.Process(target=_child_main, args=(os.getpid(), role.name, role.run, role.arguments))
 
 
 def reserve_port(host: str, port: int) -> socket.socket:
@@ -168,13 +232,20 @@ def on_sigterm(stop: Callable[[], None]) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
+def on_renewal(renew: Callable[[], None]) -> None:
+    """In an intake worker: what to do when another plan is in force. One told since the start is done now."""
+    signal.signal(signal.SIGUSR1, lambda number, frame: renew())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+
+
 def _child_main(parent: int, role: str, run: str, arguments: tuple[Any, ...]) -> None:
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     prctl(_PR_SET_NAME, f"polku-{role}".encode())  # what `ps` and `top` show
     if os.getppid() != parent:  # it died before we could ask
         sys.exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # these reach the whole group; the supervisor decides
+        signal.signal(number, signal.SIG_IGN)
     pkgutil.resolve_name(run)(*arguments)
 
 

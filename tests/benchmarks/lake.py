@@ -23,7 +23,7 @@ from polku_collector.intake.validate import Arrival, Validator
 from polku_collector.intake.wire import parse_batch
 from polku_collector.journal.writer import StreamWriter
 from polku_collector.lake.types import duckdb_type
-from polku_collector.planned import schemas_of
+from polku_collector.planned import put_in_force, schemas_of
 from polku_collector.settings import MIB, JournalSettings, Lake, Limits, Settings, Source
 from polku_schemas import compile_plan, event_columns
 
@@ -115,9 +115,11 @@ def _figures(
 async def _prepare(folder: Path, shop: Shop, events: int, name: str | None) -> _Prepared:
     """Events through validator and writer, as intake does it."""
     validator = Validator(compile_plan(shop.plan), Limits(), new_id=str)
+    schemas = schemas_of(shop.plan)
+    (folder / "journal").mkdir()
+    put_in_force(folder / "journal", shop.plan)
     journal = StreamWriter(
         folder / "journal",
-        schemas_of(shop.plan),
         max_bytes=16 * 1024 * MIB,
         segment_bytes=64 * MIB,
     )
@@ -134,7 +136,7 @@ async def _prepare(folder: Path, shop: Shop, events: int, name: str | None) -> _
                 if judged.rejected or judged.warnings:
                     raise NotAsExpected(f"not plainly accepted: {(judged.rejected + judged.warnings)[0]}")
                 file.write(encode_lines(judged.lines))
-                await journal.append(judged.lines, len(raw))
+                await journal.append(judged.lines, schemas, len(raw))
                 count, sent_bytes = count + size, sent_bytes + len(raw)
     finally:
         journal.close()

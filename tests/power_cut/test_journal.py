@@ -39,12 +39,12 @@ def write_until_cut(root: Path, disk: Files) -> list[str]:
     acknowledged: list[str] = []
     try:
         schemas = Schemas("p", "1", "f", {"a": {}}, {})
-        journal = StreamWriter(root, schemas, max_bytes=1 << 30, segment_bytes=900, files=disk)
+        journal = StreamWriter(root, max_bytes=1 << 30, segment_bytes=900, files=disk)
     except OSError:
         return acknowledged
     for group in GROUPS:
         try:
-            asyncio.run(journal.append([line(event_id) for event_id in group], 10))
+            asyncio.run(journal.append([line(event_id) for event_id in group], schemas, 10))
         except JournalBroken:
             continue
         acknowledged += group

@@ -101,9 +101,9 @@ def world(tmp_path: Path) -> Path:
     (tmp_path / "journal").mkdir()
     (tmp_path / "scratch").mkdir()
     schemas = Schemas("p", "1", "f", {"a": {}}, {})
-    journal = StreamWriter(tmp_path / "journal", schemas, max_bytes=1 << 30, segment_bytes=1 << 20)
+    journal = StreamWriter(tmp_path / "journal", max_bytes=1 << 30, segment_bytes=1 << 20)
     for group in GROUPS:
-        asyncio.run(journal.append([line(event_id) for event_id in group], 10))
+        asyncio.run(journal.append([line(event_id) for event_id in group], schemas, 10))
     journal.close()
     return tmp_path
 

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from ..batch import Journal
+from ..batch import Journal, Schemas
 from ..errors import JournalBroken, JournalFull
 from ..settings import Limits, Source
 from .receive import ClientGone, Receive, Refused, Scope, Send, headers_of, presented_key, read_body
@@ -61,13 +61,20 @@ class Observer(Protocol):
     def answered(self, status: int, seconds: float) -> None: ...
 
 
+class InForce(Struct, frozen=True):
+    """The plan by which events are judged, and how lines judged by it are read: they change together or not at all."""
+
+    validator: Validator
+    schemas: Schemas
+
+
 class IntakeEndpoint:
     """POST /v1/batch and /v1/{track,identify,page,screen,group,alias}; OPTIONS for browsers."""
 
     def __init__(
         self,
         *,
-        validator: Validator,
+        in_force: InForce,
         journal: Journal,
         sources: Mapping[str, Source],
         source_of_key: Mapping[str, str],
@@ -75,7 +82,9 @@ class IntakeEndpoint:
         observer: Observer,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._validator, self._journal, self._limits = validator, journal, limits
+        self.in_force = in_force
+        """Put another in its place at any time, from any thread: each request is judged and stored by one."""
+        self._journal, self._limits = journal, limits
         self._sources, self._source_of_key = sources, source_of_key
         self._observer, self._now = observer, now
         self._origins = frozenset(origin for source in sources.values() for origin in source.cors)
@@ -126,10 +135,11 @@ class IntakeEndpoint:
             limit = self._limits.max_batch_events
             raise Refused(413, "too_many_events", f"{len(body)} events in one batch, at most {limit}", "$.batch")
         sent_at = _time(headers.get(b"x-polku-sent-at")) or body.sent_at
-        judged = self._validator.judge(body, Arrival(received_at, sent_at, name, self._sources[name], raw))
+        in_force = self.in_force
+        judged = in_force.validator.judge(body, Arrival(received_at, sent_at, name, self._sources[name], raw))
         if judged.lines:
             try:
-                await self._journal.append(judged.lines, size)
+                await self._journal.append(judged.lines, in_force.schemas, size)
             except (JournalFull, JournalBroken) as error:
                 code = "journal_full" if isinstance(error, JournalFull) else "journal_unavailable"
                 raise Refused(503, code, f"{error}; send again later", retry_after=RETRY_AFTER_SECONDS) from None

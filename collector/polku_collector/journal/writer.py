@@ -8,6 +8,7 @@ numbers. A second failure in a row makes the writer broken.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import shutil
 import threading
@@ -39,15 +40,18 @@ log = structlog.get_logger("polku.journal")
 class _Waiter(msgspec.Struct):
     future: asyncio.Future[None]
     lines: list[AnyLine]
+    schemas: Schemas
 
 
 class StreamWriter:
-    """The owner of one new stream. Create it in the process that will append; `close` it last."""
+    """The owner of one new stream. Create it in the process that will append; `close` it last.
+
+    All lines of a segment were judged by one plan, whose schemas stand in its header: other schemas, another segment.
+    """
 
     def __init__(
         self,
         journal: Path,
-        schemas: Schemas,
         *,
         max_bytes: int,
         segment_bytes: int,
@@ -56,12 +60,13 @@ class StreamWriter:
         observe: Callable[[int, int, float], None] = lambda lines, size, seconds: None,
     ) -> None:
         """`observe(lines, bytes, seconds)` is called after each block, in the writer's thread."""
-        self._journal, self._schemas, self._files, self._observe = journal, schemas, files, observe
+        self._journal, self._files, self._observe = journal, files, observe
         self._max_bytes, self._segment_bytes, self._reserve_bytes = max_bytes, segment_bytes, reserve_bytes
         self._directory, self._lock = create_stream(journal, files)
         self._durable = SharedNumber(self._directory / "durable")
         self._next_sequence = 1
         self._segment, self._descriptor, self._segment_size = 0, -1, 0
+        self._segment_schemas: Schemas | None = None
         self._failures, self._failed_at = 0, 0.0
         self._measured, self._measured_at = journal_bytes(journal), time.monotonic()
 
@@ -97,12 +102,12 @@ class StreamWriter:
 
     _free = 1 << 62  # until first measured
 
-    async def append(self, lines: list[AnyLine], size_bytes: int) -> None:
-        """Return when the lines are durable. `size_bytes`: about how large they are."""
+    async def append(self, lines: list[AnyLine], schemas: Schemas, size_bytes: int) -> None:
+        """Return when the lines are durable. `schemas`: how they are read; `size_bytes`: about how large they are."""
         reason = self.full()
         if reason is not None:
             raise JournalFull(reason)
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), lines)
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), lines, schemas)
         with self._wake:
             if self._closing:
                 raise JournalBroken("the journal is closed")
@@ -131,26 +136,32 @@ class StreamWriter:
                 group, self._pending, self._pending_bytes = self._pending, [], 0
             if not group:
                 return
-            started = time.perf_counter()
-            try:
-                lines, size = self._commit(group)
-            except Exception as error:
-                # Whatever it was: nobody is told it worked, and this thread lives on.
-                self._abandon_segment()
-                self._failures, self._failed_at = self._failures + 1, time.monotonic()
-                log.error(
-                    "journal block not stored",
-                    stream=self.stream_id,
-                    reason=str(error),
-                    failures=self._failures,
-                )
-                _resolve(group, JournalBroken(f"the journal could not store the events: {error}"))
-            else:
-                self._failures = 0
-                _resolve(group, None)
-                self._observe(lines, size, time.perf_counter() - started)
+            # While a new plan is coming into force, requests that were judged by either may wait side by side.
+            for _, members in itertools.groupby(group, key=lambda waiter: id(waiter.schemas)):
+                self._store(list(members))
 
-    def _commit(self, group: list[_Waiter]) -> tuple[int, int]:
+    def _store(self, group: list[_Waiter]) -> None:
+        """Commit the lines of the waiters, which share their schemas, and tell each waiter what came of it."""
+        started = time.perf_counter()
+        try:
+            lines, size = self._commit(group, group[0].schemas)
+        except Exception as error:
+            # Whatever it was: nobody is told it worked, and this thread lives on.
+            self._abandon_segment()
+            self._failures, self._failed_at = self._failures + 1, time.monotonic()
+            log.error(
+                "journal block not stored",
+                stream=self.stream_id,
+                reason=str(error),
+                failures=self._failures,
+            )
+            _resolve(group, JournalBroken(f"the journal could not store the events: {error}"))
+        else:
+            self._failures = 0
+            _resolve(group, None)
+            self._observe(lines, size, time.perf_counter() - started)
+
+    def _commit(self, group: list[_Waiter], schemas: Schemas) -> tuple[int, int]:
         """Write one block for all waiters and make it durable."""
         members: dict[str, list[AnyLine]] = {}
         for waiter in group:
@@ -167,9 +178,10 @@ class StreamWriter:
         parts = encode_block(self.stream_id, first, runs)
         size = sum(map(len, parts))
 
-        new_segment = self._descriptor < 0 or self._segment_size >= self._segment_bytes
+        rolls = self._segment_size >= self._segment_bytes or schemas is not self._segment_schemas
+        new_segment = self._descriptor < 0 or rolls
         if new_segment:
-            self._open_segment(first)
+            self._open_segment(first, schemas)
         self._files.write(self._descriptor, parts)
         self._files.sync(self._descriptor)
         if new_segment:
@@ -179,12 +191,12 @@ class StreamWriter:
         self._durable.value = number - 1
         return number - first, size
 
-    def _open_segment(self, first_sequence: int) -> None:
+    def _open_segment(self, first_sequence: int, schemas: Schemas) -> None:
         if self._descriptor >= 0:
             self._files.close(self._descriptor)
             self._descriptor = -1
         self._segment += 1
-        header = SegmentHeader(self.stream_id, self._segment, first_sequence, self._schemas)
+        header = SegmentHeader(self.stream_id, self._segment, first_sequence, schemas)
         path = segment_path(self._directory, self._segment)
         self._descriptor = self._files.create(path)
         data = encode_header(header)
@@ -193,7 +205,7 @@ class StreamWriter:
         except OSError:
             self._files.remove(path)  # nothing stands in it; best effort, readers pass over it
             raise
-        self._segment_size = len(data)
+        self._segment_size, self._segment_schemas = len(data), schemas
 
     def _abandon_segment(self) -> None:
         """After a failure the segment's end is unknown: it is closed and never fsynced again."""

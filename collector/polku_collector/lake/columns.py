@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import duckdb
@@ -23,6 +24,8 @@ import pyarrow as pa
 import structlog
 from msgspec import Struct
 from numpy.typing import NDArray
+
+from polku_schemas import TRAIT_PREFIX
 
 from ..batch import (
     LINE_COLUMNS,
@@ -34,7 +37,7 @@ from ..batch import (
 from ..errors import LakeError
 from .channels import create_lookup, create_visits
 from .enriched import VISIT_COLUMNS, enriched_select
-from .gather import OWN_LINES, SHARED, Group, gathered
+from .gather import OWN_LINES, SHARED, Clashes, Group, gathered
 from .parquet import MANY_ROWS, DataFile, FileWriter, copy_by_day, write_by_day
 from .types import duckdb_type, literal, quoted
 
@@ -82,7 +85,6 @@ class Written(Struct, frozen=True):
     quarantine_rows: int
     duplicates: int
     unconvertible: int
-    columns: dict[str, str]
 
 
 class _Lines(Struct):
@@ -130,11 +132,13 @@ class ColumnsStep:
         find_repeats: Callable[[Keys, list[str]], Repeats],
         own_files: int = 0,
         max_days: int = 1_000_000,
+        clashes: Clashes = MappingProxyType({}),
     ) -> Written:
         """Files for all lines of the blocks. `find_repeats` is asked once, with the keys of all events.
 
         At most `own_files` event names get a file of their own columns; the others share one (a day). Raises
-        TooManyDays, before anything is written, when the events are of more than `max_days` days.
+        TooManyDays, before anything is written, when the events are of more than `max_days` days. Lines that bring a
+        column that clashes with the table's go to quarantine.
         """
         work = self._scratch / "flush"
         shutil.rmtree(work, ignore_errors=True)
@@ -143,7 +147,7 @@ class ColumnsStep:
         rows_in = sum(run.lines for block in blocks for run in block.runs)
         bad: list[tuple[str, QuarantineLine]] = []
         tables: list[_Lines] = []
-        groups = list(enumerate(gathered(blocks)))
+        groups = list(enumerate(gathered(blocks, clashes)))
         try:
             for table, unreadable in self._side_by_side(lambda item, free: self._load(free, work, *item), groups):
                 tables.append(table)
@@ -158,7 +162,6 @@ class ColumnsStep:
                 refused.append(self._quarantine_table(bad))
             event_files = self._write_events(work, events, own_files)
             quarantine_files = self._write_quarantine(work, refused)
-            columns = {name: kind for table in events for name, kind in (table.properties | table.traits).items()}
         finally:
             for number in range(len(groups)):
                 self._run(f"DROP TABLE IF EXISTS lines_{number}")
@@ -178,7 +181,6 @@ class ColumnsStep:
             quarantine_rows=quarantine_rows,
             duplicates=duplicates,
             unconvertible=unconvertible,
-            columns=columns,
         )
 
     def close(self) -> None:
@@ -208,6 +210,9 @@ class ColumnsStep:
         self, connection: duckdb.DuckDBPyConnection, work: Path, number: int, group: Group
     ) -> tuple[_Lines, list[tuple[str, QuarantineLine]]]:
         """Read all lines of one group into a table of their own; those that do not convert come back as refused."""
+        bad: list[tuple[str, QuarantineLine]] = []
+        if group.clashes:
+            group, bad = _without_clashes(group)
         columns = QUARANTINE_LINE_COLUMNS if group.name == QUARANTINE_RUN else LINE_COLUMNS
         types = {column: _line_type(kind) for column, kind in columns.items()}
         if group.properties:
@@ -217,7 +222,6 @@ class ColumnsStep:
         lines = _Lines(f"lines_{number}", group.name, group.properties, group.traits)
         described = ", ".join(f"{quoted(name)} {kind}" for name, kind in types.items())
         connection.execute(f"CREATE OR REPLACE TABLE {lines.table} ({described}, stream VARCHAR)").fetchall()
-        bad: list[tuple[str, QuarantineLine]] = []
         for stream, parts in group.parts.items():
             path = work / f"{number}.ndjson"
             with path.open("wb") as file:
@@ -346,6 +350,31 @@ class ColumnsStep:
 
     def _scalar(self, sql: str) -> int:
         return int(self._run(sql)[0][0])
+
+
+def _without_clashes(group: Group) -> tuple[Group, list[tuple[str, QuarantineLine]]]:
+    """The group without the columns that clash with the table's, and its lines that bring one as refused."""
+    bad: list[tuple[str, QuarantineLine]] = []
+    kept: dict[str, list[memoryview]] = {}
+    for stream, parts in group.parts.items():
+        for line in b"".join(parts).splitlines(keepends=True):
+            brought = _columns_of_line(line) & group.clashes.keys()
+            if brought:
+                bad.append((stream, unconvertible(line, "; ".join(group.clashes[name] for name in sorted(brought)))))
+            else:
+                kept.setdefault(stream, []).append(memoryview(line))
+    fitting = msgspec.structs.replace(
+        group,
+        properties={name: kind for name, kind in group.properties.items() if name not in group.clashes},
+        traits={name: kind for name, kind in group.traits.items() if name not in group.clashes},
+        parts=kept,
+    )
+    return fitting, bad
+
+
+def _columns_of_line(line: bytes) -> set[str]:
+    document: dict[str, Any] = msgspec.json.decode(line)
+    return {*(document.get("p") or ()), *(TRAIT_PREFIX + name for name in document.get("t") or ())}
 
 
 def _insert(

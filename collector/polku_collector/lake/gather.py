@@ -1,11 +1,12 @@
 """Which lines of a flush are read together: every large event name narrowly, by itself; the small ones side by side.
 
-A property has one type in the whole plan, so the schemas of several names merge into one without a clash.
+A property has one type in the whole plan, so the schemas of several names merge into one without a clash. Lines that
+were judged by different plans are read apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 from msgspec import Struct
@@ -26,6 +27,8 @@ class Group(Struct):
     name: str
     properties: dict[str, str]
     traits: dict[str, str]
+    clashes: dict[str, str]
+    """Columns of this plan that the table can never hold, and why: a line that brings one is unconvertible."""
     parts: dict[str, list[memoryview]] = {}
     lines: int = 0
 
@@ -33,16 +36,30 @@ class Group(Struct):
 SHARED = "*"
 
 
-def gathered(blocks: Iterable[Block], own_lines: int = OWN_LINES) -> list[Group]:
+Clashes = Mapping[str, Mapping[str, str]]
+"""Plan fingerprint → column → why the table cannot hold what the plan says of it."""
+
+
+def wanted_columns(blocks: Iterable[Block]) -> dict[str, dict[str, str]]:
+    """The columns that the lines of a flush may bring, by the fingerprint of the plan they were judged by."""
+    schemas = {block.schemas.plan_fingerprint: block.schemas for block in blocks}
+    names = {(block.schemas.plan_fingerprint, run.name) for block in blocks for run in block.runs}
+    wanted = {plan: dict(found.traits) for plan, found in schemas.items()}
+    for plan, name in names:
+        wanted[plan] |= _properties(schemas[plan], name)
+    return wanted
+
+
+def gathered(blocks: Iterable[Block], clashes: Clashes, own_lines: int = OWN_LINES) -> list[Group]:
     """The groups of a flush. Raises LakeError if a segment's header does not describe its lines."""
     groups: list[Group] = []
     by_plan = sorted(blocks, key=lambda block: block.schemas.plan_fingerprint)  # stable: streams stay in order
-    for _, members in groupby(by_plan, key=lambda block: block.schemas.plan_fingerprint):
-        groups += _of_one_plan(list(members), own_lines)
+    for plan, members in groupby(by_plan, key=lambda block: block.schemas.plan_fingerprint):
+        groups += _of_one_plan(list(members), dict(clashes.get(plan, {})), own_lines)
     return groups
 
 
-def _of_one_plan(blocks: list[Block], own_lines: int) -> list[Group]:
+def _of_one_plan(blocks: list[Block], clashes: dict[str, str], own_lines: int) -> list[Group]:
     schemas = blocks[0].schemas
     counts: dict[str, int] = {}
     for block in blocks:
@@ -52,7 +69,8 @@ def _of_one_plan(blocks: list[Block], own_lines: int) -> list[Group]:
     for block in blocks:
         for run in block.runs:
             alone = counts[run.name] >= own_lines or run.name == QUARANTINE_RUN
-            group = groups.setdefault(run.name if alone else SHARED, Group(run.name if alone else SHARED, {}, {}))
+            name = run.name if alone else SHARED
+            group = groups.setdefault(name, Group(name, {}, {}, clashes))
             group.properties |= _properties(schemas, run.name)
             part = block.lines[run.offset : run.offset + run.length]
             group.parts.setdefault(block.stream, []).append(part)

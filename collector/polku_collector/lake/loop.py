@@ -21,6 +21,7 @@ from ..errors import CollectorError
 from .budget import FileBudget
 from .columns import ColumnsStep, TooManyDays, Written
 from .commit import add_actions, commit
+from .gather import Clashes, wanted_columns
 from .parquet import DataFile
 from .remember import Memory
 from .store import Store
@@ -155,12 +156,12 @@ class Committer:
         if not blocks:
             self._observer.lag(0)
             return 0
-        blocks, written = self._written(blocks)
+        clashes = self._room_for(blocks)
+        blocks, written = self._written(blocks, clashes)
         after = {block.stream: block.last_sequence for block in blocks}
         before = {name: before[name] for name in after}
         self._budget.spent(len(written.events))
 
-        self._events.add_columns(written.columns)
         self._put(self._events, written.events)
         if written.quarantine and not half_done:
             self._put(self._quarantine, written.quarantine)
@@ -176,13 +177,21 @@ class Committer:
         self._checkpoint()
         return size
 
-    def _written(self, blocks: list[Block]) -> tuple[list[Block], Written]:
+    def _room_for(self, blocks: list[Block]) -> Clashes:
+        """Add the columns that the blocks may bring before any file holds them; says what the table can never hold.
+
+        Intake accepts events under a plan while the store is away; only here is it known what the table thinks of it.
+        """
+        clashes = {plan: self._events.widen(columns) for plan, columns in wanted_columns(blocks).items()}
+        return {plan: {clash.column: str(clash) for clash in found} for plan, found in clashes.items() if found}
+
+    def _written(self, blocks: list[Block], clashes: Clashes) -> tuple[list[Block], Written]:
         """The files of the blocks, or of the first of them when they are of too many days at once."""
         own_files = self._budget.own_files(time.monotonic())
         while True:
             most = MAX_DAYS if len(blocks) > 1 else _WHOLE
             try:
-                return blocks, self._columns.write(blocks, self._memory.find, own_files, most)
+                return blocks, self._columns.write(blocks, self._memory.find, own_files, most, clashes)
             except TooManyDays:
                 blocks = blocks[: len(blocks) // 2]
 

@@ -6,6 +6,7 @@ removed: a node with an older plan leaves the newer columns alone.
 
 from __future__ import annotations
 
+import random
 import time
 
 import structlog
@@ -13,7 +14,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from polku_schemas.column_types import widening
+from polku_schemas.column_types import Clash, widening
 
 from ..errors import LakeError, TableMismatch
 from .statistics import STATISTICS_COLUMNS
@@ -31,6 +32,9 @@ _CONFIGURATION = {
     "delta.dataSkippingStatsColumns": ",".join(STATISTICS_COLUMNS),
     "delta.checkpointInterval": "20",
 }
+
+# Every failed attempt is somebody else's success: as many nodes as this may add columns at once.
+_WIDEN_ATTEMPTS = 30
 
 QUARANTINE_COLUMNS: dict[str, str] = {
     "received_at": "timestamp",
@@ -50,11 +54,17 @@ QUARANTINE_COLUMNS: dict[str, str] = {
 class Table:
     """One Delta table. Not thread-safe."""
 
-    def __init__(self, store: Store, name: str, partition_by: str, columns: dict[str, str]) -> None:
-        """Open the table, or create it with `columns`. Raises what deltalake raises when the store is away."""
+    def __init__(
+        self, store: Store, name: str, partition_by: str, columns: dict[str, str], *, mend: bool = True
+    ) -> None:
+        """Open the table, or create it with `columns`. Raises what deltalake raises when the store is away.
+
+        `mend` the end of the log after a power cut, as the committer does when it starts; nobody else should.
+        """
         self.name, self.partition_by, self._store = name, partition_by, store
         self._uri, self._options = store.uri(name), store.storage_options()
-        store.mend_log(name)
+        if mend:
+            store.mend_log(name)
         try:
             self.handle = self._open()
         except TableNotFoundError:
@@ -97,29 +107,39 @@ class Table:
         return self.handle.transaction_version(stream) or 0
 
     def add_columns(self, wanted: dict[str, str]) -> list[str]:
-        """Make sure the table has `wanted`, also as members of structs; returns the names of what was changed.
+        """Make sure the table has `wanted`; returns the names of what was changed. Raises TableMismatch, with nothing
+        changed, where types clash."""
+        needed = widening(self.columns, wanted)
+        if needed.clashes:
+            raise TableMismatch(f"{self.name}: " + "; ".join(map(str, needed.clashes)))
+        clashes = self.widen(wanted)
+        if clashes:  # with what another node added meanwhile
+            raise TableMismatch(f"{self.name}: " + "; ".join(map(str, clashes)))
+        return [*needed.added, *needed.widened]
 
-        Raises TableMismatch where types clash. Another node may add the same columns at once: the loser looks again.
+    def widen(self, wanted: dict[str, str]) -> list[Clash]:
+        """Add what the table lacks of `wanted`, also as members of structs; returns what it can never hold.
+
+        Another node may add the same columns at once: the loser looks again.
         """
-        for _ in range(10):
+        for attempt in range(_WIDEN_ATTEMPTS):
             needed = widening(self.columns, wanted)
-            if needed.clashes:
-                raise TableMismatch(f"{self.name}: " + "; ".join(map(str, needed.clashes)))
             missing = needed.added | needed.widened
             if not missing:
-                return []
+                return needed.clashes
             # A field of a name the table has is merged into it: its structs get the members they lack.
             fields = [field_of(name, kind) for name, kind in missing.items()]
             try:
                 self.handle.alter.add_columns(fields, post_commithook_properties=HOOKS_OFF)
             except (CommitFailedError, DeltaError) as error:
                 log.info("columns not added yet, looking again", table=self.name, reason=str(error))
+                time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))  # noqa: S311  (jitter)
                 self.reopen()
                 continue
             self.settle()
             self.columns = columns_of(self.handle.schema())
             log.info("columns added", table=self.name, columns=sorted(missing))
-            return list(missing)
+            return needed.clashes
         raise LakeError(f"{self.name}: columns could not be added: {sorted(missing)}")
 
     def commit(self, files: list[AddAction], watermarks: dict[str, int]) -> None:

@@ -10,10 +10,11 @@ import httpx
 import uvicorn
 
 from polku_collector.app import CollectorApp
-from polku_collector.batch import Line, QuarantineLine
+from polku_collector.batch import Line, QuarantineLine, Schemas
 from polku_collector.errors import JournalFull
-from polku_collector.intake.endpoint import IntakeEndpoint
+from polku_collector.intake.endpoint import InForce, IntakeEndpoint
 from polku_collector.intake.validate import Judged, Validator
+from polku_collector.planned import schemas_of
 from polku_collector.settings import Limits, Source
 from polku_schemas import builtin_plan_path, compile_plan, load_plan
 
@@ -35,7 +36,7 @@ class MemoryJournal:
         self.lines: list[Line | QuarantineLine] = []
         self.full = False
 
-    async def append(self, lines: list[Line | QuarantineLine], size_bytes: int) -> None:
+    async def append(self, lines: list[Line | QuarantineLine], schemas: Schemas, size_bytes: int) -> None:
         if self.full:
             raise JournalFull("the journal holds 5 of 5 bytes")
         self.lines += lines
@@ -65,7 +66,7 @@ class World:
 def intake() -> Iterator[World]:
     journal, numbers = MemoryJournal(), iter(range(10**9))
     endpoint = IntakeEndpoint(
-        validator=Validator(PLAN, LIMITS, new_id=lambda: f"made-{next(numbers)}"),
+        in_force=InForce(Validator(PLAN, LIMITS, new_id=lambda: f"made-{next(numbers)}"), schemas_of(PLAN.plan)),
         journal=journal,
         sources=SOURCES,
         source_of_key={key: name for name, source in SOURCES.items() for key in source.keys},
@@ -73,7 +74,12 @@ def intake() -> Iterator[World]:
         observer=Silent(),
         now=lambda: NOW,
     )
-    app = CollectorApp(endpoint, not_ready=lambda: "full" if journal.full else None, metrics=lambda: b"")
+    app = CollectorApp(
+        endpoint,
+        not_ready=lambda: "full" if journal.full else None,
+        metrics=lambda: b"",
+        plan=lambda: endpoint.in_force.schemas,
+    )
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

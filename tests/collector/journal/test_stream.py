@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from polku_collector.errors import JournalBroken, JournalFull
@@ -17,7 +18,7 @@ from polku_collector.journal.reader import StreamReader
 from polku_collector.journal.stream import segment_numbers, segment_path, streams_directory
 from polku_collector.journal.writer import StreamWriter
 
-from .world import append, ids_of, line, read_all, reader, writer
+from .world import SCHEMAS, append, ids_of, line, read_all, reader, writer
 
 
 def test_acknowledged_lines_are_read_in_order(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_requests_that_arrive_together_share_a_block(tmp_path: Path) -> None:
     journal = writer(tmp_path)
 
     async def many() -> None:
-        await asyncio.gather(*(journal.append([line(str(number))], 10) for number in range(200)))
+        await asyncio.gather(*(journal.append([line(str(number))], SCHEMAS, 10) for number in range(200)))
 
     asyncio.run(many())
     stream = reader(tmp_path)
@@ -46,10 +47,27 @@ def test_requests_that_arrive_together_share_a_block(tmp_path: Path) -> None:
 
 def test_lines_are_grouped_by_event_name_inside_a_block(tmp_path: Path) -> None:
     journal = writer(tmp_path)
-    asyncio.run(journal.append([line("1", "b"), line("2", "a"), line("3", "b")], 10))
+    asyncio.run(journal.append([line("1", "b"), line("2", "a"), line("3", "b")], SCHEMAS, 10))
     (block,) = reader(tmp_path).read(0, 1 << 20)
     assert [(run.name, run.lines) for run in block.runs] == [("b", 2), ("a", 1)]
     assert ids_of([block]) == ["1", "3", "2"]
+    journal.close()
+
+
+def test_lines_judged_by_different_plans_are_never_in_one_segment(tmp_path: Path) -> None:
+    """Also when they wait for the same fsync: each is read with the columns of the plan that accepted it."""
+    journal = writer(tmp_path)
+    newer = msgspec.structs.replace(SCHEMAS, plan_version="2", plan_fingerprint="f2")
+
+    async def both() -> None:
+        waiting = [journal.append([line(str(n))], SCHEMAS if n < 5 else newer, 10) for n in range(10)]
+        await asyncio.gather(*waiting, journal.append([line("10")], SCHEMAS, 10))
+
+    asyncio.run(both())
+    blocks = reader(tmp_path).read(0, 1 << 20)
+    versions = {event_id: block.schemas.plan_version for block in blocks for event_id in ids_of([block])}
+    assert versions == {**{str(n): "1" if n < 5 else "2" for n in range(10)}, "10": "1"}
+    assert len(segment_numbers(streams_directory(tmp_path) / journal.stream_id)) == 3
     journal.close()
 
 
@@ -60,7 +78,7 @@ def test_only_the_durable_part_is_read(tmp_path: Path) -> None:
     append(journal, "1")
     held.hold = True
     waiting = asyncio.new_event_loop()
-    task = waiting.create_task(journal.append([line("2")], 10))
+    task = waiting.create_task(journal.append([line("2")], SCHEMAS, 10))
     waiting.run_until_complete(asyncio.sleep(0.05))
     assert held.reached.wait(5)
     stream = reader(tmp_path)

@@ -30,12 +30,12 @@ def line(event_id: str, name: str = "a") -> Line:
 
 
 def writer(journal: Path, files: Files = DISK, segment_bytes: int = 1 << 20, max_bytes: int = 1 << 30) -> StreamWriter:
-    return StreamWriter(journal, SCHEMAS, files=files, segment_bytes=segment_bytes, max_bytes=max_bytes)
+    return StreamWriter(journal, files=files, segment_bytes=segment_bytes, max_bytes=max_bytes)
 
 
 def append(journal: StreamWriter, *ids: str) -> None:
     """Append one group and wait until it is acknowledged."""
-    asyncio.run(journal.append([line(name) for name in ids], 100))
+    asyncio.run(journal.append([line(name) for name in ids], SCHEMAS, 100))
 
 
 def reader(journal: Path, files: Files = DISK) -> StreamReader:

@@ -12,20 +12,21 @@ from polku_collector.journal.writer import StreamWriter
 from tests.power_cut.test_journal import NOW, line
 from tests.power_cut.test_lake import Node, ids
 
+SCHEMAS = Schemas("p", "1", "f", {"a": {}}, {})
+
 
 @pytest.fixture
 def journal(tmp_path: Path) -> StreamWriter:
     (tmp_path / "journal").mkdir()
     (tmp_path / "scratch").mkdir()
-    schemas = Schemas("p", "1", "f", {"a": {}}, {})
-    return StreamWriter(tmp_path / "journal", schemas, max_bytes=1 << 30, segment_bytes=1 << 20)
+    return StreamWriter(tmp_path / "journal", max_bytes=1 << 30, segment_bytes=1 << 20)
 
 
 def test_ids_of_a_commit_that_proved_itself_later_are_known(
     tmp_path: Path, journal: StreamWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commit landed, then something failed before the ids were remembered: a retry is still no second event."""
-    asyncio.run(journal.append([line("m1")], 10))
+    asyncio.run(journal.append([line("m1")], SCHEMAS, 10))
     node = Node(tmp_path, tmp_path / "lake", Files())
     settle = node.events.settle
 
@@ -36,10 +37,10 @@ def test_ids_of_a_commit_that_proved_itself_later_are_known(
     monkeypatch.setattr(node.events, "settle", fail)
     with pytest.raises(OSError, match="lost"):
         node.committer.flush()
-    asyncio.run(journal.append([line("m2"), line("m1")], 10))
+    asyncio.run(journal.append([line("m2"), line("m1")], SCHEMAS, 10))
     node = Node(tmp_path, tmp_path / "lake", Files(), keep_ids=True)
     node.run()
-    asyncio.run(journal.append([line("m1"), line("m3")], 10))
+    asyncio.run(journal.append([line("m1"), line("m3")], SCHEMAS, 10))
     Node(tmp_path, tmp_path / "lake", Files(), keep_ids=True).run()
     assert ids(tmp_path / "lake") == ["m1", "m2", "m3"]
     journal.close()
@@ -48,7 +49,7 @@ def test_ids_of_a_commit_that_proved_itself_later_are_known(
 def test_damage_in_a_half_done_flush_does_not_stop_the_others(tmp_path: Path, journal: StreamWriter) -> None:
     """`quarantine` was committed, `events` was not, and the block in between is damaged: reported, passed over."""
     refused = QuarantineLine(received_at=NOW, source="web", code="wrong_type", path="$", message="m", original="{}")
-    asyncio.run(journal.append([line("m1"), refused], 10))
+    asyncio.run(journal.append([line("m1"), refused], SCHEMAS, 10))
     node = Node(tmp_path, tmp_path / "lake", Files())
     commit = node.events.commit
     node.events.commit = _refuse  # type: ignore[method-assign]
@@ -60,7 +61,7 @@ def test_damage_in_a_half_done_flush_does_not_stop_the_others(tmp_path: Path, jo
     data = bytearray(path.read_bytes())
     data[data.index(b"m1")] ^= 1
     path.write_bytes(data)
-    asyncio.run(journal.append([line("m2")], 10))
+    asyncio.run(journal.append([line("m2")], SCHEMAS, 10))
     node = Node(tmp_path, tmp_path / "lake", Files())
     node.run()  # passes over what is lost
     node.run()
@@ -84,7 +85,9 @@ def test_a_flush_of_too_many_days_is_taken_in_parts(
     monkeypatch.setattr(loop, "MAX_DAYS", 5)
     for day in range(20):
         asyncio.run(
-            journal.append([msgspec.structs.replace(line(f"{day:02}"), event_time=NOW - timedelta(days=day))], 10)
+            journal.append(
+                [msgspec.structs.replace(line(f"{day:02}"), event_time=NOW - timedelta(days=day))], SCHEMAS, 10
+            )
         )
     node = Node(tmp_path, tmp_path / "lake", Files())
     node.committer._flush_bytes = 1 << 30
