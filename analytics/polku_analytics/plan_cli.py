@@ -111,7 +111,8 @@ def infer(
     else:
         events_file = EventFile(file or "-")
         origin, events, bad = events_file.name, events_file.batches, events_file.bad
-    drafted = draft_from(events, out, origin, complete=folder, names=names, force=force)
+    words = load_plan(builtin_plan_path())
+    drafted = draft_from(events, out, origin, words, complete=folder, names=names, force=force)
     click.echo(explained(drafted, out, origin, bad))
 
 

@@ -15,7 +15,7 @@ from polku_analytics.contract.events import Batch
 from polku_analytics.contract.infer import Draft, draft_plan
 from polku_analytics.contract.trial import Trial, Trying
 from polku_analytics.errors import AnalyticsError, UnknownNameError
-from polku_schemas import Plan, builtin_plan_path, compile_plan, load_plan
+from polku_schemas import Plan, compile_plan, load_plan
 
 _SHOWN_FILES = 5
 
@@ -37,6 +37,7 @@ def draft_from(
     events: Callable[[], Iterator[Batch]],
     out: Path,
     origin: str,
+    words: Plan,
     *,
     complete: Path | None = None,
     names: Collection[str] = (),
@@ -44,9 +45,8 @@ def draft_from(
 ) -> Drafted | None:
     """Draft a plan into the folder `out`; `events` is read twice. None if there is nothing to add to `complete`.
 
-    AnalyticsError if there is no event, or if a file that is there already would be changed without `force`.
+    Descriptions are taken from `words` where it has the same names. AnalyticsError if there is no event, or if a file that is there already would be changed without `force`.
     """
-    builtin = load_plan(builtin_plan_path())
     base = None if complete is None else load_plan(complete)
     collected = Collected(None if base is None else compile_plan(base), _wanted(names))
     for batch in events():
@@ -55,9 +55,11 @@ def draft_from(
         raise AnalyticsError(f"no events in {origin}: there is nothing to draft a plan from")
     if names and not collected.events:
         raise UnknownNameError("event", ", ".join(names), collected.passed_over)
-    draft = draft_plan(collected, builtin)
+    if complete is None and not collected.events:
+        raise AnalyticsError(f"only identify, group and alias calls in {origin}: a plan needs an event of its own")
+    draft = draft_plan(collected, words)
     if complete is None:
-        files, by_hand = draft_files(draft, out.resolve().name, origin, builtin), []
+        files, by_hand = draft_files(draft, out.resolve().name, origin, words), []
     else:
         files, by_hand = completed_files(draft, complete)
         if not files and not by_hand:

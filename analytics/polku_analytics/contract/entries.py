@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from polku_analytics.contract.privacy import example_of, guess_privacy
 from polku_analytics.contract.profile import Family, Profile
+from polku_analytics.contract.shapes import SHAPES
 from polku_schemas.check import build_checker
-from polku_schemas.model import Privacy, Property, PropertyType
+from polku_schemas.model import Privacy, Property, PropertyType, StringFormat
 from polku_schemas.problems import Problem
 
 UNDESCRIBED: Final = "Not described yet."
@@ -159,7 +160,8 @@ def _scalar(prop: Property, profile: Profile) -> Property:
     for shape in _SHAPED_TYPES:
         if shape in (profile.shapes or ()):
             return replace(prop, type=cast("PropertyType", shape))
-    return prop
+    found = next((shape for shape in SHAPES if shape in (profile.shapes or ())), None)
+    return replace(prop, format=cast("StringFormat | None", found))
 
 
 def _is_enum(prop: Property, profile: Profile) -> bool:

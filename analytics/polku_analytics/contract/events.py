@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from polku_schemas.tolerant import json_safe, parse_json
+from polku_schemas.tolerant import make_json_safe, read_json
 
 CALLS: Final = ("track", "page", "screen", "identify", "group", "alias")
 
@@ -150,8 +150,9 @@ def _tolerant(raw: bytes | str) -> _Wire:
 def read_object(raw: bytes | str) -> dict[str, Any]:
     """The JSON object in a text, read tolerantly and made safe for every reader. Raises NotAnEvent."""
     try:
-        text = raw if isinstance(raw, str) else raw.decode()
-        document, _ = json_safe(parse_json(text)[0])
+        document = read_json(raw.encode() if isinstance(raw, str) else raw)[0]
+        if isinstance(document, dict):
+            make_json_safe(document)
     except UnicodeDecodeError as error:
         raise NotAnEvent(f"byte {error.start} is not UTF-8") from None
     except ValueError as error:

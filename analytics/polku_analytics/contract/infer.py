@@ -7,7 +7,7 @@ own, which the draft proposes. Everything that a reader should look at is a note
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -88,12 +88,14 @@ def draft_plan(collected: Collected, builtin: Plan) -> Draft:
     """A plan for what was collected. Words are taken from `builtin` where it has the same name."""
     base = None if collected.base is None else collected.base.plan
     places = list(_places(collected, base))
-    notes = [*_settle(places, base), *_one_each(places), *_fill_objects(places, base), *_other_notes(collected)]
+    notes = [*_settle(places, base), *_part_objects(places), *_one_each(places), *_fill_objects(places, base)]
+    notes += _other_notes(collected)
     placed = [place for place in places if place.home]
     notes += _renamed(placed)
     properties = _entries([place for place in placed if place.seen], base, builtin, places, is_trait=False)
     traits = _entries([place for place in placed if not place.seen], base, builtin, places, is_trait=True)
     known = {**(base.properties if base else {}), **{name: entry.prop for name, entry in properties.items()}}
+    aliases = _aliases(collected, base, notes)
     events: dict[str, DraftEvent] = {}
     additions: dict[str, dict[str, Use]] = {}
     for name, seen in sorted(collected.events.items()):
@@ -102,7 +104,7 @@ def draft_plan(collected: Collected, builtin: Plan) -> Draft:
             new = {use: found for use, found in uses.items() if use not in base.events[name].properties}
             additions |= {name: {use: replace(found, required=False) for use, found in new.items()}} if new else {}
         else:
-            events[name] = _event(seen, uses, known, builtin)
+            events[name] = _event(seen, uses, known, builtin, aliases[name])
     return Draft(
         base=base,
         properties=properties,
@@ -222,6 +224,18 @@ def _goes_with(family: Family, winner: Family | None) -> bool:
     return family == winner or (family == "empty list" and (winner or "").startswith("list"))
 
 
+def _part_objects(places: list[_Place]) -> Iterator[Note]:
+    """A trait and a property of one name have one type, but objects of events and of persons rarely the same fields."""
+    objects = [place for place in places if place.home and place.owner is None and place.family in _OBJECTS]
+    taken = {place.home for place in places}
+    for home in {place.home for place in objects if place.seen} & {place.home for place in objects if not place.seen}:
+        for place in objects:
+            if place.seen is None and place.home == home:
+                place.home = unlike(home, "trait", taken)
+                text = f"the trait `{place.sent}` is an object, as is the property: drafted as `{place.home}`"
+                yield Note("type", f"{text}, so that each can have fields of its own")
+
+
 def _one_each(places: list[_Place]) -> Iterator[Note]:
     """Where two sent names come to one in the same event or object, the one that is already right keeps it."""
     rivals: dict[tuple[int, int, str], list[_Place]] = {}
@@ -268,9 +282,6 @@ def _other_notes(collected: Collected) -> Iterator[Note]:
         text = f"more than {MAX_EVENTS:,} event names; left out {count:,} more, such as `{example}`"
         yield Note("name", f"{text}: something that changes stands in the name")
     for seen in collected.events.values():
-        for sent in seen.sent:
-            if snake_case(sent) != seen.name and not _can_be_alias(sent):
-                yield Note("name", f"the event {sent[:60]!r} cannot be an alias of `{seen.name}`: it stays unplanned")
         if seen.profile.left_out:
             text = f"{seen.name} has more than {MAX_FIELDS} properties: their names are values; the others were left out"
             yield Note("name", text)
@@ -358,7 +369,9 @@ def _new_fields(placed: Iterable[_Place], have: Mapping[str, Property], *, is_tr
     return found
 
 
-def _event(seen: Seen, uses: dict[str, Use], props: Mapping[str, Property], builtin: Plan) -> DraftEvent:
+def _event(
+    seen: Seen, uses: dict[str, Use], props: Mapping[str, Property], builtin: Plan, aliases: Collection[str]
+) -> DraftEvent:
     example = event_example(seen, [(use.name, use.sent, use.required) for use in uses.values()], props)
     # A property of which no example can be given (a pattern of the base plan that a masked value breaks) is optional.
     uses = {name: replace(use, required=use.required and name in example) for name, use in uses.items()}
@@ -371,7 +384,7 @@ def _event(seen: Seen, uses: dict[str, Use], props: Mapping[str, Property], buil
         stage=_constant(twin.stage) if twin else (),
         touchpoint=(_constant(twin.touchpoint) if twin else ()) or (Rule(UNASSIGNED),),
         call=seen.call,
-        aliases=tuple(sent for sent in sorted(seen.sent) if sent != seen.name and _can_be_alias(sent)),
+        aliases=tuple(aliases),
         properties={name: replace(props[name], required=use.required) for name, use in uses.items()},
         examples=(example,),
     )
@@ -383,8 +396,24 @@ def _constant(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     return rules if len(rules) == 1 and not rules[0].when else ()
 
 
-def _can_be_alias(sent: str) -> bool:
-    return sent.strip() == sent and 0 < len(sent) <= _MAX_ALIAS
+def _aliases(collected: Collected, base: Plan | None, notes: list[Note]) -> dict[str, list[str]]:
+    """For each event the names it was sent under and is not found by; one that would lead astray is left out."""
+    spellings = {snake_case(name): name for name in (base.events if base is not None else ())}
+    for event in base.events.values() if base is not None else ():
+        spellings |= {snake_case(alias): event.name for alias in event.aliases if snake_case(alias) not in spellings}
+    spellings |= {name: name for name in collected.events}
+    aliases: dict[str, list[str]] = {}
+    for name, seen in sorted(collected.events.items()):
+        aliases[name] = []
+        for sent in sorted(set(seen.sent) - {name}):
+            spelled = snake_case(sent)
+            is_clear = not spelled or spellings.setdefault(spelled, name) == name
+            if is_clear and sent.strip() == sent and 0 < len(sent) <= _MAX_ALIAS:
+                aliases[name].append(sent)
+            elif spelled != name:
+                text = f"the event {sent[:60]!r} cannot be an alias of `{name}`: it stays unplanned"
+                notes.append(Note("name", text))
+    return aliases
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Final, Literal
 
 from polku_schemas import TRAIT_PREFIX, snake_case
-from polku_schemas.dictionary import _SQL_WORDS, RESERVED_NAMES
+from polku_schemas.dictionary import SQL_WORDS, RESERVED_NAMES
 from polku_schemas.members import NAME
 
 Kind = Literal["event", "property", "trait"]
@@ -24,7 +24,10 @@ def plan_name(sent: str, kind: Kind, reserved: Collection[str] = ()) -> str:
     `reserved` are names that the plan keeps free, beside those that nobody can have.
     """
     name = sent if NAME.fullmatch(sent) else _snake_case(sent, kind)
-    return name if _is_free(name, kind, reserved) else f"{name[: _MAX_NAME - len(kind) - 1]}_{kind}"
+    short = name[: _MAX_NAME - len(kind) - 3].rstrip("_")
+    # A word too many may stand in front or behind; the plan may keep even these free.
+    tried = (name, f"{short}_{kind}", f"{kind}_{short}", *(f"{kind}_{short}_{number}" for number in range(2, 10)))
+    return next((made for made in tried if _is_free(made, kind, reserved)), name)
 
 
 def unlike(name: str, suffix: str, taken: Collection[str]) -> str:
@@ -43,7 +46,7 @@ def _snake_case(sent: str, kind: Kind) -> str:
 
 
 def _is_free(name: str, kind: Kind, reserved: Collection[str]) -> bool:
-    if keyword.iskeyword(name) or name in _SQL_WORDS or name in reserved:
+    if keyword.iskeyword(name) or name in SQL_WORDS or name in reserved:
         return False
     if kind == "event":
         return name not in _BUILT_IN_EVENTS

@@ -75,7 +75,7 @@ def guess_privacy(name: str, profile: Profile, *, is_trait: bool = False) -> Gue
     is_varied = len(texts) >= SHARED_BY and len(texts) * 2 > profile.values
     if words[-1] in _KEYS and (is_varied or not _PEOPLE.isdisjoint(words)):
         return Guess("pseudonymous", "its name")
-    if len(texts) >= SHARED_BY and sum(len(text.split()) for text in texts) >= _FREE_WORDS * len(texts):
+    if texts and sum(len(text.split()) for text in texts) >= _FREE_WORDS * len(texts):
         return Guess("personal", "free text")
     if is_varied and sum(map(looks_like_a_person, texts)) > len(texts) * 0.8:
         return Guess("personal", "values like names of people")
@@ -99,8 +99,9 @@ def example_of(value: Any, prop: Property, profile: Profile | None) -> Any:
             if name in prop.fields and member is not None
         }
     if prop.privacy in ("personal", "sensitive") or _is_telling(value, prop, profile):
-        return masked(value, prop)
-    return value
+        value = masked(value, prop)
+    # A whole number beyond 64 bits is a number to a plan, but no integer.
+    return float(value) if prop.type == "number" and type(value) is int else value
 
 
 def masked(value: Any, prop: Property) -> Any:
@@ -156,7 +157,7 @@ def _is_personal(words: Sequence[str]) -> bool:
 def _is_telling(value: Any, prop: Property, profile: Profile | None) -> bool:
     if isinstance(value, bool) or prop.type in ("date", "date-time"):
         return False
-    if personal_shape(str(value)):
+    if personal_shape(str(value)) or len(str(value).split()) >= _FREE_WORDS:
         return True
     if isinstance(value, str):
         return prop.privacy == "pseudonymous" or profile is None or profile.distinct.get(value, 0) < SHARED_BY

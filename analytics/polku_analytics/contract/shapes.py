@@ -10,11 +10,13 @@ from typing import Any, Final
 
 import msgspec
 
+from polku_schemas.formats import FORMATS
+
+_URI: Final = re.compile(FORMATS["uri"].expression)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
 _EMAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+")
-_URI: Final = re.compile(r"https?://[^\s]+")
 _IPV4: Final = re.compile(r"(?<![\d.])((25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(25[0-5]|2[0-4]\d|1?\d?\d)(?![\d.])")
 _IPV6: Final = re.compile(r"(?<![\w:])(([0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}|(?=[0-9a-fA-F:]*::)[0-9a-fA-F:]{3,39})(?![\w:])")
 _PHONE: Final = re.compile(r"(?<![\w.-])(\+|00|0)\d[\d /().-]{5,18}\d(?![\w.])")
@@ -61,12 +63,11 @@ SHAPES: Final[dict[str, Callable[[str], bool]]] = {
     "date-time": _whole(_DATE_TIME, datetime.datetime),
     "date": _whole(_DATE, datetime.date),
     "uuid": _whole(_UUID, uuid.UUID),
-    "email": _whole(_EMAIL),
-    "uri": _whole(_URI),
-    "ipv4": _whole(_IPV4),
-    "ipv6": _whole(_IPV6),
+    **{name: _whole(re.compile(FORMATS[name].expression)) for name in ("email", "ipv4", "ipv6")},
+    # By the standard `red:large` is a URI too.
+    "uri": lambda text: "://" in text and _URI.fullmatch(text) is not None,
 }
-"""The shapes that become types and formats of a plan."""
+"""The shapes that become types and formats of a plan. Not `hostname`: every word is one."""
 
 
 def personal_shape(text: str) -> str | None:
