@@ -24,8 +24,7 @@ RESERVED_NAMES: Final = frozenset({*ENVELOPE_COLUMNS, *HISTORY_FACTS, EXTRA_COLU
 """Names that no property may have: columns of the envelope and the models, and keys of the journal's
 lines."""
 
-# They would have to be quoted in SQL, and engines do not agree on the quotes.
-_SQL_WORDS: Final = frozenset(
+SQL_WORDS: Final = frozenset(
     """
     all and any array as asc between both by case cast check collate column constraint create cross
     current_date current_time current_timestamp current_user default delete desc distinct drop else end
@@ -36,6 +35,7 @@ _SQL_WORDS: Final = frozenset(
     with
     """.split()  # noqa: SIM905 - ninety quoted words would not be easier to read
 )
+"""They would have to be quoted in SQL, and engines do not agree on the quotes."""
 
 _SCALARS: Final = [kind for kind in get_args(PropertyType) if kind not in ("array", "object")]
 
@@ -103,7 +103,7 @@ def check_not_reserved(entry: Members, path: tuple[str, ...], name: str, reserve
 
 def _check_name(entry: Members, name: str, reserved: Collection[str], *, traits: bool) -> None:
     check_not_reserved(entry, (), name, reserved)
-    if keyword.iskeyword(name) or name in _SQL_WORDS:
+    if keyword.iskeyword(name) or name in SQL_WORDS:
         remedy = "Use another name, such as one with a noun before it"
         entry.report(FindingCode.KEYWORD_NAME, (), f"`{name}` is a word of Python or SQL", remedy)
     elif not traits and (name in RESERVED_NAMES or name.startswith(TRAIT_PREFIX)):

@@ -110,7 +110,7 @@ def _misleading(event: Event, document: Document, spellings: Mapping[str, str]) 
         elif len(alias) > MAX_ALIAS:
             message = f"the alias has {len(alias)} characters: the collector refuses names of more than {MAX_ALIAS}"
             yield _about_alias(document, FindingCode.UNREACHABLE_ALIAS, alias, message, "Shorten or remove it")
-        elif other != event.name:
+        elif other != event.name and snake_case(alias):  # nothing of another script is left to be written otherwise
             message = f"`{alias}` leads here, and written in another case to `{other}`"
             remedy = f"Remove it, or move it to `{other}`"
             yield _about_alias(document, FindingCode.AMBIGUOUS_ALIAS, alias, message, remedy)
