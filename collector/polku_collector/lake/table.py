@@ -7,7 +7,11 @@ removed: a node with an older plan leaves the newer columns alone.
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.dataset as ds
 import structlog
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
@@ -15,12 +19,15 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from polku_schemas.column_types import widening
 
-from ..errors import LakeError, TableMismatch
+from ..errors import CommitUncertain, LakeError, TableMismatch
 from .statistics import STATISTICS_COLUMNS
 from .store import Store
 from .types import columns_of, field_of, schema_of
 
 log = structlog.get_logger("polku.lake")
+
+# Whoever removes files (replay, compaction, …) takes turns by this transaction.
+MAINTENANCE = "polku-maintenance"
 
 # Checkpoints and log clean-up run on our own timer: the default hooks list the whole log at every commit.
 HOOKS_OFF = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
@@ -40,10 +47,11 @@ QUARANTINE_COLUMNS: dict[str, str] = {
     **dict.fromkeys(
         (
             *("source", "event_id", "event_type", "event_name", "code", "path", "message"),
-            *("original", "original_base64"),
+            *("original", "original_base64", "context", "library", "library_version"),
         ),
         "string",
     ),
+    "sent_at": "timestamp",
 }
 
 
@@ -51,7 +59,10 @@ class Table:
     """One Delta table. Not thread-safe."""
 
     def __init__(self, store: Store, name: str, partition_by: str, columns: dict[str, str]) -> None:
-        """Open the table, or create it with `columns`. Raises what deltalake raises when the store is away."""
+        """Open the table, or create it; it has `columns` then, whatever an older version made it with.
+
+        Raises TableMismatch where types clash, and what deltalake raises when the store is away.
+        """
         self.name, self.partition_by, self._store = name, partition_by, store
         self._uri, self._options = store.uri(name), store.storage_options()
         store.mend_log(name)
@@ -72,6 +83,7 @@ class Table:
         # A killed committer may have left its last commit unsettled; the journal is trimmed by what we read here.
         self._settled = self.handle.version() - 1
         self.settle()
+        self.add_columns(columns)
 
     @property
     def id(self) -> str:
@@ -124,9 +136,39 @@ class Table:
 
     def commit(self, files: list[AddAction], watermarks: dict[str, int]) -> None:
         """One atomic commit of files with the new watermark of each stream, from the present handle."""
+        self._write([*files], watermarks)
+
+    def replace(self, paths: Collection[str], files: list[AddAction], watermarks: dict[str, int]) -> None:
+        """One atomic commit that puts files in the place of others, from the handle on which those were seen live.
+
+        For rows that leave the table or move; who does that comes one after the other, by the transaction
+        `polku-maintenance`, and does not touch what others append meanwhile. The files themselves stay for readers
+        until a vacuum.
+        """
+        now, partition = int(time.time() * 1000), f"partition.{self.partition_by}"
+        gone: list[AddAction | RemoveAction] = [
+            RemoveAction(add["path"], True, now, add["size_bytes"], {self.partition_by: str(add[partition])})
+            for add in pa.table(self.handle.get_add_actions(flatten=True)).to_pylist()
+            if add["path"] in paths
+        ]
+        if len(gone) != len(paths):
+            raise CommitUncertain(f"{self.name}: {len(paths) - len(gone)} of the files to replace are live no more")
+        self._write([*gone, *files], watermarks | {MAINTENANCE: self.watermark(MAINTENANCE) + 1})
+
+    def files(self) -> set[str]:
+        """The paths of the files the table consists of, as this handle sees it."""
+        return {fragment.path for fragment in self.handle.to_pyarrow_dataset().get_fragments()}
+
+    def dataset(self, paths: Collection[str]) -> Any:  # pyarrow's classes have no types
+        """The rows of some files, with all columns of the table."""
+        whole: Any = self.handle.to_pyarrow_dataset()
+        kept = [fragment for fragment in whole.get_fragments() if fragment.path in paths]
+        return ds.FileSystemDataset(kept, whole.schema, whole.format, whole.filesystem)
+
+    def _write(self, actions: list[AddAction | RemoveAction], watermarks: dict[str, int]) -> None:
         now = int(time.time() * 1000)
         self.handle.create_write_transaction(
-            list[AddAction | RemoveAction](files),
+            actions,
             "append",
             self.handle.schema(),
             partition_by=[self.partition_by],
