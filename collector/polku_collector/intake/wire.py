@@ -142,8 +142,8 @@ def parse_batch(body: bytes, max_events: int = 10_000) -> Body:
     return Body(batch.batch, None, batch.context, batch.sent_at, batch.write_key)
 
 
-def parse_single(body: bytes, call: str) -> Body:
-    """Read the body of /v1/track, /v1/identify, …; the endpoint says the type. Raises Unreadable."""
+def parse_single(body: bytes, call: str | None) -> Body:
+    """Read the body of /v1/track, /v1/identify, …; the endpoint says the type (None: the event). Raises Unreadable."""
     try:
         event = _decode_event(body)
     except _ODD:
@@ -153,9 +153,9 @@ def parse_single(body: bytes, call: str) -> Body:
             raise Unreadable(f"the body is not a JSON object: {error}", "$") from None
         item = _item(body)
         event = item.event or WireEvent()
-        event.type = call
+        event.type = call or event.type
         return Body(None, [item], None, event.sent_at, event.write_key)
-    event.type = call
+    event.type = call or event.type
     return Body([event], None, None, event.sent_at, event.write_key)
 
 

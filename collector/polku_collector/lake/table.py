@@ -58,32 +58,41 @@ QUARANTINE_COLUMNS: dict[str, str] = {
 class Table:
     """One Delta table. Not thread-safe."""
 
-    def __init__(self, store: Store, name: str, partition_by: str, columns: dict[str, str]) -> None:
+    def __init__(self, store: Store, name: str, partition_by: str, columns: dict[str, str] | None) -> None:
         """Open the table, or create it; it has `columns` then, whatever an older version made it with.
 
-        Raises TableMismatch where types clash, and what deltalake raises when the store is away.
+        None: open it to look at only, and change nothing. Raises TableNotFoundError then when there is none,
+        TableMismatch where types clash, and what deltalake raises when the store is away.
         """
         self.name, self.partition_by, self._store = name, partition_by, store
         self._uri, self._options = store.uri(name), store.storage_options()
-        store.mend_log(name)
-        try:
+        if columns is None:
             self.handle = self._open()
-        except TableNotFoundError:
-            self.handle = DeltaTable.create(
-                self._uri,
-                schema_of(columns),
-                mode="ignore",
-                partition_by=[partition_by],
-                name=name,
-                configuration=_CONFIGURATION,
-                storage_options=self._options,
-            )
-            log.info("table created", table=name, columns=len(columns))
+        else:
+            store.mend_log(name)
+            self.handle = self._open_or_create(columns)
         self.columns = columns_of(self.handle.schema())
         # A killed committer may have left its last commit unsettled; the journal is trimmed by what we read here.
         self._settled = self.handle.version() - 1
-        self.settle()
-        self.add_columns(columns)
+        if columns is not None:
+            self.settle()
+            self.add_columns(columns)
+
+    def _open_or_create(self, columns: dict[str, str]) -> DeltaTable:
+        try:
+            return self._open()
+        except TableNotFoundError:
+            handle = DeltaTable.create(
+                self._uri,
+                schema_of(columns),
+                mode="ignore",
+                partition_by=[self.partition_by],
+                name=self.name,
+                configuration=_CONFIGURATION,
+                storage_options=self._options,
+            )
+            log.info("table created", table=self.name, columns=len(columns))
+            return handle
 
     @property
     def id(self) -> str:
@@ -157,7 +166,8 @@ class Table:
 
     def files(self) -> set[str]:
         """The paths of the files the table consists of, as this handle sees it."""
-        return {fragment.path for fragment in self.handle.to_pyarrow_dataset().get_fragments()}
+        paths: Any = pa.table(self.handle.get_add_actions())["path"]
+        return set(paths.to_pylist())
 
     def dataset(self, paths: Collection[str]) -> Any:  # pyarrow's classes have no types
         """The rows of some files, with all columns of the table."""
