@@ -110,7 +110,7 @@ def _lines(report: Report) -> list[str]:
     groups = [(key, group) for key, group in groups if group.looked_at]
     lines = []
     if report.finished:
-        lines.append(f"{report.finished} rows of a run that was interrupted are finished: they left quarantine")
+        lines.append(f"{report.finished} rows of a run that was interrupted: in events already, now out of quarantine")
     if not groups:
         return [*lines, "nothing to replay"]
     head = ("source", "event", "code", *(name.replace("_", " ") for name in _COLUMNS))

@@ -137,7 +137,7 @@ class Committer:
         before: dict[str, int] = {}
         size = 0
         self._memory.level(self._events, streams)
-        replayed = {REPLAY_STREAM: self._events.watermark(REPLAY_STREAM)}
+        replayed = self._events.watermark(REPLAY_STREAM)
         half_done = sorted(name for name in streams if self._quarantine.watermark(name) > self._events.watermark(name))
         for name in half_done or streams:
             stream, watermark = streams[name], self._events.watermark(name)
@@ -166,10 +166,13 @@ class Committer:
         if written.quarantine and not half_done:
             self._put(self._quarantine, written.quarantine)
             self._commit(self._quarantine, written.quarantine, after)
-        # The replay's watermark goes along unchanged, so that this commit and one that takes events out of quarantine
-        # exclude each other: whoever comes second has to look for copies again.
         self._events.refresh()
-        attempts = self._commit(self._events, written.events, after | replayed, before | replayed)
+        if self._events.watermark(REPLAY_STREAM) != replayed:
+            log.info("events came out of quarantine meanwhile, looking for copies again")
+            return size
+        # The replay's watermark goes along unchanged, so that this commit and that of a replay exclude each other.
+        fence = {REPLAY_STREAM: replayed} if written.events else {}
+        attempts = self._commit(self._events, written.events, after | fence, before | fence)
 
         self._memory.remember(after)
         for name, last in after.items():

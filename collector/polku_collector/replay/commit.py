@@ -57,22 +57,19 @@ class Remover:
         self._table, self._store, self._connection, self._scratch = quarantine, store, connection, scratch
         self._number = 0
 
-    def finish(self, events: Table) -> int:
-        """Remove what `events` has and `quarantine` still has too; returns how many rows that were.
+    def unfinished(self, events: Table) -> set[Position]:
+        """The rows of `quarantine` that are rows of `events` too, because a run ended between its two commits.
 
-        Reads both tables anew. On return they stand at the same number.
+        Reads both tables anew, `events` first.
         """
         events.refresh()
-        last = events.watermark(REPLAY_STREAM)
         self._table.refresh()
         done = self._table.watermark(REPLAY_STREAM)
-        if done >= last:
-            return 0
+        if done >= events.watermark(REPLAY_STREAM):
+            return set()
         rows = replayed_rows(events, done, ["extra"])
         origins = [origin_of(extra) for extra in rows["extra"].to_pylist()]
-        positions = {(origin.stream, origin.sequence) for origin in origins if origin is not None}
-        log.info("finishing what another run committed", rows=len(positions))
-        return self.remove(positions, last)
+        return {(origin.stream, origin.sequence) for origin in origins if origin is not None}
 
     def remove(self, positions: Collection[Position], last: int, files: Collection[str] = ()) -> int:
         """Remove rows in one commit, which notes that the table stands at `last`; returns how many were there.

@@ -28,7 +28,7 @@ from ..lake.replayed import Origin, replay_key, with_origin
 from ..lake.store import Store
 from ..lake.table import Table
 from ..lake.types import literal
-from .commit import Remover, commit_events
+from .commit import Position, Remover, commit_events
 from .decide import Fate, Passed, fates, in_order
 from .known import Known
 from .report import Report
@@ -79,6 +79,9 @@ class Replay:
         self._remover = Remover(quarantine, store, connection, scratch)
         self._budget = FileBudget()
         self._stands_at = 0
+        self._passed_over: set[Position] = set()
+        # Of the last batch, what is in `events` or a copy: counted before it left `quarantine`.
+        self._counted: set[Position] = set()
         self.report = Report(dry_run=dry_run)
 
     def run(self) -> Report:
@@ -105,14 +108,22 @@ class Replay:
 
     def _level(self) -> None:
         """Finish what another run has left between its commits; from here on no number may move but by us."""
-        if not self._dry_run:
-            self.report.finished += self._remover.finish(self._events)
+        unfinished = self._remover.unfinished(self._events)
         self._stands_at = self._events.watermark(REPLAY_STREAM)
+        self.report.finished += len(unfinished - self._counted)
+        if self._dry_run:
+            self._passed_over = unfinished
+        elif unfinished:
+            log.info("finishing what a run has left", rows=len(unfinished))
+            self._events.settle()
+            self._remover.remove(unfinished, self._stands_at)
 
     def _go_over(self) -> None:
         batch: list[Passed] = []
         size = 0
         for row in read(self._quarantine, self._selection):
+            if row.position in self._passed_over:
+                continue
             outcome = self._judge(row)
             if isinstance(outcome, Line):
                 origin = Origin(row.stream, row.sequence, outcome.digest)
@@ -151,14 +162,17 @@ class Replay:
                 batch = [one for one in batch if one.row.position not in bad]
                 continue
             try:
-                self._commit(batch, decided, winners, written)
+                if written is not None:
+                    self._add(batch, decided, winners, written)
             except Overtaken:
                 continue
             break
         for row in unconvertible:
             self.report.count(row, "broken", "unconvertible")
         for one, fate in zip(batch, decided, strict=True):
-            self.report.count(one.row, _OUTCOMES[fate])
+            if one.row.position not in self._counted:
+                self.report.count(one.row, _OUTCOMES[fate])
+        self._take_out([one.row for one, fate in zip(batch, decided, strict=True) if fate in ("replay", "duplicate")])
 
     def _decide(self, batch: list[Passed]) -> list[Fate]:
         return fates(batch, self._known.of([one.key for one in batch]))
@@ -177,34 +191,31 @@ class Replay:
             refused.update(rows["sequence"].to_pylist())
         return refused
 
-    def _commit(self, batch: list[Passed], decided: list[Fate], winners: list[Passed], written: Written | None) -> None:
-        """The effects, in their order."""
+    def _add(self, batch: list[Passed], decided: list[Fate], winners: list[Passed], written: Written) -> None:
+        """The first half: rows of `events`. Raises Overtaken when the decision does not hold any more."""
         if self._dry_run:
-            self._pretend(winners, written)
+            if clashes := widening(self._events.columns, written.columns).clashes:
+                raise TableMismatch(f"events: {'; '.join(map(str, clashes))}")
+            self._known.add([(*one.key, one.line.digest) for one in winners])  # later rows are compared with them
             return
-        if written is not None:
-            files = [structs.replace(file, key=replay_key(file.key)) for file in written.events]
-            self._budget.spent(len(files))
-            self._events.add_columns(written.columns)
-            last = self._stands_at + len(winners)
+        files = [structs.replace(file, key=replay_key(file.key)) for file in written.events]
+        self._budget.spent(len(files))
+        self._events.add_columns(written.columns)
+        last = self._stands_at + len(winners)
 
-            def check() -> None:
-                self._known.learn(self._events)
-                if self._decide(batch) != decided:
-                    raise Overtaken
+        def check() -> None:
+            self._known.learn(self._events)
+            if self._decide(batch) != decided:
+                raise Overtaken
 
-            commit_events(self._events, self._store, files, self._stands_at, last, check)
-            self._stands_at = last
-        gone = [one.row for one, fate in zip(batch, decided, strict=True) if fate in ("replay", "duplicate")]
-        if gone:
-            seen_in = {row.file for row in gone}
-            self._remover.remove({row.position for row in gone}, self._stands_at, seen_in)
+        commit_events(self._events, self._store, files, self._stands_at, last, check)
+        self._stands_at = last
 
-    def _pretend(self, winners: list[Passed], written: Written | None) -> None:
-        """As if it had been committed: later rows are compared with it."""
-        if written is not None and (clashes := widening(self._events.columns, written.columns).clashes):
-            raise TableMismatch(f"events: {'; '.join(map(str, clashes))}")
-        self._known.add([(*one.key, one.line.digest) for one in winners])
+    def _take_out(self, gone: list[Quarantined]) -> None:
+        """The second half: those rows leave `quarantine`, and copies of them."""
+        self._counted = {row.position for row in gone}
+        if gone and not self._dry_run:
+            self._remover.remove(self._counted, self._stands_at, {row.file for row in gone})
 
 
 _OUTCOMES = {"replay": "replayed", "duplicate": "duplicates", "taken": "taken", "later": "later"}
