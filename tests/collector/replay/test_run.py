@@ -1,7 +1,6 @@
 """What passes becomes one row of `events` and leaves `quarantine`; what does not stays as it was."""
 
 import json
-import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,14 @@ import msgspec
 import pytest
 
 from polku_collector.batch import QuarantineLine
+from polku_collector.replay.casts import Cast
 from polku_collector.replay.mapping import Mapping, Mended, Step
-from polku_collector.replay.rows import Selection
+from polku_collector.replay.rows import Selection, read
 from polku_collector.settings import Settings
 
 from .world import LOOSE, NOW, PLAN, SETTINGS, World, viewed
+
+WEB = ["old", "price", "web"]
 
 
 @pytest.fixture
@@ -130,8 +132,6 @@ def test_an_event_without_an_id_gets_the_same_each_time(world: World) -> None:
 
 
 def _judged(replay: Any) -> list[Any]:
-    from polku_collector.replay.rows import read
-
     return [replay._judge(row) for row in read(replay._quarantine, Selection())]
 
 
@@ -149,25 +149,35 @@ def test_what_is_no_whole_event_is_told_and_stays(world: World) -> None:
     assert report.total.reasons["the context of its batch was cut"] == 1
 
 
-def test_nothing_is_moved_beside_the_selection(world: World) -> None:
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (Selection(), ["old", "page", "past", "price", "web"]),
+        (Selection(since=date(2026, 11, 23)), []),
+        (Selection(since=date(2026, 11, 20), until=date(2026, 11, 22)), ["old"]),
+        (Selection(sources=("past",)), ["past"]),
+        (Selection(codes=("wrong_type",)), ["page", "price"]),
+        (Selection(codes=("wrong_type", "missing_property"), events=("product_viewed",), sources=("web",)), WEB),
+        (Selection(events=("page",)), ["page"]),
+    ],
+)
+def test_nothing_is_looked_at_beside_the_selection(several: World, selection: Selection, expected: list[str]) -> None:
+    report = several.replay(selection=selection, dry_run=True)
+    assert report.total.looked_at == len(expected)
+    quarantine = several.prepare(selection=selection, dry_run=True)._quarantine
+    assert sorted(row.event_id or "" for row in read(quarantine, selection)) == expected
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> World:
+    world = World(tmp_path_factory.mktemp("several"))
     world.send(viewed("web"))
     world.send(viewed("past"), source="past")
     world.send(viewed("old"), received_at=NOW - timedelta(days=2))
-    world.send(viewed("price", price="x"), {"type": "page", "userId": "u", "messageId": "page", "properties": 3})
+    world.send(viewed("price", price="x", product_id="p"))
+    world.send({"type": "page", "userId": "u", "messageId": "page", "properties": {"page_type": 3}})
     world.commit()
-    nothing = Selection(since=date(2026, 11, 23))
-    assert world.replay(selection=nothing).total.looked_at == 0
-    for selection, expected in (
-        (Selection(until=date(2026, 11, 22)), ["old"]),
-        (Selection(sources=("past",)), ["past"]),
-        (Selection(codes=("wrong_type",), events=("product_viewed",)), []),
-        (Selection(events=("page",)), []),
-        (Selection(codes=("missing_property", "wrong_type"), sources=("web",)), ["web"]),
-    ):
-        before = world.ids()[0]
-        world.replay(selection=selection)
-        assert sorted(set(world.ids()[0]) - set(before)) == expected
-    assert world.replay(selection=Selection(events=("page",))).total.looked_at == 1
+    return world
 
 
 def test_the_source_says_what_is_done_with_unplanned_and_old_events(world: World) -> None:
@@ -190,8 +200,6 @@ def test_the_source_says_what_is_done_with_unplanned_and_old_events(world: World
 def test_a_mapping_mends_events_first_and_what_it_cannot_mend_stays(world: World) -> None:
     world.send(viewed("a", prodId="p1", price="59,90"), viewed("b", prodId="p2", price="5.990"), viewed("c", x=1))
     world.commit()
-    from polku_collector.replay.casts import Cast
-
     mended = Mended(
         rename=(((Step("prodId"),), "product_id"),), cast=(((Step("price"),), Cast("number", decimal=",")),)
     )
@@ -312,7 +320,7 @@ def test_removed_files_stay_for_readers(world: World) -> None:
     (removed,) = [action["remove"] for action in actions if "remove" in action]
     assert removed["dataChange"] is True
     assert removed["deletionTimestamp"] > 0
-    assert os.path.exists(world.lake / "quarantine" / removed["path"])
+    assert (world.lake / "quarantine" / removed["path"]).exists()
     assert {action["txn"]["appId"]: action["txn"]["version"] for action in actions if "txn" in action} == {
         "polku-maintenance": 1,
         "replay": 1,
