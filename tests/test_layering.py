@@ -78,9 +78,9 @@ COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
     _names("errors batch files logs metrics supervisor watch"),
     _names("settings"),
     _names("planned intake journal lake"),
-    _names("app"),
-    _names("compose_intake compose_committer compose_plan"),
-    _names("cli"),
+    _names("app replay"),
+    _names("compose_intake compose_committer compose_plan compose_replay"),
+    _names("cli lake_cli"),
 )
 
 
@@ -218,7 +218,8 @@ def test_only_the_composition_knows_more_than_one_stage() -> None:
     for found in imports_of("polku_collector"):
         if (target := _collector_part(found.module)) in STAGES and found.file.parent.name == "polku_collector":
             knows.setdefault(found.file.stem, set()).add(str(target))
-    assert {name for name, stages in knows.items() if len(stages) > 1} == {"compose_intake", "compose_committer"}
+    composed = {"compose_intake", "compose_committer", "compose_replay"}
+    assert {name for name, stages in knows.items() if len(stages) > 1} == composed
 
 
 @pytest.mark.parametrize("package", PACKAGES)

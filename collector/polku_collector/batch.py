@@ -18,6 +18,9 @@ JOURNAL_FORMAT = 1
 UNPLANNED_RUN = "*"
 QUARANTINE_RUN = "!quarantine"
 
+# The stream of the rows that came out of `quarantine` again; those of the journal are named by UUIDs.
+REPLAY_STREAM = "replay"
+
 
 class Line(Struct, omit_defaults=True, gc=False, kw_only=True):
     """One accepted event as the journal stores it: everything the lake needs, decided once at intake.
@@ -68,7 +71,10 @@ class Line(Struct, omit_defaults=True, gc=False, kw_only=True):
 
 
 class QuarantineLine(Struct, omit_defaults=True, gc=False, kw_only=True):
-    """One rejected event: why, where, and its bytes as they came (`original`, or base64 when not UTF-8)."""
+    """One rejected event: why, where, and its bytes as they came (`original`, or base64 when not UTF-8).
+
+    `context` and `sent_at` are the request's, which `original` lacks: with them the event can be judged again.
+    """
 
     sequence: int = 0
     received_at: datetime
@@ -81,6 +87,10 @@ class QuarantineLine(Struct, omit_defaults=True, gc=False, kw_only=True):
     message: str
     original: str | None = None
     original_base64: str | None = None
+    context: str | None = None  # JSON of what the batch said for all its events; cut like `original`
+    sent_at: datetime | None = None
+    library: str | None = None
+    library_version: str | None = None
 
 
 # The columns of a line beside `p` and `t`, with the neutral type each is read as (see lake/types.py).
@@ -112,10 +122,11 @@ QUARANTINE_LINE_COLUMNS: dict[str, str] = {
     **dict.fromkeys(
         (
             *("source", "event_id", "event_type", "event_name", "code", "path", "message"),
-            *("original", "original_base64"),
+            *("original", "original_base64", "context", "library", "library_version"),
         ),
         "string",
     ),
+    "sent_at": "timestamp",
 }
 
 

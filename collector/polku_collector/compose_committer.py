@@ -102,7 +102,6 @@ def _open_when_reachable(store: Store, plan: Plan, stop: threading.Event) -> tup
         try:
             store.probe()
             events = Table(store, "events", "event_date", events_table_columns(plan))
-            events.add_columns(events_table_columns(plan))
             quarantine = Table(store, "quarantine", "received_date", QUARANTINE_COLUMNS)
         except Exception as error:
             if isinstance(error, CollectorError) and not error.transient:

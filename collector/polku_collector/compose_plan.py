@@ -89,7 +89,7 @@ def bring_into_force(settings: Settings) -> None:
     if found.unmet:
         log.warning("elsewhere this plan would be refused", reasons=refusals(found, versions_bind=True))
     try:
-        columns = _widen(settings, new)
+        _widen(settings, new)
     except CollectorError as error:
         log.error("the new plan is refused: it breaks the table", reason=str(error))
         sys.exit(EXIT_LATER if error.transient else EXIT_REFUSED)
@@ -101,7 +101,6 @@ def bring_into_force(settings: Settings) -> None:
         "a new plan is in force",
         plan=f"{new.name} {new.version}",
         fingerprint=new.fingerprint,
-        columns_added=columns,
     )
     sys.exit(EXIT_IN_FORCE)
 
@@ -118,7 +117,6 @@ def refusals(found: PlanDiff, *, versions_bind: bool) -> list[str]:
     return reasons
 
 
-def _widen(settings: Settings, plan: Plan) -> list[str]:
+def _widen(settings: Settings, plan: Plan) -> None:
     """Add the plan's columns to the table. Raises TableMismatch, or what deltalake raises when the store is away."""
-    wanted = events_table_columns(plan)
-    return Table(open_store(settings.lake.uri), "events", "event_date", wanted, mend=False).add_columns(wanted)
+    Table(open_store(settings.lake.uri), "events", "event_date", events_table_columns(plan), mend=False)

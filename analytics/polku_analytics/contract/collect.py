@@ -52,7 +52,9 @@ class Seen:
 class Collected:
     """Everything gathered. `base`: a plan whose own events are not gathered, only what they carry beside it."""
 
-    def __init__(self, base: CompiledPlan | None, is_wanted: Callable[[str, str], bool] = lambda sent, name: True) -> None:
+    def __init__(
+        self, base: CompiledPlan | None, is_wanted: Callable[[str, str], bool] = lambda sent, name: True
+    ) -> None:
         self.base = base
         self._is_wanted = is_wanted
         self.events: dict[str, Seen] = {}

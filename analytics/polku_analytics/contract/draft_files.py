@@ -117,7 +117,9 @@ def _members(uses: Mapping[str, Use]) -> list[tuple[str, str]]:
 
 
 def _seen(use: Use) -> str:
-    share = f"in all {use.of:,}" if use.values == use.of else f"in {use.values:,} of {use.of:,} ({use.values / use.of:.1%})"
+    share = (
+        f"in all {use.of:,}" if use.values == use.of else f"in {use.values:,} of {use.of:,} ({use.values / use.of:.1%})"
+    )
     return share if use.sent == use.name else f"{share}, sent as `{use.sent}`: rename it there"
 
 
@@ -156,7 +158,10 @@ def _inner_lines(items: Property) -> list[str]:
 def _field_lines(fields: Mapping[str, Property]) -> list[str]:
     if not fields:
         return []
-    return ["properties:", *(f"  {name}: {_REQUIRED if field.required else _OPTIONAL}" for name, field in fields.items())]
+    return [
+        "properties:",
+        *(f"  {name}: {_REQUIRED if field.required else _OPTIONAL}" for name, field in fields.items()),
+    ]
 
 
 def _text(lines: list[str]) -> str:

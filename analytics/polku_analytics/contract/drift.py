@@ -255,7 +255,9 @@ def _changed(facts: Facts) -> list[Changed]:
         for found in _told(group, MIN_EFFECT, count)
     ]
     changed += [new for (event, path), seen in facts.beside.items() for new in _new_values(event, path, seen)]
-    return sorted(changed, key=lambda found: (found.event, found.path, str(found.source), found.what, found.release or ""))
+    return sorted(
+        changed, key=lambda found: (found.event, found.path, str(found.source), found.what, found.release or "")
+    )
 
 
 def _told(group: Sequence[_Comparison], min_effect: float, comparisons: int) -> list[_Comparison]:

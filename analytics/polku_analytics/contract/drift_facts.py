@@ -143,7 +143,9 @@ def _columns(name: str, kind: Any) -> Iterator[_Column]:
     if kind.id == "struct":
         for member, inner in kind.children:
             field = f"{column}.{quoted(member)}"
-            yield _Column(f"{path}.{member}", path, inner.id, f"{field} IS NOT NULL", f"count({field}), count({column})")
+            yield _Column(
+                f"{path}.{member}", path, inner.id, f"{field} IS NOT NULL", f"count({field}), count({column})"
+            )
     elif kind.id == "list" and kind.children[0][1].id == "struct":
         for member, inner in kind.children[0][1].children:
             there = f"len(list_filter({column}, lambda item: item.{quoted(member)} IS NOT NULL))"
@@ -192,7 +194,9 @@ class _Gathering:
 
     def read_extras(self) -> None:
         """Go through what has no column, row by row."""
-        extras = f"json_extract({EXTRA_COLUMN}, '$.properties')::VARCHAR, json_extract({EXTRA_COLUMN}, '$.traits')::VARCHAR"
+        extras = (
+            f"json_extract({EXTRA_COLUMN}, '$.properties')::VARCHAR, json_extract({EXTRA_COLUMN}, '$.traits')::VARCHAR"
+        )
         structured = (name for name, kind in self.observed.columns.items() if kind.id in ("struct", "list"))
         whole = ", ".join(f"CASE WHEN {quoted(name)} IS NOT NULL THEN {literal(name)} END" for name in structured)
         rows = self.observed.stream(

@@ -61,7 +61,11 @@ def _unseen(unseen: Sequence[Unseen]) -> list[str]:
     if by_event:
         columns = ["planned, never seen", "events", "properties"]
         rows = [
-            [event or "(any event)", max(one.of for one in group) if event else None, _listed([one.path for one in group])]
+            [
+                event or "(any event)",
+                max(one.of for one in group) if event else None,
+                _listed([one.path for one in group]),
+            ]
             for event, group in by_event.items()
         ]
         parts.append(_table(columns, rows))

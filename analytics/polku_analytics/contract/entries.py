@@ -28,7 +28,12 @@ _ENUM_LENGTH: Final = 50
 
 _SHAPED_TYPES: Final = ("date-time", "date", "uuid")
 
-_FAMILIES: Final[Mapping[str, Family]] = {"integer": "number", "number": "number", "boolean": "boolean", "object": "object"}
+_FAMILIES: Final[Mapping[str, Family]] = {
+    "integer": "number",
+    "number": "number",
+    "boolean": "boolean",
+    "object": "object",
+}
 _LISTS: Final[Mapping[Family, Family]] = {
     "text": "list of texts",
     "number": "list of numbers",
@@ -139,7 +144,9 @@ def _comment(profile: Profile, events: int, privacy: Privacy) -> str:
     parts = [f"{profile.values:,} value{'' if profile.values == 1 else 's'}{where}"]
     held, family = (profile, profile.family) if profile.items is None else (profile.items, profile.items.family)
     if held.distinct:
-        parts.append(f"more than {len(held.distinct):,} different" if held.many else f"{len(held.distinct):,} different")
+        parts.append(
+            f"more than {len(held.distinct):,} different" if held.many else f"{len(held.distinct):,} different"
+        )
     if family == "number" and privacy == "none":
         parts.append(f"{held.low:g} to {held.high:g}" if held.low != held.high else f"always {held.low:g}")
     if profile.shortest is not None:

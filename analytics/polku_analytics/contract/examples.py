@@ -11,9 +11,7 @@ from polku_analytics.contract.privacy import example_of
 from polku_schemas.model import Property
 
 
-def event_example(
-    seen: Seen, uses: Iterable[tuple[str, str, bool]], props: Mapping[str, Property]
-) -> dict[str, Any]:
+def event_example(seen: Seen, uses: Iterable[tuple[str, str, bool]], props: Mapping[str, Property]) -> dict[str, Any]:
     """The values of an example; `uses` are name, sent name and whether it is required.
 
     A required property for which no valid value can be given is missing.

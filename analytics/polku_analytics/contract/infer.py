@@ -196,7 +196,11 @@ def _settle(places: list[_Place], base: Plan | None) -> Iterator[Note]:
             taken.add(home)
             for place in others:
                 place.home = home
-            holds = f"holds {_WORDS.get(winner or '', winner)} elsewhere" if known is None else f"is planned as {known.type}"
+            holds = (
+                f"holds {_WORDS.get(winner or '', winner)} elsewhere"
+                if known is None
+                else f"is planned as {known.type}"
+            )
             count = sum(place.profile.values for place in others)
             where = _listed(str(place) for place in others)
             came = f"but {_WORDS.get(family, family)} in {count:,} values of {where}"
@@ -246,7 +250,9 @@ def _one_each(places: list[_Place]) -> Iterator[Note]:
         first, *others = sorted(group, key=lambda place: (place.sent != home, -place.profile.values, place.sent))
         for place in others:
             place.home = ""
-            yield Note("name", f"`{place.sent}` and `{first.sent}` of {place} would both be `{home}`; drafted from the latter")
+            yield Note(
+                "name", f"`{place.sent}` and `{first.sent}` of {place} would both be `{home}`; drafted from the latter"
+            )
 
 
 def _fill_objects(places: list[_Place], base: Plan | None) -> Iterator[Note]:
@@ -257,7 +263,10 @@ def _fill_objects(places: list[_Place], base: Plan | None) -> Iterator[Note]:
         if place.home and place.owner is None and place.family in _OBJECTS:
             if place.home not in full and _known(base, place.home) is None:
                 place.home = ""
-                yield Note("extra", f"`{place.sent}` of {place}: an object without a field that can be planned stays in `extra`")
+                yield Note(
+                    "extra",
+                    f"`{place.sent}` of {place}: an object without a field that can be planned stays in `extra`",
+                )
     for place in places:
         if place.owner is not None and place.home:
             if place.owner.home:
@@ -283,13 +292,17 @@ def _other_notes(collected: Collected) -> Iterator[Note]:
         yield Note("name", f"{text}: something that changes stands in the name")
     for seen in collected.events.values():
         if seen.profile.left_out:
-            text = f"{seen.name} has more than {MAX_FIELDS} properties: their names are values; the others were left out"
+            text = (
+                f"{seen.name} has more than {MAX_FIELDS} properties: their names are values; the others were left out"
+            )
             yield Note("name", text)
     for call, count in collected.built_in_with_properties.items():
         if count:
             yield Note("extra", f"{count:,} {call} calls have properties; no plan describes them, they stay in `extra`")
     if collected.not_objects:
-        yield Note("extra", f"{collected.not_objects:,} events whose properties or traits are no object: no plan takes them")
+        yield Note(
+            "extra", f"{collected.not_objects:,} events whose properties or traits are no object: no plan takes them"
+        )
 
 
 # What the draft says ------------------------------------------------------------------------------------------------

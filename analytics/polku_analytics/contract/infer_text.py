@@ -64,4 +64,6 @@ def _counted(count: int, word: str) -> str:
 def _bad_lines(bad: Sequence[BadLine]) -> str:
     lines = [f"  line {line.number}: {line.reason}" for line in bad[:_MAX_LINES]]
     more = [f"  … and {len(bad) - _MAX_LINES} more"] if len(bad) > _MAX_LINES else []
-    return "\n".join([f"passed over {len(bad):,} that {'is no event' if len(bad) == 1 else 'are no events'}:", *lines, *more])
+    return "\n".join(
+        [f"passed over {len(bad):,} that {'is no event' if len(bad) == 1 else 'are no events'}:", *lines, *more]
+    )

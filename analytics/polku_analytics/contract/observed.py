@@ -32,7 +32,9 @@ from polku_schemas import ENVELOPE_COLUMNS, EXTRA_COLUMN, TRAIT_PREFIX, ProblemC
 from polku_schemas.column_types import neutral_type
 
 _EXPECTED: Final = {
-    "events": {name: duckdb_type_of_neutral(kind) for name, kind in (ENVELOPE_COLUMNS | {EXTRA_COLUMN: "string"}).items()},
+    "events": {
+        name: duckdb_type_of_neutral(kind) for name, kind in (ENVELOPE_COLUMNS | {EXTRA_COLUMN: "string"}).items()
+    },
     "quarantine": {name: "VARCHAR" for name in ("context", "library", "library_version", "original")},
 }
 """Columns that are read even where the table does not have them (yet): they are null then."""
@@ -191,13 +193,17 @@ class ObservedLake:
         )
         senders = _Senders()
         for rows in self.stream(sql):
-            calls, names, properties, rests, traits, *sender, unplanned = (column.to_pylist() for column in rows.columns)
+            calls, names, properties, rests, traits, *sender, unplanned = (
+                column.to_pylist() for column in rows.columns
+            )
             if rows.column(3).null_count < len(rests):
                 properties = [
                     document if rest is None else merged(document, msgspec.json.decode(rest))
                     for document, rest in zip(properties, rests, strict=True)
                 ]
-            whole = Batch(*uses[0].key, properties, traits, [*map(senders.__getitem__, zip(*sender, strict=True))], unplanned)
+            whole = Batch(
+                *uses[0].key, properties, traits, [*map(senders.__getitem__, zip(*sender, strict=True))], unplanned
+            )
             yield from [whole] if len(uses) == 1 else _by_name(whole, calls, names)
 
 
@@ -262,7 +268,9 @@ def _documents(columns: Mapping[str, Any], nulls: Mapping[str, str], extras: boo
         rest = f"CASE WHEN {clash} THEN {beside}::VARCHAR END" if clash else "NULL"
         members.append(_inner(f"CASE WHEN ({clash}) IS NOT TRUE THEN {beside} END" if clash else beside))
         # A group's traits describe the group.
-        trait_members.append(_inner(f"CASE WHEN event_type <> 'group' THEN json_extract({EXTRA_COLUMN}, '$.traits') END"))
+        trait_members.append(
+            _inner(f"CASE WHEN event_type <> 'group' THEN json_extract({EXTRA_COLUMN}, '$.traits') END")
+        )
     body = f"nullif(concat_ws(',', {', '.join(trait_members)}), '')" if trait_members else "NULL"
     return f"encode({_object_of(members)}), encode({rest}), encode('{{' || {body} || '}}')"
 

@@ -42,7 +42,9 @@ _PEOPLE: Final = frozenset(
     contract policy patient employee agent lead distinct email message
     """.split()  # noqa: SIM905
 )
-_NAMED: Final = frozenset("first last full given family middle maiden user customer contact person billing shipping".split())
+_NAMED: Final = frozenset(
+    "first last full given family middle maiden user customer contact person billing shipping".split()
+)
 _KEYS: Final = frozenset("id ids uuid guid key number no ref reference hash".split())
 _SENSITIVE_SHAPES: Final = ("card", "IBAN", "token")
 

@@ -18,12 +18,16 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
 _EMAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+")
 _IPV4: Final = re.compile(r"(?<![\d.])((25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(25[0-5]|2[0-4]\d|1?\d?\d)(?![\d.])")
-_IPV6: Final = re.compile(r"(?<![\w:])(([0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}|(?=[0-9a-fA-F:]*::)[0-9a-fA-F:]{3,39})(?![\w:])")
+_IPV6: Final = re.compile(
+    r"(?<![\w:])(([0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}|(?=[0-9a-fA-F:]*::)[0-9a-fA-F:]{3,39})(?![\w:])"
+)
 _PHONE: Final = re.compile(r"(?<![\w.-])(\+|00|0)\d[\d /().-]{5,18}\d(?![\w.])")
 # Cards begin with 3 to 6; a time in milliseconds or microseconds with 1.
 _CARD: Final = re.compile(r"(?<![\d.])[3-6](?:[ -]?\d){13,18}(?![\d.])")
 _IBAN: Final = re.compile(r"\b[A-Z]{2}\d{2} ?(?:[A-Z0-9]{4} ?){2,7}[A-Z0-9]{1,4}\b")
-_TOKEN: Final = re.compile(r"\b(?:eyJ[\w-]+\.[\w-]+\.[\w-]*|(?:sk|pk|ghp|xox[abp])[-_][\w-]{16,}|[0-9a-fA-F]{40,}|(?=\w*\d)(?=\w*[a-z])(?=\w*[A-Z])[\w-]{24,})\b")
+_TOKEN: Final = re.compile(
+    r"\b(?:eyJ[\w-]+\.[\w-]+\.[\w-]*|(?:sk|pk|ghp|xox[abp])[-_][\w-]{16,}|[0-9a-fA-F]{40,}|(?=\w*\d)(?=\w*[a-z])(?=\w*[A-Z])[\w-]{24,})\b"
+)
 _PERSON: Final = re.compile(r"[^\W\d_a-zß-ÿ][^\W\d_]+([ -][^\W\d_a-zß-ÿ][^\W\d_]*\.?){1,3}")
 
 

@@ -170,7 +170,9 @@ class Trying:
 
     def result(self, clashes: list[str] | None = None, undecided: list[Undecided] | None = None) -> Trial:
         """What has come out so far."""
-        by_event = [EventTrial(name, *(counts[key] for key in _COUNTS)) for name, counts in sorted(self._events.items())]
+        by_event = [
+            EventTrial(name, *(counts[key] for key in _COUNTS)) for name, counts in sorted(self._events.items())
+        ]
         breaks = [
             Break(*key, releases.total(), dict(releases.most_common()), self._examples[key])
             for key, releases in self._breaks.items()

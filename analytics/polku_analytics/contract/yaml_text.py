@@ -71,7 +71,9 @@ def insert_members(text: str, path: Sequence[str], members: Sequence[tuple[str, 
 
 def replace_value(text: str, key: str, value: str) -> str | None:
     """The text with another value for a key of the top; None where it has none."""
-    replaced, count = re.subn(rf"(?m)^({key}:\s*)(\"[^\"]*\"|'[^']*'|[^\s#]+)", lambda found: found[1] + value, text, count=1)
+    replaced, count = re.subn(
+        rf"(?m)^({key}:\s*)(\"[^\"]*\"|'[^']*'|[^\s#]+)", lambda found: found[1] + value, text, count=1
+    )
     return replaced if count else None
 
 

@@ -19,7 +19,7 @@ from polku_schemas import Checked, CompiledEvent, CompiledPlan, Problem, Problem
 
 from ..batch import Line, QuarantineLine
 from ..settings import Limits, Source
-from .wire import Body, Context, Id, Page, WireEvent, raw_items
+from .wire import Body, Context, Id, Library, Page, WireEvent, context_text, raw_items
 
 # A clock further off than this is corrected; nearer it is left alone, so that retries of an event agree.
 SKEW_SECONDS = 60
@@ -77,6 +77,20 @@ class Warned(Struct, frozen=True):
     warning: Problem
 
 
+class Around(Struct, frozen=True):
+    """What an event's own bytes lack, kept beside them in `quarantine`: what the request said for all its events."""
+
+    context: str | None
+    library: Library | None
+    sent_at: datetime | None
+
+    @classmethod
+    def of(cls, outer: Context | None, clock: Clock, limit: int) -> Around:
+        if outer is None:
+            return cls(None, None, clock.sent_at)
+        return cls(context_text(outer, limit), outer.library, clock.sent_at)
+
+
 class Contents(Struct, frozen=True):
     """What an event's properties and traits came to when they are not plainly what the plan says."""
 
@@ -104,6 +118,7 @@ class Validator:
         warnings: list[Verdict] = []
         clock = Clock.of(arrival)
         outer = body.context
+        around: Around | None = None  # made once, and only if an event is bad
         if body.events is not None:
             raws: list[bytes] | None = None  # found once, and only if an event is bad
             for index, event in enumerate(body.events):
@@ -112,7 +127,8 @@ class Validator:
                     lines.append(outcome)
                 elif isinstance(outcome, Problem):
                     raws = raws or raw_items(arrival.body, body.events)
-                    lines.append(self._quarantined(event, outcome, raws[index], arrival))
+                    around = around or Around.of(outer, clock, self._limits.max_quarantine_bytes)
+                    lines.append(self._quarantined(event, outcome, raws[index], arrival, around))
                     rejected.append(_verdict(index, event.message_id, outcome))
                 elif isinstance(outcome, Warned):
                     lines.append(outcome.line)
@@ -128,7 +144,8 @@ class Validator:
                 lines.append(decided.line)
                 warnings.append(_verdict(index, decided.line.event_id, decided.warning))
             elif decided is not None:
-                lines.append(self._quarantined(item.event, decided, item.raw or b"", arrival))
+                around = around or Around.of(outer, clock, self._limits.max_quarantine_bytes)
+                lines.append(self._quarantined(item.event, decided, item.raw or b"", arrival, around))
                 rejected.append(_verdict(index, item.event.message_id if item.event else None, decided))
         return Judged(lines, rejected, warnings[:MAX_WARNINGS])
 
@@ -292,8 +309,12 @@ class Validator:
             warning=warning,
         )
 
-    def _quarantined(self, event: WireEvent | None, problem: Problem, raw: bytes, arrival: Arrival) -> QuarantineLine:
+    def _quarantined(
+        self, event: WireEvent | None, problem: Problem, raw: bytes, arrival: Arrival, around: Around
+    ) -> QuarantineLine:
         original, encoded = original_text(raw, self._limits.max_quarantine_bytes)
+        own = event.context.library if event and event.context else None
+        library = own or around.library or Library()
         return QuarantineLine(
             received_at=arrival.received_at,
             source=arrival.source_name,
@@ -305,6 +326,10 @@ class Validator:
             message=problem.message,
             original=original,
             original_base64=encoded,
+            context=around.context,
+            sent_at=around.sent_at,
+            library=_cut(library.name),
+            library_version=_cut(library.version),
         )
 
 

@@ -25,12 +25,12 @@ _BRACES_PER_EVENT = 64
 Id = str | int | float | None
 
 
-class Library(Struct, forbid_unknown_fields=True, gc=False):
+class Library(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     name: str | None = None
     version: str | None = None
 
 
-class Page(Struct, forbid_unknown_fields=True, gc=False):
+class Page(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     url: str | None = None
     path: str | None = None
     title: str | None = None
@@ -38,7 +38,7 @@ class Page(Struct, forbid_unknown_fields=True, gc=False):
     search: str | None = None  # a part of the URL; not kept apart
 
 
-class Campaign(Struct, forbid_unknown_fields=True, gc=False):
+class Campaign(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     name: str | None = None
     source: str | None = None
     medium: str | None = None
@@ -46,7 +46,7 @@ class Campaign(Struct, forbid_unknown_fields=True, gc=False):
     content: str | None = None
 
 
-class Context(Struct, forbid_unknown_fields=True, rename="camel", gc=False):
+class Context(Struct, forbid_unknown_fields=True, omit_defaults=True, rename="camel", gc=False):
     """The parts of `context` that have columns. Other members make the item take the tolerant path, into `extra`."""
 
     library: Library | None = None
@@ -125,6 +125,7 @@ class Unreadable(Exception):
 
 _decode_batch = msgspec.json.Decoder(WireBatch).decode
 _decode_event = msgspec.json.Decoder(WireEvent).decode
+_decode_context = msgspec.json.Decoder(Context).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _ODD = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -141,8 +142,8 @@ def parse_batch(body: bytes, max_events: int = 10_000) -> Body:
     return Body(batch.batch, None, batch.context, batch.sent_at, batch.write_key)
 
 
-def parse_single(body: bytes, call: str) -> Body:
-    """Read the body of /v1/track, /v1/identify, …; the endpoint says the type. Raises Unreadable."""
+def parse_single(body: bytes, call: str | None) -> Body:
+    """Read the body of /v1/track, /v1/identify, …; the endpoint says the type (None: the event). Raises Unreadable."""
     try:
         event = _decode_event(body)
     except _ODD:
@@ -152,10 +153,20 @@ def parse_single(body: bytes, call: str) -> Body:
             raise Unreadable(f"the body is not a JSON object: {error}", "$") from None
         item = _item(body)
         event = item.event or WireEvent()
-        event.type = call
+        event.type = call or event.type
         return Body(None, [item], None, event.sent_at, event.write_key)
-    event.type = call
+    event.type = call or event.type
     return Body([event], None, None, event.sent_at, event.write_key)
+
+
+def context_text(context: Context, limit: int) -> str:
+    """A batch's context as JSON, cut at `limit` bytes; without the address, which is not kept."""
+    return _encode(msgspec.structs.replace(context, ip=None))[:limit].decode("utf-8", "ignore")
+
+
+def context_of(text: str) -> Context:
+    """The inverse. Raises msgspec.MsgspecError for a text that was cut."""
+    return _decode_context(text)
 
 
 def raw_items(body: bytes, events: list[WireEvent]) -> list[bytes]:

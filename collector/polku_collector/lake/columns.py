@@ -315,10 +315,9 @@ class ColumnsStep:
     def _write_quarantine(self, work: Path, tables: list[str]) -> list[DataFile]:
         if not tables:
             return []
+        moments = "received_at::TIMESTAMPTZ AS received_at, sent_at::TIMESTAMPTZ AS sent_at"
         union = " UNION ALL BY NAME ".join(
-            "(SELECT * REPLACE (received_at::TIMESTAMPTZ AS received_at), received_at::DATE AS received_date "
-            f"FROM {table})"
-            for table in tables
+            f"(SELECT * REPLACE ({moments}), received_at::DATE AS received_date FROM {table})" for table in tables
         )
         order = "received_date, received_at"
         return write_by_day(self._connection, union, _folder(work), "received_date", order)
@@ -337,7 +336,8 @@ class ColumnsStep:
         kinds = {"string": pa.string(), "long": pa.int64(), "timestamp": pa.timestamp("us")}
         columns = {name: kinds[kind] for name, kind in QUARANTINE_LINE_COLUMNS.items()} | {"stream": pa.string()}
         for row in rows:
-            row["received_at"] = row["received_at"].astimezone(UTC).replace(tzinfo=None)
+            for moment in ("received_at", "sent_at"):
+                row[moment] = row[moment] and row[moment].astimezone(UTC).replace(tzinfo=None)
         arrays = {name: pa.array([row[name] for row in rows], kind) for name, kind in columns.items()}
         self._connection.register("refused_arrow", pa.table(arrays))
         self._run("CREATE OR REPLACE TEMP TABLE refused AS SELECT * FROM refused_arrow")
@@ -449,10 +449,9 @@ def _conflict(line: str) -> QuarantineLine:
 
 
 def _refused(document: dict[str, Any], code: str, message: str, original: str) -> QuarantineLine:
-    received_at = datetime.fromisoformat(document["received_at"])  # DuckDB writes it without a zone: UTC
     return QuarantineLine(
         sequence=document["sequence"],
-        received_at=received_at if received_at.tzinfo else received_at.replace(tzinfo=UTC),
+        received_at=_moment(document["received_at"]),
         source=document["source"],
         event_id=document.get("event_id"),
         event_type=document.get("event_type"),
@@ -461,7 +460,15 @@ def _refused(document: dict[str, Any], code: str, message: str, original: str) -
         path="$.messageId" if code == "duplicate_id" else "$",
         message=message,
         original=original.rstrip("\n"),
+        sent_at=_moment(document["sent_at"]) if document.get("sent_at") else None,
+        library=document.get("library"),
+        library_version=document.get("library_version"),
     )
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # DuckDB writes times without a zone: UTC
 
 
 def _select(table: _Lines) -> str:

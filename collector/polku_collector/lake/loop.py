@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 from msgspec import Struct
 
-from ..batch import Block, StreamSource
+from ..batch import REPLAY_STREAM, Block, StreamSource
 from ..errors import CollectorError
 from .budget import FileBudget
 from .columns import ColumnsStep, TooManyDays, Written
@@ -138,6 +138,7 @@ class Committer:
         before: dict[str, int] = {}
         size = 0
         self._memory.level(self._events, streams)
+        replayed = self._events.watermark(REPLAY_STREAM)
         half_done = sorted(name for name in streams if self._quarantine.watermark(name) > self._events.watermark(name))
         for name in half_done or streams:
             stream, watermark = streams[name], self._events.watermark(name)
@@ -166,7 +167,13 @@ class Committer:
         if written.quarantine and not half_done:
             self._put(self._quarantine, written.quarantine)
             self._commit(self._quarantine, written.quarantine, after)
-        attempts = self._commit(self._events, written.events, after, before)
+        self._events.refresh()
+        if self._events.watermark(REPLAY_STREAM) != replayed:
+            log.info("events came out of quarantine meanwhile, looking for copies again")
+            return size
+        # The replay's watermark goes along unchanged, so that this commit and that of a replay exclude each other.
+        fence = {REPLAY_STREAM: replayed} if written.events else {}
+        attempts = self._commit(self._events, written.events, after | fence, before | fence)
 
         self._memory.remember(after)
         for name, last in after.items():

@@ -6,15 +6,19 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow.dataset as ds
 import structlog
 from numpy.typing import NDArray
 
+from ..batch import REPLAY_STREAM
 from ..files import DISK, Files
 from .columns import KEY_SQL, Keys, Repeats
 from .dedup import DedupIndex, duplicates_in_flush
+from .replayed import replayed_rows
 from .table import Table
 
 log = structlog.get_logger("polku.lake")
@@ -65,12 +69,8 @@ class Memory:
         )
 
     def level(self, table: Table, streams: Iterable[str]) -> None:
-        """Take in what the table holds beyond the index: after a crash, or a commit proven only later."""
-        covered, streams = self.index.covered(), list(streams)
-        if any(table.watermark(stream) > covered.get(stream, 0) for stream in streams):
-            now = time.time()
-            since = datetime.fromtimestamp(now, UTC) - timedelta(seconds=self._window_seconds)
-            _fill(self.index, table, {*streams, *covered}, covered, since, now)
+        """Take in what the table holds beyond the index: after a crash, a commit proven only later, or a replay."""
+        _level(self.index, table, {*streams}, self._window_seconds, time.time())
 
     def _numbers(self, keys: Keys, streams: list[str]) -> NDArray[np.uint16]:
         if not streams:
@@ -89,7 +89,7 @@ def open_memory(
     files: Files = DISK,
 ) -> Memory:
     """Open the index and add what the table holds beyond it: after a crash, or when the index was lost."""
-    now, streams = time.time(), list(streams)
+    now = time.time()
     index = DedupIndex.open(
         directory,
         window_seconds=window_seconds,
@@ -100,24 +100,31 @@ def open_memory(
     )
     for report in index.reports:
         log.warning("duplicate index", report=report)
-    covered = index.covered()
-    behind = any(table.watermark(stream) > covered.get(stream, 0) for stream in {*streams, *covered})
-    if behind or not index.run_count:
-        since = datetime.fromtimestamp(now, UTC) - timedelta(seconds=window_seconds)
-        _fill(index, table, {*streams, *covered}, covered, since, now)
+    _level(index, table, {*streams, *index.covered()}, window_seconds, now, anew=not index.run_count)
     return Memory(index, window_seconds)
 
 
-def _fill(
-    index: DedupIndex, table: Table, streams: set[str], covered: dict[str, int], since: datetime, now: float
-) -> None:
-    """Read the ids of the window's rows that the index does not cover. Their digests are not known any more."""
-    import pyarrow.dataset as ds
+_POSITION = ["source", "event_id", "stream", "sequence"]
 
-    dataset = table.handle.to_pyarrow_dataset()
-    rows = dataset.scanner(
-        columns=["source", "event_id", "stream", "sequence"], filter=ds.field("received_at") >= since
-    ).to_reader()
+
+def _level(
+    index: DedupIndex, table: Table, streams: set[str], window_seconds: float, now: float, *, anew: bool = False
+) -> None:
+    """Read from the table what the index lacks of these streams, and what was replayed by whoever it was."""
+    covered = index.covered()
+    behind = {name for name in {*streams, REPLAY_STREAM} if table.watermark(name) > covered.get(name, 0)}
+    if anew or behind - {REPLAY_STREAM}:
+        since = datetime.fromtimestamp(now, UTC) - timedelta(seconds=window_seconds)
+        recent = (ds.field("received_at") >= since) & (ds.field("stream") != REPLAY_STREAM)
+        rows = table.handle.to_pyarrow_dataset().scanner(columns=_POSITION, filter=recent).to_reader()
+        _fill(index, table, rows, {*streams, *covered} - {REPLAY_STREAM}, covered, now)
+    if REPLAY_STREAM in behind:  # of any age: they got into the table only now
+        replayed = replayed_rows(table, covered.get(REPLAY_STREAM, 0), _POSITION)
+        _fill(index, table, replayed, {REPLAY_STREAM}, covered, now)
+
+
+def _fill(index: DedupIndex, table: Table, rows: Any, streams: set[str], covered: dict[str, int], now: float) -> None:
+    """Add the ids of rows that the index does not cover. Their digests are not known any more."""
     connection = duckdb.connect()
     connection.register("rows", rows)
     connection.execute("CREATE TABLE covered (stream VARCHAR, last BIGINT)")

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Collection
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.dataset as ds
 import structlog
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
@@ -16,12 +20,15 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from polku_schemas.column_types import Clash, widening
 
-from ..errors import LakeError, TableMismatch
+from ..errors import CommitUncertain, LakeError, TableMismatch
 from .statistics import STATISTICS_COLUMNS
 from .store import Store
 from .types import columns_of, field_of, schema_of
 
 log = structlog.get_logger("polku.lake")
+
+# Whoever removes files (replay, compaction, …) takes turns by this transaction.
+MAINTENANCE = "polku-maintenance"
 
 # Checkpoints and log clean-up run on our own timer: the default hooks list the whole log at every commit.
 HOOKS_OFF = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
@@ -44,10 +51,11 @@ QUARANTINE_COLUMNS: dict[str, str] = {
     **dict.fromkeys(
         (
             *("source", "event_id", "event_type", "event_name", "code", "path", "message"),
-            *("original", "original_base64"),
+            *("original", "original_base64", "context", "library", "library_version"),
         ),
         "string",
     ),
+    "sent_at": "timestamp",
 }
 
 
@@ -55,33 +63,44 @@ class Table:
     """One Delta table. Not thread-safe."""
 
     def __init__(
-        self, store: Store, name: str, partition_by: str, columns: dict[str, str], *, mend: bool = True
+        self, store: Store, name: str, partition_by: str, columns: dict[str, str] | None, *, mend: bool = True
     ) -> None:
-        """Open the table, or create it with `columns`. Raises what deltalake raises when the store is away.
+        """Open the table, or create it; it has `columns` then, whatever an older version made it with.
 
-        `mend` the end of the log after a power cut, as the committer does when it starts; nobody else should.
+        None: open it to look at only, and change nothing. Raises TableNotFoundError then when there is none,
+        TableMismatch where types clash, and what deltalake raises when the store is away. `mend` the end of the log
+        after a power cut, as the committer does when it starts; who comes while it runs should not.
         """
         self.name, self.partition_by, self._store = name, partition_by, store
         self._uri, self._options = store.uri(name), store.storage_options()
-        if mend:
-            store.mend_log(name)
-        try:
+        if columns is None:
             self.handle = self._open()
-        except TableNotFoundError:
-            self.handle = DeltaTable.create(
-                self._uri,
-                schema_of(columns),
-                mode="ignore",
-                partition_by=[partition_by],
-                name=name,
-                configuration=_CONFIGURATION,
-                storage_options=self._options,
-            )
-            log.info("table created", table=name, columns=len(columns))
+        else:
+            if mend:
+                store.mend_log(name)
+            self.handle = self._open_or_create(columns)
         self.columns = columns_of(self.handle.schema())
         # A killed committer may have left its last commit unsettled; the journal is trimmed by what we read here.
         self._settled = self.handle.version() - 1
-        self.settle()
+        if columns is not None:
+            self.settle()
+            self.add_columns(columns)
+
+    def _open_or_create(self, columns: dict[str, str]) -> DeltaTable:
+        try:
+            return self._open()
+        except TableNotFoundError:
+            handle = DeltaTable.create(
+                self._uri,
+                schema_of(columns),
+                mode="ignore",
+                partition_by=[self.partition_by],
+                name=self.name,
+                configuration=_CONFIGURATION,
+                storage_options=self._options,
+            )
+            log.info("table created", table=self.name, columns=len(columns))
+            return handle
 
     @property
     def id(self) -> str:
@@ -144,9 +163,40 @@ class Table:
 
     def commit(self, files: list[AddAction], watermarks: dict[str, int]) -> None:
         """One atomic commit of files with the new watermark of each stream, from the present handle."""
+        self._write([*files], watermarks)
+
+    def replace(self, paths: Collection[str], files: list[AddAction], watermarks: dict[str, int]) -> None:
+        """One atomic commit that puts files in the place of others, from the handle on which those were seen live.
+
+        For rows that leave the table or move; who does that comes one after the other, by the transaction
+        `polku-maintenance`, and does not touch what others append meanwhile. The files themselves stay for readers
+        until a vacuum.
+        """
+        now, partition = int(time.time() * 1000), f"partition.{self.partition_by}"
+        gone: list[AddAction | RemoveAction] = [
+            RemoveAction(add["path"], True, now, add["size_bytes"], {self.partition_by: str(add[partition])})
+            for add in pa.table(self.handle.get_add_actions(flatten=True)).to_pylist()
+            if add["path"] in paths
+        ]
+        if len(gone) != len(paths):
+            raise CommitUncertain(f"{self.name}: {len(paths) - len(gone)} of the files to replace are live no more")
+        self._write([*gone, *files], watermarks | {MAINTENANCE: self.watermark(MAINTENANCE) + 1})
+
+    def files(self) -> set[str]:
+        """The paths of the files the table consists of, as this handle sees it."""
+        paths: Any = pa.table(self.handle.get_add_actions())["path"]
+        return set(paths.to_pylist())
+
+    def dataset(self, paths: Collection[str]) -> Any:  # pyarrow's classes have no types
+        """The rows of some files, with all columns of the table."""
+        whole: Any = self.handle.to_pyarrow_dataset()
+        kept = [fragment for fragment in whole.get_fragments() if fragment.path in paths]
+        return ds.FileSystemDataset(kept, whole.schema, whole.format, whole.filesystem)
+
+    def _write(self, actions: list[AddAction | RemoveAction], watermarks: dict[str, int]) -> None:
         now = int(time.time() * 1000)
         self.handle.create_write_transaction(
-            list[AddAction | RemoveAction](files),
+            actions,
             "append",
             self.handle.schema(),
             partition_by=[self.partition_by],

@@ -53,7 +53,9 @@ scalars = st.one_of(
     st.integers(-(2**70), 2**70) | st.just(10**400),
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=6),
-    st.sampled_from(["2026-01-31", "2026-01-31T12:00:00Z", "2026-01-31T12:00:00", "a@b.fi", "true", "12", "null", "# x"]),
+    st.sampled_from(
+        ["2026-01-31", "2026-01-31T12:00:00Z", "2026-01-31T12:00:00", "a@b.fi", "true", "12", "null", "# x"]
+    ),
     st.uuids().map(str),
 )
 names = st.sampled_from(
@@ -98,7 +100,9 @@ def test_any_events_give_a_plan_that_loads_and_says_how_many_it_refuses(
 @given(
     items=st.lists(
         st.builds(
-            lambda name, shape, value, many: track(name, {f"{shape} value": value, **({"Lines": many} if many else {})}),
+            lambda name, shape, value, many: track(
+                name, {f"{shape} value": value, **({"Lines": many} if many else {})}
+            ),
             event_names,
             st.just("One"),
             st.none() | st.text(max_size=6),
@@ -209,7 +213,9 @@ def test_one_name_has_one_type_and_the_minority_gets_a_name_beside_it(tmp_path: 
     found = drafted(tmp_path, items)
     assert found.plan.properties["price"].type == "integer"
     assert found.plan.events["applied"].properties.keys() == {"price_text"}
-    assert "`price` holds numbers elsewhere, but texts in 3 values of applied: drafted there as `price_text`" in notes(found)
+    assert "`price` holds numbers elsewhere, but texts in 3 values of applied: drafted there as `price_text`" in notes(
+        found
+    )
     assert [(one.event, one.path, one.events) for one in found.trial.breaks] == [("viewed", "$.properties.price", 1)]
 
 
@@ -233,7 +239,14 @@ def test_names_that_a_plan_cannot_have_are_changed_and_said(tmp_path: Path) -> N
 
 
 def test_what_no_plan_can_describe_stays_in_extra(tmp_path: Path) -> None:
-    odd = {"mixed": [1, "a"], "nested": [[1]], "holes": [1, None], "deep": {"a": {"b": 1}}, "empty": {}, "nothing": None}
+    odd = {
+        "mixed": [1, "a"],
+        "nested": [[1]],
+        "holes": [1, None],
+        "deep": {"a": {"b": 1}},
+        "empty": {},
+        "nothing": None,
+    }
     found = drafted(tmp_path, [track("x", odd)] * 25)
     assert found.plan.events["x"].properties == {}
     assert found.trial.would_break == 0
@@ -308,10 +321,17 @@ def run(*arguments: str, stdin: str | None = None) -> Result:
 
 def test_a_plan_is_completed_with_what_it_does_not_know(tmp_path: Path) -> None:
     base = write_plan(tmp_path / "plan")
-    items = [track("Order Paid", {"order_id": "O", "coupon": "c", "count": 1, "size": 4, "lines": [{"order_id": "a", "hue": "red"}]})]
+    items = [
+        track(
+            "Order Paid",
+            {"order_id": "O", "coupon": "c", "count": 1, "size": 4, "lines": [{"order_id": "a", "hue": "red"}]},
+        )
+    ]
     items += [track("looked", {"price": "5"}), track("Cart Seen", {"price": 5, "kind": "zzz", "new": True})]
     items += [{"type": "identify", "userId": "u", "traits": {"age": 5, "shoe": 43}}] * 2
-    lake = make_lake(tmp_path / "lake", load_plan(base), [Request(items), Request(items, source="kiosk", is_strict=True)])
+    lake = make_lake(
+        tmp_path / "lake", load_plan(base), [Request(items), Request(items, source="kiosk", is_strict=True)]
+    )
     out = tmp_path / "out"
     result = run("--lake", lake.uri, "--until", "2026-03-21", "--plan", str(base), "--out", str(out))
     assert result.exception is None, result.output

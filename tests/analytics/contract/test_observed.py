@@ -251,7 +251,9 @@ def test_what_is_no_event_says_why(text: str, reason: str) -> None:
 def test_an_item_is_read_by_the_rules_of_the_wire() -> None:
     page = read_item('{"type":"page","name":"Home","category":"Shop","properties":{"a":1}}')
     assert json.loads(page.properties) == {"a": 1, "page_name": "Home", "page_category": "Shop"}
-    odd = read_item('{"type":"track","event":"x","timestamp":5,"properties":{"a":NaN},"context":{"library":{"name":"l"}}}')
+    odd = read_item(
+        '{"type":"track","event":"x","timestamp":5,"properties":{"a":NaN},"context":{"library":{"name":"l"}}}'
+    )
     assert (odd.name, odd.library, json.loads(odd.properties)) == ("x", "l", {"a": None})
     traits = read_item('{"event":"x","context":{"traits":{"age":1}}}')
     assert (traits.call, traits.traits) == ("track", b'{"age":1}')

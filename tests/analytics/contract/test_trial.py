@@ -83,7 +83,12 @@ def items(count: int, seed: int) -> list[dict[str, Any]]:
                     track("zapped", {"price": draw.choice([1, 5, "x"])}),
                     track("Nobody knows", {"a": number}),
                     {"type": "identify", "userId": "u", "traits": {"age": draw.choice([5, 30]), "email": "a@b.fi"}},
-                    {"type": "page", "userId": "u", "name": "Home", "properties": {"title": "Home", "url": "https://x"}},
+                    {
+                        "type": "page",
+                        "userId": "u",
+                        "name": "Home",
+                        "properties": {"title": "Home", "url": "https://x"},
+                    },
                 ]
             )
         )
@@ -136,7 +141,9 @@ def verdicts(plan: Plan, sent: Sequence[Request]) -> list[list[Any]]:
 def test_every_figure_is_what_the_collector_would_say(trial: Trial, plan: Plan, proposed: Plan) -> None:
     breaks: Counter[tuple[Any, ...]] = Counter()
     by_event: dict[str, Counter[str]] = {}
-    for request, before, after in zip(requests(), verdicts(plan, requests()), verdicts(proposed, requests()), strict=True):
+    for request, before, after in zip(
+        requests(), verdicts(plan, requests()), verdicts(proposed, requests()), strict=True
+    ):
         release = f"{request.library} {request.version}"
         for item, was, now in zip(request.items, before, after, strict=True):
             if isinstance(was, tuple):
@@ -167,7 +174,9 @@ def test_every_figure_is_what_the_collector_would_say(trial: Trial, plan: Plan, 
 
 def test_what_is_in_quarantine_is_tried_too(trial: Trial, plan: Plan, proposed: Plan) -> None:
     expected: dict[tuple[Any, ...], list[int]] = {}
-    for request, before, after in zip(requests(), verdicts(plan, requests()), verdicts(proposed, requests()), strict=True):
+    for request, before, after in zip(
+        requests(), verdicts(plan, requests()), verdicts(proposed, requests()), strict=True
+    ):
         for item, was, now in zip(request.items, before, after, strict=True):
             if isinstance(was, tuple):
                 counts = expected.setdefault((request.source, event_of(plan, item), was[0]), [0, 0])
@@ -186,7 +195,10 @@ def test_a_source_named_strict_breaks_where_others_only_keep_what_is_unplanned(l
     kept = sum(event.stays_unplanned + event.becomes_unplanned for event in loose.by_event)
     assert kept > 0
     assert strict.would_break == loose.would_break + kept
-    assert {one.code for one in strict.breaks} - {one.code for one in loose.breaks} == {"unknown_event", "unknown_property"}
+    assert {one.code for one in strict.breaks} - {one.code for one in loose.breaks} == {
+        "unknown_event",
+        "unknown_property",
+    }
     judged = judge(proposed, Request(requests()[0].items, is_strict=True)).rejected
     codes = Counter(str(verdict.code) for verdict in judged)
     refused_before = Counter(str(v.code) for v in judge(load_plan_of(lake), requests()[0]).rejected)
@@ -212,7 +224,9 @@ def test_nothing_is_proven_of_an_event_that_did_not_come(plan: Plan, proposed: P
     assert try_plan(proposed, observed).nothing_seen == ["page_viewed", "paid", "zapped"]
 
 
-def test_a_required_property_that_may_be_null_is_taken_as_null_and_said_to_be_unknown(plan: Plan, tmp_path: Path) -> None:
+def test_a_required_property_that_may_be_null_is_taken_as_null_and_said_to_be_unknown(
+    plan: Plan, tmp_path: Path
+) -> None:
     sent = [track("paid", {"order_id": "a", "coupon": None})] * 3 + [track("paid", {"order_id": "a", "coupon": "x"})]
     observed = ObservedLake(make_lake(tmp_path, plan, [Request(sent)]), Period())
     trial = try_plan(plan, observed)
@@ -251,7 +265,11 @@ def test_a_personal_value_is_not_shown(lake: Lake, tmp_path: Path) -> None:
 
 
 def test_what_no_plan_decides_is_not_said_to_pass(plan: Plan, tmp_path: Path) -> None:
-    sent = [{"type": "track", "event": "looked"}, track("looked", {"price": "x" * 200_000}), track("looked", {"price": -1})]
+    sent = [
+        {"type": "track", "event": "looked"},
+        track("looked", {"price": "x" * 200_000}),
+        track("looked", {"price": -1}),
+    ]
     observed = ObservedLake(make_lake(tmp_path, plan, [Request(sent)]), Period())
     assert try_plan(plan, observed).quarantine == [
         QuarantineTrial("web", "looked", "missing_id", 1, 0, 1),

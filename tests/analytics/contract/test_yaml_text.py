@@ -11,10 +11,33 @@ from polku_analytics.contract.yaml_text import comment, flow, insert_members, re
 from polku_schemas.documents import read_document
 
 texts = st.text(max_size=20) | st.sampled_from(
-    ["null", "Yes", "no", "1e5", "0x1", "2026-01-31", "a: b", "- a", "#x", "a #b", "'", '"', "\\", "~", "", " a", "é", "x\u0085y"]
+    [
+        "null",
+        "Yes",
+        "no",
+        "1e5",
+        "0x1",
+        "2026-01-31",
+        "a: b",
+        "- a",
+        "#x",
+        "a #b",
+        "'",
+        '"',
+        "\\",
+        "~",
+        "",
+        " a",
+        "é",
+        "x\u0085y",
+    ]
 )
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=8,
 )

@@ -1,0 +1,134 @@
+"""`polku lake …`: work on the tables of a lake, beside a running collector or without one."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .errors import SettingsError
+from .logs import configure
+from .settings import load
+
+if TYPE_CHECKING:
+    from .replay.report import Group, Report
+
+# Rows are left in quarantine.
+EXIT_SOME_STAY = 1
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+_REASONS_SHOWN = 5
+
+
+@click.group()
+def lake() -> None:
+    """Look after the tables of a lake."""
+
+
+@lake.command()
+@click.option("--lake", metavar="URI", help="Where the tables live: a directory or s3://bucket/prefix.")
+@click.option("--plan", metavar="DIR", help="The tracking plan; without it the built-in e-commerce plan.")
+@click.option("--map", "mapping", metavar="FILE", type=click.Path(path_type=Path), help="How events are mended first.")
+@click.option("--since", type=_DAY, help="Received from this UTC day.")
+@click.option("--until", type=_DAY, help="Received up to this UTC day, not including it.")
+@click.option("--code", "codes", metavar="CODE", multiple=True, help="Refused for this reason; may be repeated.")
+@click.option(
+    "--event", "events", metavar="NAME", multiple=True, help="Of this event, as it was sent; may be repeated."
+)
+@click.option("--source", "sources", metavar="NAME", multiple=True, help="From this source; may be repeated.")
+@click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="The collector's settings file.")
+@click.option("--dry-run", is_flag=True, help="Change nothing, and show what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def replay(
+    lake: str | None,
+    plan: str | None,
+    mapping: Path | None,
+    since: datetime.datetime | None,
+    until: datetime.datetime | None,
+    codes: tuple[str, ...],
+    events: tuple[str, ...],
+    sources: tuple[str, ...],
+    config: Path | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Judge quarantined events again, with the plan of today, and move those that pass to `events`.
+
+    Each becomes one row, however often this is run or interrupted. Exit code 0: all selected events passed; 1: some
+    stay in `quarantine`; 2: it could not work.
+    """
+    # Late: `polku` itself must list its commands without loading an engine.
+    from .compose_replay import replay as run
+    from .replay.mapping import Mapping
+    from .replay.mapping_file import read_mapping
+    from .replay.rows import Selection
+
+    if since is not None and until is not None and since >= until:
+        raise SettingsError(f"--since {since.date()} is not before --until {until.date()}")
+    # Without a file every source has the defaults, as the source of --dev has them.
+    settings = load(config, os.environ, {"lake": lake, "plan": plan, "dev": config is None})
+    configure(readable=True)
+    report = run(
+        settings,
+        Selection(
+            since=since and since.date(),
+            until=until and until.date(),
+            codes=codes,
+            events=events,
+            sources=sources,
+        ),
+        read_mapping(mapping) if mapping is not None else Mapping(),
+        dry_run=dry_run,
+        progress=_progress,
+    )
+    if as_json:
+        click.echo(json.dumps(report.document(), ensure_ascii=False, indent=2))
+    else:
+        click.echo("\n".join(_lines(report)))
+    for entry in report.unused_entries:
+        click.echo(f"the mapping's entry {entry!r} was of use for no event", err=True)
+    if report.total.staying:
+        sys.exit(EXIT_SOME_STAY)
+
+
+def _progress(report: Report) -> None:
+    total = report.total
+    click.echo(f"{total.looked_at} rows looked at, {total.replayed} replayed", err=True)
+
+
+_COLUMNS = ("looked_at", "replayed", "duplicates", "broken", "taken", "unreadable")
+
+
+def _lines(report: Report) -> list[str]:
+    """The report as a table, then the reasons of what stays."""
+    groups = sorted(report.groups.items(), key=lambda entry: (-entry[1].looked_at, entry[0]))
+    groups = [(key, group) for key, group in groups if group.looked_at]
+    lines = []
+    if report.finished:
+        lines.append(f"{report.finished} rows of a run that was interrupted: in events already, now out of quarantine")
+    if not groups:
+        return [*lines, "nothing to replay"]
+    head = ("source", "event", "code", *(name.replace("_", " ") for name in _COLUMNS))
+    cells = [head, *((*key, *_numbers(group)) for key, group in groups), ("all", "", "", *_numbers(report.total))]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    for row in cells:
+        texts = [text.ljust(width) for text, width in zip(row[:3], widths[:3], strict=True)]
+        numbers = [text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True)]
+        lines.append("  ".join([*texts, *numbers]).rstrip())
+    for (source, event, code), group in groups:
+        for reason, count in group.reasons.most_common(_REASONS_SHOWN):
+            lines.append(f"{source} {event} {code}: {count} now {reason}")
+    if report.total.later:
+        lines.append(f"{report.total.later} rows came while this ran: run it again for them")
+    if report.dry_run:
+        lines.append("dry run: nothing was changed")
+    return lines
+
+
+def _numbers(group: Group) -> list[str]:
+    return [str(getattr(group, name)) for name in _COLUMNS]
