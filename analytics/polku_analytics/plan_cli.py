@@ -150,8 +150,10 @@ def drift(
 
     plan, lake, window = load_plan(folder or builtin_plan_path()), Lake(lake_uri), _period(days, None, until)
     baseline = days_before(window, baseline_days)
+    assert window.since is not None  # noqa: S101 - it was made of a number of days
+    window_start = window.since
     observed = ObservedLake(lake, Period(baseline.since, window.until), sources)
-    found = find_drift(plan, gather_facts(observed, compile_plan(plan), baseline.until), only or SECTIONS)
+    found = find_drift(plan, gather_facts(observed, compile_plan(plan), window_start), only or SECTIONS)
     if not found.events:
         raise nothing_to_read(lake, window)
     click.echo(as_json(found) if as_json_text else explained(found, lake.uri, in_words(window), in_words(baseline)))

@@ -28,7 +28,7 @@ _PAGE_NAMES: Final = {"page": "page_viewed", "screen": "screen_viewed"}
 class Seen:
     """What is known of the events that have, or will have, one name in the plan."""
 
-    __slots__ = ("call", "events", "name", "profile", "sample", "sent", "_richest")
+    __slots__ = ("_richest", "call", "events", "name", "profile", "sample", "sent")
 
     def __init__(self, name: str) -> None:
         self.name = name

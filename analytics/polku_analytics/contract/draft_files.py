@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from polku_analytics.contract.entries import UNDESCRIBED, Entry
 from polku_analytics.contract.infer import UNASSIGNED, Draft, DraftEvent, Use

@@ -58,8 +58,9 @@ def draft_from(
     if complete is None and not collected.events:
         raise AnalyticsError(f"only identify, group and alias calls in {origin}: a plan needs an event of its own")
     draft = draft_plan(collected, words)
+    by_hand: list[str] = []
     if complete is None:
-        files, by_hand = draft_files(draft, out.resolve().name, origin, words), []
+        files = draft_files(draft, out.resolve().name, origin, words)
     else:
         files, by_hand = completed_files(draft, complete)
         if not files and not by_hand:
@@ -82,9 +83,9 @@ def _write(files: Files, out: Path, complete: Path | None, *, force: bool) -> Pl
         whole = Path(scratch) / "plan"
         if complete is not None:
             shutil.copytree(complete, whole)
-        for file, text in files.items():
-            (whole / file).parent.mkdir(parents=True, exist_ok=True)
-            (whole / file).write_text(text, encoding="utf-8")
+        for name, text in files.items():
+            (whole / name).parent.mkdir(parents=True, exist_ok=True)
+            (whole / name).write_text(text, encoding="utf-8")
         plan = load_plan(whole)
         written = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
         changed = [file for file in written if not _is_same(out / file, whole / file)]

@@ -14,7 +14,7 @@ from polku_analytics.contract.observed import ObservedLake
 from polku_analytics.contract.profile import MAX_DISTINCT, MAX_FIELDS, Profile
 from polku_analytics.contract.proportions import Share
 from polku_analytics.delta_types import literal, quoted
-from polku_schemas import EXTRA_COLUMN, TRAIT_PREFIX, CompiledPlan, Property, ProblemCode
+from polku_schemas import EXTRA_COLUMN, TRAIT_PREFIX, CompiledPlan, ProblemCode, Property
 
 TRAITS: Final = "traits."
 """What the path of a trait begins with."""

@@ -13,7 +13,7 @@ from polku_analytics.contract.privacy import example_of, guess_privacy
 from polku_analytics.contract.profile import Family, Profile
 from polku_analytics.contract.shapes import SHAPES
 from polku_schemas.check import build_checker
-from polku_schemas.model import Privacy, Property, PropertyType, StringFormat
+from polku_schemas.model import Privacy, Property, StringFormat
 from polku_schemas.problems import Problem
 
 UNDESCRIBED: Final = "Not described yet."
@@ -166,7 +166,7 @@ def _scalar(prop: Property, profile: Profile) -> Property:
         return replace(prop, type="boolean")
     for shape in _SHAPED_TYPES:
         if shape in (profile.shapes or ()):
-            return replace(prop, type=cast("PropertyType", shape))
+            return replace(prop, type=shape)
     found = next((shape for shape in SHAPES if shape in (profile.shapes or ())), None)
     return replace(prop, format=cast("StringFormat | None", found))
 

@@ -191,8 +191,8 @@ def _settle(places: list[_Place], base: Plan | None) -> Iterator[Note]:
                 yield Note("extra", f"{text}objects); it stays in `extra`")
             else:
                 aside.setdefault(family, []).append(place)
-        for family, others in aside.items():
-            home = unlike(name, _SUFFIXES.get(family, "list"), taken)
+        for differing, others in aside.items():
+            home = unlike(name, _SUFFIXES.get(differing, "list"), taken)
             taken.add(home)
             for place in others:
                 place.home = home
@@ -203,7 +203,7 @@ def _settle(places: list[_Place], base: Plan | None) -> Iterator[Note]:
             )
             count = sum(place.profile.values for place in others)
             where = _listed(str(place) for place in others)
-            came = f"but {_WORDS.get(family, family)} in {count:,} values of {where}"
+            came = f"but {_WORDS.get(differing, differing)} in {count:,} values of {where}"
             yield Note("type", f"`{name}` {holds}, {came}: drafted there as `{home}`")
 
 

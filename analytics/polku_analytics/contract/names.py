@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Final, Literal
 
 from polku_schemas import TRAIT_PREFIX, snake_case
-from polku_schemas.dictionary import SQL_WORDS, RESERVED_NAMES
+from polku_schemas.dictionary import RESERVED_NAMES, SQL_WORDS
 from polku_schemas.members import NAME
 
 Kind = Literal["event", "property", "trait"]

@@ -35,7 +35,7 @@ _EXPECTED: Final = {
     "events": {
         name: duckdb_type_of_neutral(kind) for name, kind in (ENVELOPE_COLUMNS | {EXTRA_COLUMN: "string"}).items()
     },
-    "quarantine": {name: "VARCHAR" for name in ("context", "library", "library_version", "original")},
+    "quarantine": dict.fromkeys(("context", "library", "library_version", "original"), "VARCHAR"),
 }
 """Columns that are read even where the table does not have them (yet): they are null then."""
 
@@ -219,8 +219,14 @@ def _by_name(whole: Batch, calls: list[str], names: list[str]) -> Iterator[Batch
     for index, key in enumerate(zip(calls, names, strict=True)):
         places.setdefault(key, []).append(index)
     for (call, name), indexes in places.items():
-        lists = (whole.properties, whole.traits, whole.senders, whole.unplanned)
-        yield Batch(call, name, *([column[index] for index in indexes] for column in lists))
+        yield Batch(
+            call,
+            name,
+            [whole.properties[index] for index in indexes],
+            [whole.traits[index] for index in indexes],
+            [whole.senders[index] for index in indexes],
+            [whole.unplanned[index] for index in indexes],
+        )
 
 
 def _is_one_of(uses: Collection[NameUse]) -> str:
@@ -357,7 +363,9 @@ def _refused(
             item = _stored(original) if code in _STORED_LINE_CODES else read_item(original)
         except (NotAnEvent, *UNREADABLE):
             item = None
-    sender = Sender(source, library or (item and item.library), version or (item and item.library_version))
+    if item is not None:
+        library, version = library or item.library, version or item.library_version
+    sender = Sender(source, library, version)
     return Refused(code, path, sender, received_at, call, name, item)
 
 

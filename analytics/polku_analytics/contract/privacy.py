@@ -32,7 +32,7 @@ _PERSONAL: Final = frozenset(
     comment message note notes feedback transcript answer remark body
     """.split()  # noqa: SIM905
 )
-_AFTER_PERSONAL: Final = frozenset("address number no code line value hash 1 2 3".split())
+_AFTER_PERSONAL: Final = frozenset(["address", "number", "no", "code", "line", "value", "hash", "1", "2", "3"])
 """Words that may follow a personal one: `phone_number`, `zip_code`, `address_line_2`."""
 
 _PEOPLE: Final = frozenset(
@@ -43,9 +43,23 @@ _PEOPLE: Final = frozenset(
     """.split()  # noqa: SIM905
 )
 _NAMED: Final = frozenset(
-    "first last full given family middle maiden user customer contact person billing shipping".split()
+    [
+        "first",
+        "last",
+        "full",
+        "given",
+        "family",
+        "middle",
+        "maiden",
+        "user",
+        "customer",
+        "contact",
+        "person",
+        "billing",
+        "shipping",
+    ]
 )
-_KEYS: Final = frozenset("id ids uuid guid key number no ref reference hash".split())
+_KEYS: Final = frozenset(["id", "ids", "uuid", "guid", "key", "number", "no", "ref", "reference", "hash"])
 _SENSITIVE_SHAPES: Final = ("card", "IBAN", "token")
 
 _TELLING_SHARE: Final = 0.02

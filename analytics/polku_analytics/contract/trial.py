@@ -249,7 +249,7 @@ def _odd(compiled: CompiledEvent, documents: Sequence[bytes | None]) -> set[int]
         if document is not None:
             try:
                 decode(document)
-            except UNREADABLE:  # noqa: PERF203 - this is the fast path: what it refuses is the exception
+            except UNREADABLE:
                 odd.add(index)
     return odd
 

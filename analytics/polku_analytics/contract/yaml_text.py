@@ -16,7 +16,7 @@ _PLAIN: Final = re.compile(r"[^\W\d][\w./+-]*( [\w./+-]+)*")
 _PROSE: Final = re.compile(r"[A-Z][A-Za-z0-9 _.,;()/'`+-]*")
 """A sentence that stands alone after a key may have commas and the like in it."""
 
-_WORDS: Final = frozenset("true false null yes no on off y n".split())
+_WORDS: Final = frozenset(["true", "false", "null", "yes", "no", "on", "off", "y", "n"])
 """What some version of YAML takes for something else than a text."""
 
 # YAML does not take these as they are; JSON leaves most of them alone.

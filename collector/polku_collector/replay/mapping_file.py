@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from polku_schemas import Finding
 from polku_schemas.documents import Document, MemberPath, read_document
+from polku_schemas.finding_codes import FindingCode
 
 from ..errors import SettingsError
 from .casts import Cast, CastType
@@ -146,4 +147,4 @@ class _Reader:
         return {name: inner for name, inner in value.items() if known is None or name in known}
 
     def _report(self, at: MemberPath, message: str, remedy: str) -> None:
-        self._findings.append(self._document.finding(at, message, remedy))
+        self._findings.append(self._document.finding(FindingCode.WRONG_TYPE, at, message, remedy))

@@ -23,6 +23,7 @@ from ..batch import REPLAY_STREAM, Block, Line
 from ..errors import CommitUncertain, TableMismatch
 from ..lake.budget import FileBudget
 from ..lake.columns import ColumnsStep, Keys, Repeats, TooManyDays, Written
+from ..lake.gather import wanted_columns
 from ..lake.loop import MAX_DAYS
 from ..lake.replayed import Origin, replay_key, with_origin
 from ..lake.store import Store
@@ -79,6 +80,7 @@ class Replay:
         self._remover = Remover(quarantine, store, connection, scratch)
         self._budget = FileBudget()
         self._stands_at = 0
+        self._wanted: dict[str, str] = {}  # the columns that the lines of the batch may bring
         self._passed_over: set[Position] = set()
         # Of the last batch, what is in `events` or a copy: counted before it left `quarantine`.
         self._counted: set[Position] = set()
@@ -179,6 +181,7 @@ class Replay:
 
     def _written(self, winners: list[Passed]) -> Written:
         block = self._make_block([one.line for one in winners], self._stands_at + 1)
+        (self._wanted,) = wanted_columns([block]).values()
         own_files = self._budget.own_files(time.monotonic())
         return self._columns.write([block], _nothing_repeats, own_files, MAX_DAYS)
 
@@ -194,13 +197,13 @@ class Replay:
     def _add(self, batch: list[Passed], decided: list[Fate], winners: list[Passed], written: Written) -> None:
         """The first half: rows of `events`. Raises Overtaken when the decision does not hold any more."""
         if self._dry_run:
-            if clashes := widening(self._events.columns, written.columns).clashes:
+            if clashes := widening(self._events.columns, self._wanted).clashes:
                 raise TableMismatch(f"events: {'; '.join(map(str, clashes))}")
             self._known.add([(*one.key, one.line.digest) for one in winners])  # later rows are compared with them
             return
         files = [structs.replace(file, key=replay_key(file.key)) for file in written.events]
         self._budget.spent(len(files))
-        self._events.add_columns(written.columns)
+        self._events.add_columns(self._wanted)
         last = self._stands_at + len(winners)
 
         def check() -> None:

@@ -19,7 +19,6 @@ from polku_analytics.plan_cli import infer
 from polku_schemas import Plan, builtin_plan_path, load_plan
 from tests.analytics.contract.world import PLAN, TODAY, Request, judge, make_lake, track, write_plan
 
-
 WORDS = load_plan(builtin_plan_path())
 
 
