@@ -4,8 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := sdk/python schemas collector analytics tests
+DOCUMENTS ?= 100000
+# Packages of the system are installed where they are missing, with sudo unless one is root.
+APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test test-browser test-node test-oracles check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
@@ -13,11 +16,24 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest $(ARGS)
 
+test-browser: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group browser
+	command -v chromium >/dev/null || { $(APT) update -qq && $(APT) install -y -qq chromium >/dev/null; }
+	$(BIN)/pytest tests/browser $(ARGS)
+
+test-node: $(STAMP)
+	command -v npm >/dev/null || { $(APT) update -qq && $(APT) install -y -qq nodejs npm >/dev/null; }
+	npm install --prefix tests/node --no-package-lock --no-audit --no-fund --silent
+	$(BIN)/pytest tests/node $(ARGS)
+
+test-oracles: $(STAMP)
+	$(BIN)/pytest tests/oracles --documents $(DOCUMENTS) $(ARGS)
+
 check: $(STAMP)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
-	$(BIN)/python -m polku.cli plan check
+	$(BIN)/python -m polku.cli plan check --strict
 
 format: $(STAMP)
 	$(BIN)/ruff format $(SOURCES)
@@ -33,4 +49,4 @@ $(STAMP): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) polku-demo polku-data
+	rm -rf $(VENV) tests/node/node_modules polku-demo polku-data

@@ -45,7 +45,8 @@ def draft_from(
 ) -> Drafted | None:
     """Draft a plan into the folder `out`; `events` is read twice. None if there is nothing to add to `complete`.
 
-    Descriptions are taken from `words` where it has the same names. AnalyticsError if there is no event, or if a file that is there already would be changed without `force`.
+    Descriptions are taken from `words` where it has the same names. AnalyticsError if there is no event, or if
+    a file that is there already would be changed without `force`.
     """
     base = None if complete is None else load_plan(complete)
     collected = Collected(None if base is None else compile_plan(base), _wanted(names))

@@ -303,5 +303,5 @@ def _quarantine(facts: Facts) -> list[QuarantineRate]:
         told = _told(group, MIN_QUARANTINE_EFFECT, count)
         for one in group:
             if one in told or (one.now.part and one.release is not None):
-                rates.append(QuarantineRate(one.source, one.release, code, one.before, one.now, one in told))
+                rates.append(QuarantineRate(one.source, one.release, code, one.before, one.now, one in told))  # noqa: PERF401
     return sorted(rates, key=lambda rate: (not rate.has_changed, -rate.now.share, str(rate.source), rate.code))

@@ -187,8 +187,9 @@ def _settle(places: list[_Place], base: Plan | None) -> Iterator[Note]:
             if fits(place.profile, known) and family != "other" if known is not None else _goes_with(family, winner):
                 place.home = name
             elif family in ("other", "empty list"):
-                text = f"`{place.sent}` of {place}: no plan can describe it (lists of lists, null in a list, objects inside "
-                yield Note("extra", f"{text}objects); it stays in `extra`")
+                text = f"`{place.sent}` of {place}: no plan can describe it"
+                why = "lists of lists, null in a list, objects inside objects"
+                yield Note("extra", f"{text} ({why}); it stays in `extra`")
             else:
                 aside.setdefault(family, []).append(place)
         for differing, others in aside.items():
@@ -260,13 +261,12 @@ def _fill_objects(places: list[_Place], base: Plan | None) -> Iterator[Note]:
     filled = {id(place.owner) for place in places if place.owner is not None and place.home}
     full = {place.home for place in places if id(place) in filled}
     for place in places:
-        if place.home and place.owner is None and place.family in _OBJECTS:
-            if place.home not in full and _known(base, place.home) is None:
-                place.home = ""
-                yield Note(
-                    "extra",
-                    f"`{place.sent}` of {place}: an object without a field that can be planned stays in `extra`",
-                )
+        if not place.home or place.owner is not None or place.family not in _OBJECTS:
+            continue
+        if place.home not in full and _known(base, place.home) is None:
+            place.home = ""
+            text = f"`{place.sent}` of {place}: an object without a field that can be planned stays in `extra`"
+            yield Note("extra", text)
     for place in places:
         if place.owner is not None and place.home:
             if place.owner.home:

@@ -54,7 +54,7 @@ class EventFile:
         self.bad: list[BadLine] = []
         """The lines that are no events, after the file was read."""
         try:
-            self._file = _spooled(sys.stdin.buffer) if path == "-" else Path(path).open("rb")
+            self._file = _spooled(sys.stdin.buffer) if path == "-" else Path(path).open("rb")  # noqa: SIM115 - read twice
         except OSError as error:
             raise AnalyticsError(f"{path} cannot be read: {error.strerror}") from None
 

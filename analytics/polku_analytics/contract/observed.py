@@ -105,7 +105,8 @@ class ObservedLake:
         """Every event name of the period, by call and name."""
         counted = "".join(f", count({quoted(name)})" for name in self.columns)
         found = self.run(
-            f"SELECT event_type, event_name, min(event_time), max(event_time), count(*), count({EXTRA_COLUMN}){counted} "
+            f"SELECT event_type, event_name, min(event_time), max(event_time), count(*), "
+            f"count({EXTRA_COLUMN}){counted} "
             f"FROM events WHERE {self.within()} GROUP BY ALL ORDER BY ALL"
         )
         return [

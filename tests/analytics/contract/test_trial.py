@@ -237,7 +237,8 @@ def test_a_required_property_that_may_be_null_is_taken_as_null_and_said_to_be_un
 def test_a_required_property_without_a_column_is_missing(plan: Plan, tmp_path: Path) -> None:
     lake = make_lake(tmp_path, plan, [Request([track("looked", {"price": 5})])])
     files = {
-        "properties.yaml": PLAN["properties.yaml"] + "size: {type: integer, description: S., privacy: none, nullable: true}\n",
+        "properties.yaml": PLAN["properties.yaml"]
+        + "size: {type: integer, description: S., privacy: none, nullable: true}\n",
         "events/looked.yaml": PLAN["events/looked.yaml"].replace("  price: {}", "  price: {}\n  size: {required: true}")
         .replace("{price: 5}", "{price: 5, size: null}"),
     }  # fmt: skip
