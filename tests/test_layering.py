@@ -34,7 +34,7 @@ PACKAGES = {
     "polku": Package("sdk/python/polku", _names(""), _names("msgspec httpx"), ()),
     # Installed by both extras: collector and analytics read the plan.
     "polku_schemas": Package(
-        "schemas/polku_schemas", _names(""), _names("msgspec ruamel click deltalake"), ("collector", "analytics")
+        "schemas/polku_schemas", _names(""), _names("msgspec yaml click deltalake"), ("collector", "analytics")
     ),
     "polku_collector": Package(
         "collector/polku_collector",
@@ -63,7 +63,7 @@ PACKAGES = {
 # The distribution that brings a module, where the names differ.
 DISTRIBUTIONS = {
     "botocore": "boto3",
-    "ruamel": "ruamel.yaml",
+    "yaml": "pyyaml",
     "prometheus_client": "prometheus-client",
     "ua_parser": "ua-parser",
     "ua_parser_rs": "ua-parser",

@@ -10,6 +10,7 @@ from polku_schemas.columns import (
 )
 from polku_schemas.compile import Checked, CompiledEvent, CompiledPlan, compile_plan, snake_case
 from polku_schemas.errors import Finding, PlanError, SchemasError
+from polku_schemas.finding_codes import FindingCode
 from polku_schemas.journey import channel_sql, segment_sql, stage_sql, stage_values, touchpoint_sql
 from polku_schemas.model import (
     Change,
@@ -24,7 +25,7 @@ from polku_schemas.model import (
     Segment,
     Target,
 )
-from polku_schemas.plan import builtin_plan_path, load_plan
+from polku_schemas.plan import PlanReport, builtin_plan_path, load_plan, read_plan
 from polku_schemas.problems import DESCRIPTIONS, Problem, ProblemCode
 from polku_schemas.rules import when_sql
 
@@ -40,11 +41,13 @@ __all__ = [
     "CompiledPlan",
     "Event",
     "Finding",
+    "FindingCode",
     "Funnel",
     "FunnelStep",
     "Goal",
     "Plan",
     "PlanError",
+    "PlanReport",
     "Problem",
     "ProblemCode",
     "Property",
@@ -57,6 +60,7 @@ __all__ = [
     "compile_plan",
     "event_columns",
     "load_plan",
+    "read_plan",
     "segment_sql",
     "snake_case",
     "stage_sql",

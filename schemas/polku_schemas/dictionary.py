@@ -1,34 +1,24 @@
-"""Reads `properties.yaml` and `traits.yaml`: the one place where a property's type, meaning and privacy are
-given."""
+"""Reads `properties` and `traits`: the one place where a property's type, meaning and privacy are given."""
 
 from __future__ import annotations
 
 import keyword
-import re
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final, cast, get_args
+from typing import Final, cast, get_args
 
-import msgspec
+from msgspec import Struct, field
 from msgspec.structs import replace
 
-from polku_schemas.check import build_checker
 from polku_schemas.columns import ENVELOPE_COLUMNS, EXTRA_COLUMN, TRAIT_PREFIX
-from polku_schemas.documents import read_document
+from polku_schemas.documents import Document, read_document
 from polku_schemas.errors import Finding
+from polku_schemas.finding_codes import FindingCode
+from polku_schemas.foreign_words import nearest, type_remedy
+from polku_schemas.lint.constraints import value_problem
 from polku_schemas.members import Members
 from polku_schemas.model import HISTORY_FACTS, Privacy, Property, PropertyType
-from polku_schemas.problems import Problem
-from polku_schemas.tolerant import INT64_MAX, INT64_MIN
-
-_CONSTRAINTS: Final[dict[str, tuple[str, ...]]] = {
-    "string": ("enum", "min_length", "max_length", "pattern"),
-    "integer": ("enum", "minimum", "maximum"),
-    "number": ("minimum", "maximum"),
-    "array": ("min_length", "max_length"),
-}
-"""Which constraints a type can have; the other types have none."""
-
-_ALL_CONSTRAINTS: Final = ("enum", "minimum", "maximum", "min_length", "max_length", "pattern")
+from polku_schemas.property_reader import read_constraints, read_default, read_use
 
 RESERVED_NAMES: Final = frozenset({*ENVELOPE_COLUMNS, *HISTORY_FACTS, EXTRA_COLUMN, "p", "t"})
 """Names that no property may have: columns of the envelope and the models, and keys of the journal's
@@ -47,162 +37,177 @@ _SQL_WORDS: Final = frozenset(
     """.split()  # noqa: SIM905 - ninety quoted words would not be easier to read
 )
 
+_SCALARS: Final = [kind for kind in get_args(PropertyType) if kind not in ("array", "object")]
 
-def read_dictionary(folder: Path, file: str, findings: list[Finding], *, traits: bool) -> dict[str, Property]:
+
+class Dictionary(Struct):
+    """What one dictionary file says."""
+
+    document: Document | None = None
+    properties: dict[str, Property] = field(default_factory=dict)
+    unclear: set[str] = field(default_factory=set)
+    """Names whose entries could not be understood. That has been said; whoever uses them is not to blame."""
+
+    def find(self, entry: Members, name: str) -> Property | None:
+        """The property of this name. A use of one that is not here is a finding."""
+        known = self.properties.get(name)
+        if known is None and self.document is not None and name not in self.unclear:
+            file = self.document.file
+            close = nearest(name, self.properties)
+            remedy = f"Did you mean `{close}`?" if close else "Add it there, or correct the name"
+            entry.report(FindingCode.UNKNOWN_PROPERTY, (), f"the property `{name}` is not in {file}", remedy)
+        return known
+
+
+def read_dictionary(
+    folder: Path, stem: str, findings: list[Finding], *, traits: bool, reserved: Collection[str] = ()
+) -> Dictionary:
     """Read a dictionary; what is wrong is added to `findings` and left out or taken as unconstrained."""
-    document = read_document(folder, file, findings)
+    document = read_document(folder, stem, findings)
     if document is None:
-        return {}
+        return Dictionary()
     members = Members(document, (), findings)
+    dictionary = Dictionary(document, unclear=set(document.value) if isinstance(document.value, dict) else set())
     pending: dict[str, Members] = {}
-    properties: dict[str, Property] = {}
     for name, entry in members.named():
-        _check_name(entry, name, traits=traits)
-        prop = _read_entry(entry, name)
-        properties[name] = prop
+        _check_name(entry, name, reserved, traits=traits)
+        prop = _read_entry(entry, name, traits=traits)
+        if prop is None:
+            continue
+        dictionary.properties[name] = prop
+        dictionary.unclear.discard(name)
         if prop.type in ("array", "object"):
             pending[name] = entry
         else:
             entry.leftover()
     # Objects name other entries of the dictionary as their fields, so they are completed last.
-    scalars = {name: prop for name, prop in properties.items() if name not in pending}
     for name, entry in pending.items():
-        properties[name] = _complete(entry, properties[name], scalars)
-        entry.leftover()
-    for name, prop in properties.items():
-        _check_examples(members, prop, name)
-    return properties
-
-
-def read_use(entry: Members, prop: Property) -> Property:
-    """The property as an event or object uses it: required or not, with its own constraints and
-    description."""
-    prop = replace(prop, required=entry.flag("required"))
-    description = entry.text("description", required=False)
-    if description:
-        prop = replace(prop, description=description)
-    prop = _read_constraints(entry, prop)
-    entry.leftover()
-    return prop
-
-
-def _read_constraints(entry: Members, prop: Property) -> Property:
-    """The property with the constraints of `entry` in place of its own."""
-    allowed = _CONSTRAINTS.get(prop.type, ())
-    found: dict[str, Any] = {}
-    for constraint in _ALL_CONSTRAINTS:
-        if constraint not in entry:
-            continue
-        if constraint not in allowed:
-            remedy = f"Remove it; possible here: {', '.join(allowed) or 'none'}"
-            entry.report((constraint,), f"`{constraint}` does not fit the type {prop.type}", remedy)
-            entry.raw(constraint)
-        elif constraint == "enum":
-            found["enum"] = _enum(entry, prop)
-        elif constraint == "pattern":
-            found["pattern"] = _pattern(entry)
-        elif constraint in ("min_length", "max_length"):
-            found[constraint] = entry.count(constraint)
+        completed = _complete(entry, dictionary.properties[name], dictionary)
+        if completed is None:
+            del dictionary.properties[name]
+            dictionary.unclear.add(name)
         else:
-            found[constraint] = _bound(entry, constraint, prop)
-    constrained = replace(prop, **found)
-    if constrained.enum and any(getattr(constrained, name) is not None for name in _ALL_CONSTRAINTS[1:]):
-        entry.report((), "an enum has other constraints beside it", "Remove them: the enum says it all")
-    low, high = constrained.minimum, constrained.maximum
-    if low is not None and high is not None and low > high:
-        entry.report((), f"the minimum {low} is above the maximum {high}", "Swap or correct them")
-    shortest, longest = constrained.min_length, constrained.max_length
-    if shortest is not None and longest is not None and shortest > longest:
-        entry.report((), "min_length is above max_length", "Swap or correct them")
-    return constrained
+            dictionary.properties[name] = completed
+        entry.leftover()
+    for prop in dictionary.properties.values():
+        _check_examples(members, prop)
+    return dictionary
 
 
-def _check_name(entry: Members, name: str, *, traits: bool) -> None:
+def check_not_reserved(entry: Members, path: tuple[str, ...], name: str, reserved: Collection[str]) -> None:
+    """A name that plan.yaml reserves is a finding."""
+    if name in reserved:
+        remedy = "Use another name, or take it out of `reserved` in plan.yaml"
+        entry.report(FindingCode.RESERVED_NAME, path, f"the plan has reserved `{name}`", remedy)
+
+
+def _check_name(entry: Members, name: str, reserved: Collection[str], *, traits: bool) -> None:
+    check_not_reserved(entry, (), name, reserved)
     if keyword.iskeyword(name) or name in _SQL_WORDS:
-        entry.report((), f"`{name}` is a word of Python or SQL", "Use another name, such as one with a noun before it")
+        remedy = "Use another name, such as one with a noun before it"
+        entry.report(FindingCode.KEYWORD_NAME, (), f"`{name}` is a word of Python or SQL", remedy)
     elif not traits and (name in RESERVED_NAMES or name.startswith(TRAIT_PREFIX)):
-        entry.report((), f"`{name}` is reserved: the table has a column of this name", "Use another name")
+        message = f"`{name}` is reserved: the table has a column of this name"
+        entry.report(FindingCode.RESERVED_NAME, (), message, "Use another name")
 
 
-def _read_entry(entry: Members, name: str) -> Property:
+def _read_entry(entry: Members, name: str, *, traits: bool) -> Property | None:
+    """The entry without what objects and lists hold; None where its type is not known."""
+    remedy = "Remove it here and write it where the property is used"
+    entry.misplaced("required", "whether a property is required is a matter of each event", remedy)
+    kind = entry.one_of("type", get_args(PropertyType), remedy=type_remedy)
     prop = Property(
         name=name,
-        type=cast("PropertyType", entry.one_of("type", get_args(PropertyType))),
+        type=cast("PropertyType", kind or "string"),
         description=entry.text("description"),
-        privacy=cast("Privacy", entry.one_of("privacy", get_args(Privacy))),
+        privacy=cast("Privacy", entry.one_of("privacy", get_args(Privacy)) or "none"),
         nullable=entry.flag("nullable"),
         examples=tuple(entry.items("examples")),
     )
-    return _read_constraints(entry, prop)
+    if not kind:
+        # Without a type nobody knows what else may stand here.
+        entry.drop()
+        return None
+    prop = read_constraints(entry, prop)
+    if traits and "default" in entry:
+        remedy = "Remove it: identify sends what has changed, and a default would undo what was sent before"
+        entry.report(FindingCode.INVALID_DEFAULT, ("default",), "a trait has no default", remedy)
+        entry.raw("default")
+    return read_default(entry, prop)
 
 
-def _check_examples(members: Members, prop: Property, name: str) -> None:
-    check = build_checker({name: prop}, "$")
+def _check_examples(members: Members, prop: Property) -> None:
     for index, example in enumerate(prop.examples):
-        result = check(msgspec.json.encode({name: example}))
-        if isinstance(result, Problem):
+        problem = value_problem(prop, example)
+        if problem is not None:
+            path = (prop.name, "examples", index)
             remedy = "Correct the example or the constraint"
-            members.report((name, "examples", index), f"the example breaks the plan: {result.message}", remedy)
+            members.report(FindingCode.INVALID_EXAMPLE, path, f"the example breaks the plan: {problem}", remedy)
 
 
-def _complete(entry: Members, prop: Property, scalars: dict[str, Property]) -> Property:
+def _complete(entry: Members, prop: Property, dictionary: Dictionary) -> Property | None:
+    """The list or object with what it holds; None where that is not known."""
     if prop.type == "object":
-        return replace(prop, fields=_read_fields(entry, scalars))
+        fields = _read_fields(entry, dictionary)
+        return None if fields is None else replace(prop, fields=fields)
+    is_mapping = isinstance(entry.peek("items"), dict)
     items = entry.mapping("items", required=True)
-    item_type = items.one_of("type", [t for t in get_args(PropertyType) if t != "array"])
+    if not is_mapping:
+        return None
+    remedy = "Write the constraints of an item here and the rest at the list"
+    for key in ("privacy", "required", "nullable", "examples", "default"):
+        items.misplaced(key, f"an item has no `{key}` of its own", remedy)
+    if items.peek("type") == "array":
+        remedy = "Use a list of objects, or a list of texts"
+        items.report(FindingCode.NESTED_TYPE, ("type",), "a list cannot hold lists: it would be no column", remedy)
+        items.drop()
+        return None
+    kind = items.one_of("type", [*_SCALARS, "object"], remedy=type_remedy)
+    if not kind:
+        items.drop()
+        return None
     item = Property(
         name=prop.name,
-        type=cast("PropertyType", item_type),
+        type=cast("PropertyType", kind),
         description=items.text("description", required=False) or prop.description,
         privacy=prop.privacy,
     )
-    item = _read_constraints(items, item)
+    item = read_constraints(items, item)
     if item.type == "object":
-        item = replace(item, fields=_read_fields(items, scalars))
+        fields = _read_fields(items, dictionary)
+        if fields is None:
+            items.drop()
+            return None
+        item = replace(item, fields=fields)
     items.leftover()
     return replace(prop, items=item)
 
 
-def _read_fields(entry: Members, scalars: dict[str, Property]) -> dict[str, Property]:
+def _read_fields(entry: Members, dictionary: Dictionary) -> dict[str, Property] | None:
     """The fields of an object: names from the same dictionary, so that a name has one type inside objects
-    too."""
-    fields = {}
-    for name, use in entry.mapping("properties", required=True).named():
-        known = scalars.get(name)
+    too. None where there is none."""
+    members = entry.peek("properties")
+    if not members:
+        path = ("properties",) if "properties" in entry else ()
+        remedy = "Name its properties: `properties: {product_id: {}}`"
+        entry.report(FindingCode.EMPTY_OBJECT, path, "an object without properties holds nothing", remedy)
+        entry.raw("properties")
+        return None
+    fields: dict[str, Property] = {}
+    for name, use in entry.mapping("properties").named():
+        known = None
+        if "properties" in use or use.peek("type") in ("object", "array"):
+            _report_nested(use, f"`{name}` is nested in an object")
+        elif (known := dictionary.find(use, name)) and known.type in ("array", "object"):
+            _report_nested(use, f"`{name}` is an {known.type} inside an object")
+            known = None
         if known is None:
-            use.report((), f"the field `{name}` is not a scalar of this dictionary", "Add it at the top level")
-            continue
-        fields[name] = read_use(use, known)
-    return fields
+            use.drop()
+        else:
+            fields[name] = read_use(use, known)
+    return fields or None
 
 
-def _enum(entry: Members, prop: Property) -> tuple[str | int, ...]:
-    expected: type = str if prop.type == "string" else int
-    values = entry.items("enum", required=True)
-    if any(type(value) is not expected for value in values):
-        entry.report(("enum",), f"a value is not of the type {prop.type}", "Correct it, or put it in quotes")
-        return ()
-    if len(set(values)) != len(values):
-        entry.report(("enum",), "a value stands here twice", "Keep one of them")
-    return tuple(dict.fromkeys(values))
-
-
-def _pattern(entry: Members) -> str | None:
-    pattern = entry.text("pattern")
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        entry.report(("pattern",), f"this is not a regular expression: {error}", "Correct it")
-        return None
-    return pattern or None
-
-
-def _bound(entry: Members, constraint: str, prop: Property) -> int | float | None:
-    value = entry.number(constraint)
-    if prop.type == "integer" and isinstance(value, float):
-        entry.report((constraint,), f"`{constraint}` of an integer is not whole", "Write a whole number")
-        return None
-    if isinstance(value, int) and not INT64_MIN <= value <= INT64_MAX:
-        entry.report((constraint,), f"`{constraint}` is outside 64 bits", "Leave it out: 64 bits are always checked")
-        return None
-    return value
+def _report_nested(use: Members, message: str) -> None:
+    remedy = "Objects have one level: use properties with longer names, such as `address_street`"
+    use.report(FindingCode.NESTED_TYPE, (), message, remedy)

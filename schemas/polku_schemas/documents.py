@@ -1,123 +1,120 @@
-"""Reads YAML files into plain values and remembers the line of each, so that findings can point at it.
-
-Only what a plan needs: mappings, lists, strings, numbers, booleans and null, by YAML 1.2's rules. A date
-stays the text that was written.
-"""
+"""Finds and reads the files of a plan, each as YAML or as JSON, and knows the line of everything in them."""
 
 from __future__ import annotations
 
+import codecs
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-
 from polku_schemas.errors import Finding
+from polku_schemas.finding_codes import WARNINGS, FindingCode
+from polku_schemas.json_text import read_json
+from polku_schemas.located import Located, MemberPath, TooLargeError, path_text
+from polku_schemas.yaml_text import read_yaml
 
-_TAG: Final = "tag:yaml.org,2002:"
-_MAX_DEPTH: Final = 20
-"""Deeper than any plan, and a bound for an anchor that contains itself."""
+__all__ = ["Document", "MemberPath", "file_of", "read_document"]
 
-MemberPath = tuple[str | int, ...]
-"""Keys and indexes from the top of a file down to a member."""
+_READERS: Final[dict[str, Callable[[str, Located], Any]]] = {".yaml": read_yaml, ".json": read_json}
+
+ENDINGS: Final = tuple(_READERS)
+"""The two forms a file of the plan may have; the first is the one that messages propose."""
 
 
 class Document:
-    """One file: its value, and the line of every member of it."""
+    """One file: its value, and where every member of it stands."""
 
-    def __init__(self, file: str, value: Any, lines: dict[MemberPath, int]) -> None:
+    def __init__(self, file: str, value: Any, located: Located | None = None) -> None:
         self.file = file
         self.value = value
-        self._lines = lines
+        self._located = located or Located(file, [])
 
     def line(self, *path: str | int) -> int | None:
         """The line of the member at `path`, or of the nearest thing around it that is there."""
-        while path and path not in self._lines:
+        while path and path not in self._located.lines:
             path = path[:-1]
-        return self._lines.get(path)
+        return self._located.lines.get(path)
 
-    def finding(self, path: MemberPath, message: str, remedy: str) -> Finding:
-        """A finding about the member at `path`."""
-        return Finding(file=self.file, line=self.line(*path), message=message, remedy=remedy)
+    def written(self, path: MemberPath) -> str | None:
+        """A number or boolean as it stands in the file; None for anything else."""
+        return self._located.written.get(path)
+
+    def finding(
+        self, code: FindingCode, path: MemberPath, message: str, remedy: str, names: tuple[str, ...] = ()
+    ) -> Finding:
+        """A finding about the member at `path`. `names` is what it is about, for a warning that may be accepted."""
+        return Finding(
+            file=self.file,
+            line=self.line(*path),
+            path=path_text(path),
+            code=code,
+            # A finding is one line, whatever the value it repeats.
+            message=message.replace("\n", "\\n"),
+            remedy=remedy.replace("\n", "\\n"),
+            severity="warning" if code in WARNINGS else "error",
+            names=names,
+        )
 
 
-def read_document(folder: Path, file: str, findings: list[Finding]) -> Document | None:
-    """Read `folder/file`. What cannot be read is added to `findings`, and None is returned."""
+def file_of(folder: Path, stem: str, findings: list[Finding]) -> str | None:
+    """The file that holds `stem`, such as `events/paid.yaml` or `events/paid.json`; None where there is none.
+
+    Where there are both, the YAML file is taken and the other is a finding.
+    """
+    present = [stem + ending for ending in ENDINGS if (folder / (stem + ending)).exists()]
+    for other in present[1:]:
+        message = f"{present[0]} says the same thing"
+        findings.append(_about(other, FindingCode.DUPLICATE_FILE, message, "Keep one of the two files"))
+    return present[0] if present else None
+
+
+def read_document(folder: Path, stem: str, findings: list[Finding], *, may_be_empty: bool = True) -> Document | None:
+    """Read the file that holds `stem`. What cannot be read is added to `findings`, and None is returned."""
+    file = file_of(folder, stem, findings)
+    if file is None:
+        findings.append(_missing(folder, stem))
+        return None
+    text = _read_text(folder / file, file, findings)
+    if text is None:
+        return None
+    located = Located(file, findings)
     try:
-        text = (folder / file).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        findings.append(Finding(file=file, message="the file is not there", remedy="Add it"))
+        value = _READERS[Path(file).suffix](text, located)
+    except (SyntaxError, TooLargeError):
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        remedy = "Make it a UTF-8 text that may be read"
-        findings.append(Finding(file=file, message=f"the file cannot be read ({error})", remedy=remedy))
+    if value is None and not may_be_empty:
+        remedy = "Fill it; docs/plan.md has an example"
+        findings.append(_about(file, FindingCode.EMPTY_FILE, "the file says nothing", remedy))
+        return None
+    return Document(file, {} if value is None else value, located)
+
+
+def _read_text(path: Path, file: str, findings: list[Finding]) -> str | None:
+    """The text without a byte order mark; line ends are the readers' matter."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        message = f"the file cannot be read ({error.strerror or error})"
+        findings.append(_about(file, FindingCode.UNREADABLE_FILE, message, "Make it a file that may be read"))
         return None
     try:
-        node = YAML(typ="safe", pure=True).compose(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = None if mark is None else mark.line + 1
-        message = f"this is not YAML: {error.problem or error.context}"
-        findings.append(Finding(file=file, line=line, message=message, remedy="Correct the indentation or quotes"))
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            message, line = "the file is UTF-16", None
+        else:
+            message = f"the byte 0x{content[error.start]:02x} is not UTF-8"
+            line = content.count(b"\n", 0, error.start) + 1
+        findings.append(_about(file, FindingCode.UNREADABLE_FILE, message, "Save it as UTF-8", line))
         return None
-    except (YAMLError, RecursionError) as error:
-        message = f"this is not YAML: {str(error).splitlines()[0]}"
-        findings.append(Finding(file=file, message=message, remedy="Correct the file"))
-        return None
-    reader = _Reader(file, findings)
-    value = {} if node is None else reader.read(node, ())
-    return Document(file, value, reader.lines)
 
 
-class _Reader:
-    def __init__(self, file: str, findings: list[Finding]) -> None:
-        self.file = file
-        self.findings = findings
-        self.lines: dict[MemberPath, int] = {}
+def _missing(folder: Path, stem: str) -> Finding:
+    wanted = stem + ENDINGS[0]
+    if (folder / f"{stem}.yml").exists():
+        return _about(wanted, FindingCode.MISSING_FILE, "the file is not there", f"Rename {stem}.yml to {wanted}")
+    return _about(wanted, FindingCode.MISSING_FILE, "the file is not there", "Add it")
 
-    def read(self, node: Node, path: MemberPath) -> Any:
-        self.lines.setdefault(path, node.start_mark.line + 1)
-        if len(path) > _MAX_DEPTH:
-            self._report(node, "this is nested too deep", "Remove anchors that contain themselves")
-            return None
-        if isinstance(node, MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, SequenceNode):
-            return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
-        return self._scalar(node)
 
-    def _mapping(self, node: MappingNode, path: MemberPath) -> dict[str, Any]:
-        members: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, ScalarNode):
-                self._report(key_node, "a key is not a text", "Use a plain word as key")
-                continue
-            key = str(key_node.value)
-            if key in members:
-                self._report(key_node, f"`{key}` stands here twice", "Keep one of them")
-                continue
-            # The key's line, not the value's: that is where people look.
-            self.lines[(*path, key)] = key_node.start_mark.line + 1
-            members[key] = self.read(value_node, (*path, key))
-        return members
-
-    def _scalar(self, node: Node) -> Any:
-        text = str(node.value)
-        kind = str(node.tag).removeprefix(_TAG)
-        if kind == "null":
-            return None
-        if kind == "bool":
-            return text.lower() == "true"
-        try:
-            if kind == "int":
-                return int(text.replace("_", ""), 0 if text.lower().startswith(("0x", "0o")) else 10)
-            if kind == "float":
-                return float(text.replace("_", ""))
-        except ValueError:
-            self._report(node, f"`{text}` is not a number", "Write it in decimal, or in quotes if it is a text")
-        return text
-
-    def _report(self, node: Node, message: str, remedy: str) -> None:
-        line = node.start_mark.line + 1
-        self.findings.append(Finding(file=self.file, line=line, message=message, remedy=remedy))
+def _about(file: str, code: FindingCode, message: str, remedy: str, line: int | None = None) -> Finding:
+    return Finding(file=file, line=line, code=code, message=message, remedy=remedy)

@@ -24,11 +24,19 @@ class Finding(Struct, frozen=True, kw_only=True):
     code: str = "plan"
     """Stable and machine-readable, such as `unknown_key`; the list is in docs/plan.md."""
     severity: Severity = "error"
+    names: tuple[str, ...] = ()
+    """What a warning is about: the names that an entry of `accept` gives to accept it."""
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong at which place of the file, and what to do."""
+        place = f"{self.path}: " if self.path else ""
+        end = "" if self.remedy.endswith("?") else "."
+        return f"{place}{self.message}. {self.remedy}{end}"
 
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}"
-        place = f"{self.path}: " if self.path else ""
-        return f"{where}: {place}{self.message}. {self.remedy}."
+        return f"{where}: {self.sentence}"
 
 
 class SchemasError(Exception):

@@ -1,199 +1,236 @@
-"""Reads `events/*.yaml`: what each event carries and where it stands in the journey."""
+"""Reads `events/*`: what each event carries and where it stands in the journey."""
 
 from __future__ import annotations
 
+import keyword
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path, PurePath
 from typing import Any, Final, cast
 
 import msgspec
 from msgspec.structs import replace
 
 from polku_schemas.check import build_checker
-from polku_schemas.dictionary import read_use
-from polku_schemas.documents import read_document
+from polku_schemas.dictionary import Dictionary, check_not_reserved
+from polku_schemas.documents import ENDINGS, Document, read_document
 from polku_schemas.errors import Finding
+from polku_schemas.finding_codes import FindingCode
+from polku_schemas.foreign_words import nearest
 from polku_schemas.members import NAME, Members
-from polku_schemas.model import HISTORY_FACTS, SETTING_FACTS, Call, Event, Property, Rule
+from polku_schemas.model import HISTORY_FACTS, SETTING_FACTS, Call, Comparison, Event, Plan, Property, Rule
 from polku_schemas.problems import Problem
+from polku_schemas.property_reader import read_use
 from polku_schemas.rules import Kind, RuleError, parse_when
 
 NO_STAGE: Final = "none"
 """The word for an event that says nothing about where a person stands, such as a measured page load."""
 
 _CALLS: Final = ("track", "page", "screen")
-_VERSION: Final = re.compile(r"\d+\.\d+")
 _BUILT_IN_NAMES: Final = ("identify", "group", "alias", "traits")
 
 
 class EventReader:
     """Reads the events of one plan folder against its dictionary, stages and channels."""
 
-    def __init__(
-        self,
-        folder: Path,
-        findings: list[Finding],
-        properties: Mapping[str, Property],
-        stages: tuple[str, ...],
-        channels: tuple[str, ...],
-    ) -> None:
+    def __init__(self, folder: Path, findings: list[Finding], head: Plan, dictionary: Dictionary) -> None:
         self._folder = folder
         self._findings = findings
-        self._properties = properties
-        self._stages = stages
-        self._channels = channels
-        self._owners: dict[str, str] = {}
-        """Event name, alias or call → the file that has it."""
+        self._head = head
+        self._dictionary = dictionary
+        self.documents: dict[str, Document] = {}
+        """Event name → its file, for those that could be read."""
+        self.unclear: set[str] = set()
+        """Names of events whose properties are not all known, because their file or the dictionary has a finding."""
+        self.all_stages_known = True
+        """Whether every event's stages could be read."""
 
     def read(self) -> dict[str, Event]:
         """All events, by name in alphabetical order."""
         events: dict[str, Event] = {}
-        for file in self._files():
-            event = self._read_file(file)
-            if event is not None:
-                events[event.name] = event
-        if not events and not self._findings:
-            finding = Finding(file="events/", message="there is no event", remedy="Add one file per event")
+        stems = dict.fromkeys(PurePath(file).stem for file in event_files(self._folder, self._findings))
+        for stem in stems:
+            document = read_document(self._folder, f"events/{stem}", self._findings, may_be_empty=False)
+            if document is None:
+                self.unclear.add(stem)
+                self.all_stages_known = False
+            else:
+                events[stem] = self._read_event(document, stem)
+                self.documents[stem] = document
+        if not stems:
+            finding = Finding(
+                file="events/", code=FindingCode.NO_EVENTS, message="there is no event", remedy="Add one file per event"
+            )
             self._findings.append(finding)
         return events
 
-    def _files(self) -> Iterator[str]:
-        for path in sorted((self._folder / "events").glob("*")):
-            if path.name.startswith("."):
-                continue
-            if path.suffix == ".yaml" and path.is_file():
-                yield f"events/{path.name}"
-            else:
-                finding = Finding(
-                    file=f"events/{path.name}",
-                    message="this is not read as an event",
-                    remedy="Give it the ending .yaml or move it elsewhere",
-                )
-                self._findings.append(finding)
-
-    def _read_file(self, file: str) -> Event | None:
-        document = read_document(self._folder, file, self._findings)
-        if document is None:
-            return None
+    def _read_event(self, document: Document, stem: str) -> Event:
         members = Members(document, (), self._findings)
-        name = members.text("name")
-        if NAME.fullmatch(name) is None or f"events/{name}.yaml" != file:
-            remedy = "Make both the same: lower-case letters, digits and _"
-            members.report(("name",), f"the name `{name}` is not that of the file", remedy)
-            name = file.removeprefix("events/").removesuffix(".yaml")
-        if name in _BUILT_IN_NAMES:
-            members.report(("name",), f"`{name}` is built in", "Use another name")
-        version = members.text("version")
-        if version and _VERSION.fullmatch(version) is None:
-            members.report(("version",), f"the version `{version}` is not like 1.0", "Write it as text: '1.0'")
-        properties = self._read_properties(members)
-        call = cast("Call", members.one_of("call", _CALLS, "track"))
+        self._read_name(members, stem)
+        unclear: set[str] = set()
+        properties = self._read_properties(members, unclear)
+        # A rule over a property that could not be read is not to blame.
+        kinds = None if unclear else scalar_kinds(properties)
+        kinds_and_facts = None if kinds is None else kinds | fact_kinds((*HISTORY_FACTS, *SETTING_FACTS))
+        if unclear:
+            self.unclear.add(stem)
         event = Event(
-            name=name,
-            version=version,
+            name=stem,
+            version=members.version(),
             owner=members.text("owner"),
             description=members.text("description"),
             aliases=members.texts("aliases"),
-            call=call,
-            stage=self._read_rules(members, "stage", properties, (*HISTORY_FACTS, *SETTING_FACTS), self._stages),
-            touchpoint=self._read_rules(members, "touchpoint", properties, (*HISTORY_FACTS, *SETTING_FACTS), None),
-            channel=self._read_rules(members, "channel", properties, (), self._channels),
+            call=cast("Call", members.one_of("call", _CALLS, "track") or "track"),
+            stage=self._read_stage(members, kinds_and_facts),
+            touchpoint=self._read_rules(members, "touchpoint", kinds_and_facts, None) or (),
+            channel=self._read_rules(members, "channel", kinds, self._head.channels) or (),
             properties=properties,
         )
-        self._claim(members, event)
-        event = replace(event, examples=self._read_examples(members, properties))
+        event = replace(event, examples=self._read_examples(members, properties, unclear))
         members.leftover()
         return event
 
-    def _read_properties(self, members: Members) -> dict[str, Property]:
-        properties = {}
+    def _read_name(self, members: Members, stem: str) -> None:
+        name = members.name("name")
+        if not name:
+            return
+        if name != stem:
+            message = f"the name `{name}` is not that of the file"
+            remedy = (
+                f"Write `name: {stem}`, or rename the file to {name}.yaml"
+                if NAME.fullmatch(stem)
+                else (f"Rename the file to {name}.yaml")
+            )
+            members.report(FindingCode.FILE_NAME, ("name",), message, remedy)
+        if name in _BUILT_IN_NAMES:
+            members.report(FindingCode.RESERVED_NAME, ("name",), f"`{name}` is built in", "Use another name")
+        if keyword.iskeyword(name):
+            remedy = "Use another name, such as one with a noun before it"
+            members.report(FindingCode.KEYWORD_NAME, ("name",), f"`{name}` is a word of Python", remedy)
+        check_not_reserved(members, ("name",), name, self._head.reserved)
+
+    def _read_properties(self, members: Members, unclear: set[str]) -> dict[str, Property]:
+        """The uses by name; `unclear` gets the names of those that could not be read."""
+        properties: dict[str, Property] = {}
+        entries = members.peek("properties")
+        if isinstance(entries, dict):
+            unclear.update(entries)
         for name, use in members.mapping("properties").named():
-            known = self._properties.get(name)
+            known = self._dictionary.find(use, name)
             if known is None:
-                use.report(
-                    (),
-                    f"the property `{name}` is not in properties.yaml",
-                    "Add it there, or correct the name",
-                )
-                continue
-            for key in ("type", "privacy", "items"):
-                if key in use:
-                    remedy = "Remove it here: one name has one type and one privacy class in the whole plan"
-                    use.report((key,), f"`{key}` of `{name}` is given in properties.yaml", remedy)
-                    use.raw(key)
-            properties[name] = read_use(use, known)
+                use.drop()
+            else:
+                properties[name] = read_use(use, known)
+                unclear.discard(name)
         return properties
 
+    def _read_stage(self, members: Members, kinds: Mapping[str, Kind] | None) -> tuple[Rule, ...]:
+        rules = self._read_rules(members, "stage", kinds, self._head.stages)
+        self.all_stages_known = self.all_stages_known and rules is not None
+        return rules or ()
+
     def _read_rules(
-        self,
-        members: Members,
-        key: str,
-        properties: Mapping[str, Property],
-        facts: tuple[str, ...],
-        values: tuple[str, ...] | None,
-    ) -> tuple[Rule, ...]:
-        """The constant or the list of rules under `key`. `values` is what a rule may say; None: any name."""
+        self, members: Members, key: str, kinds: Mapping[str, Kind] | None, values: tuple[str, ...] | None
+    ) -> tuple[Rule, ...] | None:
+        """The constant or the list of rules under `key`, None if not all of it could be read: what an earlier rule
+        says decides about the later ones. `values` is what a rule may say; None: any name."""
         raw = members.raw(key)
-        if raw is None:
-            if key != "channel":
-                members.report((), f"`{key}` is missing", f"Add `{key}:` with a word or a list of rules")
+        if raw is None and key != "channel":
+            remedy = f"Add `{key}:` with a word or a list of rules"
+            members.report(FindingCode.MISSING_KEY, (key,), f"`{key}` is missing", remedy)
+            return None
+        if raw is None or (raw == NO_STAGE and key == "stage"):
             return ()
-        if raw == NO_STAGE and key == "stage":
-            return ()
-        entries = raw if isinstance(raw, list) else [{key: raw}]
-        names = _kinds(properties, facts)
-        rules = []
-        for index, value in enumerate(entries):
-            path: tuple[str | int, ...] = (*members.path, key, index) if raw is entries else members.path
-            entry = Members(members.document, path, self._findings, value if value is not None else {})
-            then = entry.text(key)
-            if then and not (NAME.fullmatch(then) if values is None else then in values):
-                remedy = "Use lower-case letters, digits and _" if values is None else f"Use one of {', '.join(values)}"
-                entry.report((key,), f"`{then}` is not a known {key}", remedy)
-            when = read_when(entry, names, required=index < len(entries) - 1)
-            rules.append(Rule(then, when))
+        if isinstance(raw, dict) or raw == []:
+            remedy = f"Write a word, or a list with - before each rule: `- {{when: …, {key}: …}}`"
+            members.report(FindingCode.WRONG_TYPE, (key,), f"`{key}` is no word and no list of rules", remedy)
+            return None
+        if not isinstance(raw, list):
+            constant = Members(members.document, members.path, self._findings, {key: raw})
+            return self._read_rule(constant, key, {}, values) or None
+        rules: list[Rule] = []
+        for index, value in enumerate(raw):
+            path = (*members.path, key, index)
+            entry = Members(members.document, path, self._findings, {} if value is None else value)
+            rules += self._read_rule(entry, key, kinds, values)
             entry.leftover()
-        return tuple(rules)
+        return tuple(rules) if len(rules) == len(raw) else None
 
-    def _claim(self, members: Members, event: Event) -> None:
-        """Names, aliases and the page and screen calls each lead to one event."""
-        claims = [(event.name, ("name",)), *((alias, ("aliases",)) for alias in event.aliases)]
-        if event.call != "track":
-            claims.append((f"the call {event.call}", ("call",)))
-        for claim, path in claims:
-            other = self._owners.setdefault(claim, members.document.file)
-            if other != members.document.file:
-                members.report(path, f"`{claim}` already leads to {other}", "Keep it in one of the two")
+    def _read_rule(
+        self, entry: Members, key: str, kinds: Mapping[str, Kind] | None, values: tuple[str, ...] | None
+    ) -> tuple[Rule, ...]:
+        """The rule, or nothing where it cannot be read."""
+        if values is None:
+            then = entry.name(key)
+        elif values:
+            then = entry.one_of(key, values)
+        else:
+            # plan.yaml has a finding, and there is nothing to compare with.
+            then = entry.text(key)
+        when = read_when(entry, kinds)
+        return (Rule(then, when),) if then and when is not None else ()
 
-    def _read_examples(self, members: Members, properties: Mapping[str, Property]) -> tuple[dict[str, Any], ...]:
+    def _read_examples(
+        self, members: Members, properties: Mapping[str, Property], unclear: Collection[str]
+    ) -> tuple[dict[str, Any], ...]:
         examples = []
         check = build_checker(properties, "$")
         for index, example in enumerate(members.items("examples", required=True)):
-            result = check(msgspec.json.encode(example))
+            if not isinstance(example, dict):
+                remedy = "Write the properties as keys and values"
+                members.report(FindingCode.INVALID_EXAMPLE, ("examples", index), "the example is no object", remedy)
+                continue
+            known = {name: value for name, value in example.items() if name not in unclear}
+            result = check(msgspec.json.encode(known))
             if isinstance(result, Problem):
                 path = _member_path(result.path)
                 message = f"the example breaks the plan at {result.path}: {result.message}"
-                members.report(("examples", index, *path), message, "Correct the example or the constraint")
+                remedy = "Correct the example or the constraint"
+                members.report(FindingCode.INVALID_EXAMPLE, ("examples", index, *path), message, remedy)
             elif result.unplanned:
-                unplanned = next(iter(result.unplanned))
-                message = f"the example has `{unplanned}`, or something in it, which the event has not"
-                members.report(("examples", index, unplanned), message, "Add the property or remove it here")
+                path = _unplanned_path(result.unplanned, properties)
+                message = f"the example has `{path[-1]}`, which the event has not"
+                remedy = "Add the property to the event or remove it here"
+                members.report(FindingCode.INVALID_EXAMPLE, ("examples", index, *path), message, remedy)
             else:
                 examples.append(example)
         return tuple(examples)
 
 
-def read_when(entry: Members, kinds: Mapping[str, Kind], *, required: bool = False) -> Any:
-    """The parsed `when` of an entry; empty where there is none (a finding if `required`)."""
+def event_files(folder: Path, findings: list[Finding]) -> Iterator[str]:
+    """The files of the events in alphabetical order; what else is in their folder is a finding."""
+    for path in sorted((folder / "events").glob("*")):
+        if path.name.startswith("."):
+            continue
+        if path.suffix in ENDINGS and path.is_file():
+            yield f"events/{path.name}"
+        else:
+            message, remedy = "this is not read as an event", f"Rename it to {path.stem}.yaml, or move it elsewhere"
+            findings.append(
+                Finding(file=f"events/{path.name}", code=FindingCode.UNREAD_FILE, message=message, remedy=remedy)
+            )
+
+
+def read_when(
+    entry: Members, kinds: Mapping[str, Kind] | None, *, required: bool = False
+) -> tuple[Comparison, ...] | None:
+    """The parsed `when` of an entry, () where there is none (a finding if `required`), None if it cannot be read.
+
+    `kinds` says what each name holds; None where that is not known, and nothing is said about it.
+    """
     text = entry.text("when", required=required)
     if not text:
         return ()
+    if kinds is None:
+        return None
     try:
         return parse_when(text, kinds)
     except RuleError as error:
-        entry.report(("when",), f"`when` cannot be read: {error}", "Write `name op literal`, joined by `and`")
-        return ()
+        unknown = re.match(r"unknown name `(\w+)`", str(error))
+        close = nearest(unknown[1], kinds) if unknown else None
+        remedy = f"Did you mean `{close}`?" if close else "Write `name op literal`, joined by `and`"
+        entry.report(FindingCode.INVALID_RULE, ("when",), f"`when` cannot be read: {error}", remedy)
+        return None
 
 
 def scalar_kinds(properties: Mapping[str, Property], prefix: str = "") -> dict[str, Kind]:
@@ -205,14 +242,23 @@ def scalar_kinds(properties: Mapping[str, Property], prefix: str = "") -> dict[s
     return kinds
 
 
-def _kinds(properties: Mapping[str, Property], facts: tuple[str, ...]) -> dict[str, Kind]:
-    kinds = scalar_kinds(properties)
-    for fact in facts:
-        kinds[fact] = "boolean" if fact in HISTORY_FACTS else "string"
-    return kinds
+def fact_kinds(facts: tuple[str, ...]) -> dict[str, Kind]:
+    """What the facts beside the properties hold."""
+    return {fact: "boolean" if fact in HISTORY_FACTS else "string" for fact in facts}
 
 
 def _member_path(path: str) -> tuple[str | int, ...]:
     """`$.products[2].price` as keys and indexes."""
     parts = re.findall(r"\.([^.\[]+)|\[(\d+)\]", path)
     return tuple(int(index) if index else name for name, index in parts)
+
+
+def _unplanned_path(unplanned: Mapping[str, Any], properties: Mapping[str, Property]) -> tuple[str | int, ...]:
+    """Where the first unplanned member stands. Inside what is planned, a list holds {} for each sound item."""
+    name, rest = next(iter(unplanned.items()))
+    if name not in properties:
+        return (name,)
+    if isinstance(rest, list):
+        index = next(index for index, item in enumerate(rest) if item)
+        return (name, index, next(iter(rest[index])))
+    return (name, next(iter(rest)))

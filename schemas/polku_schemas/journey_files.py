@@ -1,19 +1,21 @@
-"""Reads `journey/*.yaml`: goals, segments, funnels, targets and changes. Each file may be absent."""
+"""Reads `journey/*`: goals, segments, funnels, targets and changes. Each file may be absent."""
 
 from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from msgspec.structs import replace
 
 from polku_schemas.columns import TRAIT_PREFIX
-from polku_schemas.documents import read_document
+from polku_schemas.documents import ENDINGS, Document, file_of, read_document
 from polku_schemas.errors import Finding
 from polku_schemas.events import read_when, scalar_kinds
+from polku_schemas.finding_codes import FindingCode
+from polku_schemas.foreign_words import nearest
 from polku_schemas.members import Members
 from polku_schemas.model import (
     PERSON_FACTS,
@@ -27,111 +29,140 @@ from polku_schemas.model import (
 )
 from polku_schemas.rules import Kind
 
+FILES: Final = ("goals", "segments", "funnels", "targets", "changes")
+
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_FILES: Final = ("goals", "segments", "funnels", "targets", "changes")
 _MEASURES: Final = ("count", "people", "value", "conversion")
 _PERIODS: Final = ("day", "week", "month", "quarter", "year")
 _CHANGE_KINDS: Final = ("release", "campaign", "price", "assortment", "other")
 
 
-def read_journey(folder: Path, findings: list[Finding], plan: Plan) -> Plan:
-    """The plan with its journey files read; what is wrong is added to `findings`."""
-    for path in sorted((folder / "journey").glob("*")):
-        if path.name.removesuffix(".yaml") not in _FILES and not path.name.startswith("."):
-            remedy = f"Use one of {', '.join(name + '.yaml' for name in _FILES)}"
-            findings.append(Finding(file=f"journey/{path.name}", message="this file is not read", remedy=remedy))
-    reader = _JourneyReader(folder, findings, plan)
-    plan = replace(
-        plan,
-        goals={name: reader.goal(name, entry) for name, entry in reader.entries("goals")},
-        segments={name: reader.segment(name, entry) for name, entry in reader.entries("segments")},
-        funnels={name: reader.funnel(name, entry) for name, entry in reader.entries("funnels")},
-        changes=tuple(reader.change(name, entry) for name, entry in reader.entries("changes")),
-    )
-    targets = {name: reader.target(name, entry, plan) for name, entry in reader.entries("targets")}
-    return replace(plan, targets=targets)
+class JourneyReader:
+    """Reads the journey files of one plan folder against its events and traits.
 
+    `unclear_events` are those whose properties are not all known; with `unclear_traits` the traits are not.
+    """
 
-def parse_window_seconds(text: str) -> int | None:
-    """`30m`, `12h`, `7d`, `2w` as seconds; None for anything else."""
-    match = re.fullmatch(r"([1-9]\d{0,5})([smhdw])", text)
-    return None if match is None else int(match[1]) * _UNIT_SECONDS[match[2]]
-
-
-class _JourneyReader:
-    def __init__(self, folder: Path, findings: list[Finding], plan: Plan) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        findings: list[Finding],
+        plan: Plan,
+        unclear_events: Collection[str],
+        *,
+        unclear_traits: bool,
+    ) -> None:
         self._folder = folder
         self._findings = findings
         self._plan = plan
+        self._unclear_events = unclear_events
+        self._unclear_traits = unclear_traits
+        self.documents: dict[str, Document] = {}
+        """`goals`, `segments` … → the file, for those that are there and could be read."""
 
-    def entries(self, file: str) -> Iterator[tuple[str, Members]]:
-        if not (self._folder / "journey" / f"{file}.yaml").exists():
+    def read(self) -> Plan:
+        """The plan with its journey files read; what is wrong is added to the findings."""
+        for path in sorted((self._folder / "journey").glob("*")):
+            if not path.name.startswith(".") and (path.stem not in FILES or path.suffix not in ENDINGS):
+                remedy = f"Use one of {', '.join(name + ENDINGS[0] for name in FILES)}"
+                finding = Finding(
+                    file=f"journey/{path.name}",
+                    code=FindingCode.UNREAD_FILE,
+                    message="this file is not read",
+                    remedy=remedy,
+                )
+                self._findings.append(finding)
+        plan = replace(
+            self._plan,
+            goals={name: self._goal(name, entry) for name, entry in self._entries("goals")},
+            segments={name: self._segment(name, entry) for name, entry in self._entries("segments")},
+            funnels={name: self._funnel(name, entry) for name, entry in self._entries("funnels")},
+            changes=tuple(self._change(name, entry) for name, entry in self._entries("changes")),
+        )
+        return replace(
+            plan, targets={name: self._target(name, entry, plan) for name, entry in self._entries("targets")}
+        )
+
+    def _entries(self, stem: str) -> Iterator[tuple[str, Members]]:
+        if file_of(self._folder, f"journey/{stem}", []) is None:
             return
-        document = read_document(self._folder, f"journey/{file}.yaml", self._findings)
+        document = read_document(self._folder, f"journey/{stem}", self._findings)
         if document is None:
             return
+        self.documents[stem] = document
         for name, entry in Members(document, (), self._findings).named():
             yield name, entry
             entry.leftover()
 
-    def goal(self, name: str, entry: Members) -> Goal:
+    def _goal(self, name: str, entry: Members) -> Goal:
         events = entry.texts("events", required=True)
         for index, event in enumerate(events):
             self._check_event(entry, ("events", index), event)
         value = entry.text("value", required=False) or None
-        if value is not None and not all(value in self._kinds_of(event) for event in events):
-            entry.report(("value",), f"`{value}` is not a number in every event", "Name a property that all have")
+        kinds = self._shared_kinds(events)
+        if value is not None and kinds is not None and kinds.get(value) not in ("integer", "number"):
+            numbers = [known for known, kind in kinds.items() if kind in ("integer", "number")]
+            remedy = f"Use one of {', '.join(numbers) or 'none yet: the events share no number'}"
+            entry.report(
+                FindingCode.UNKNOWN_PROPERTY, ("value",), f"`{value}` is not a number in each of the events", remedy
+            )
         return Goal(
             name=name,
             description=entry.text("description"),
             events=events,
-            when=read_when(entry, self._shared_kinds(events)),
+            when=read_when(entry, kinds) or (),
             value=value,
         )
 
-    def segment(self, name: str, entry: Members) -> Segment:
+    def _segment(self, name: str, entry: Members) -> Segment:
         kinds = scalar_kinds(self._plan.traits, TRAIT_PREFIX) | cast("dict[str, Kind]", dict(PERSON_FACTS))
         return Segment(
             name=name,
             description=entry.text("description"),
             persona=entry.text("persona", required=False) or None,
-            when=read_when(entry, kinds, required=True),
+            when=read_when(entry, None if self._unclear_traits else kinds, required=True) or (),
         )
 
-    def funnel(self, name: str, entry: Members) -> Funnel:
+    def _funnel(self, name: str, entry: Members) -> Funnel:
         steps = []
-        for index, value in enumerate(entry.items("steps", required=True)):
+        items = entry.items("steps", required=True)
+        for index, value in enumerate(items):
             step = {"event": value} if isinstance(value, str) else value
-            members = Members(entry.document, (*entry.path, "steps", index), self._findings, step)
+            members = Members(
+                entry.document, (*entry.path, "steps", index), self._findings, {} if step is None else step
+            )
             event = members.text("event")
             self._check_event(members, ("event",), event)
-            when = read_when(members, self._kinds_of(event))
+            when = read_when(members, self._shared_kinds((event,))) or ()
             steps.append(FunnelStep(event=event, when=when, optional=members.flag("optional")))
             members.leftover()
-        if sum(not step.optional for step in steps) < 2:
-            entry.report(("steps",), "a funnel needs two steps that are not optional", "Add a step")
+        if items and sum(not step.optional for step in steps) < 2:
+            message = "a funnel needs two steps that are not optional"
+            entry.report(FindingCode.INVALID_FUNNEL, ("steps",), message, "Add a step")
         window = entry.text("window")
         seconds = parse_window_seconds(window)
         if window and seconds is None:
-            entry.report(("window",), f"`{window}` is not a duration", "Write a number and s, m, h, d or w: 7d")
+            remedy = "Write a whole number and s, m, h, d or w: 7d"
+            entry.report(FindingCode.INVALID_FUNNEL, ("window",), f"`{window}` is not a duration", remedy)
         return Funnel(
             name=name,
             description=entry.text("description"),
             steps=tuple(steps),
             window_seconds=seconds or 1,
-            unit=cast("Literal['person', 'session']", entry.one_of("unit", ("person", "session"), "person")),
+            unit=cast(
+                "Literal['person', 'session']", entry.one_of("unit", ("person", "session"), "person") or "person"
+            ),
         )
 
-    def target(self, name: str, entry: Members, plan: Plan) -> Target:
+    def _target(self, name: str, entry: Members, plan: Plan) -> Target:
         measure = entry.one_of("measure", _MEASURES)
         of = entry.text("of")
-        known = plan.funnels if measure == "conversion" else plan.goals
-        if of and of not in known:
-            kind = "funnel" if measure == "conversion" else "goal"
-            entry.report(("of",), f"there is no {kind} `{of}`", f"Use one of {', '.join(known) or 'none yet'}")
+        if of and measure:
+            self._check_target_of(entry, of, measure, plan)
         value = entry.number("value", required=True)
         if measure == "conversion" and value is not None and not 0 <= value <= 1:
-            entry.report(("value",), "a conversion is a share from 0 to 1", "Write 0.03 for 3 %")
+            message = "a conversion is a share from 0 to 1"
+            entry.report(FindingCode.INVALID_TARGET, ("value",), message, f"Write {value / 100:g} for {value:g} %")
         return Target(
             name=name,
             description=entry.text("description"),
@@ -141,13 +172,21 @@ class _JourneyReader:
             period=cast("Any", entry.one_of("period", _PERIODS)),
         )
 
-    def change(self, name: str, entry: Members) -> Change:
+    def _check_target_of(self, entry: Members, of: str, measure: str, plan: Plan) -> None:
+        kind, known = ("funnel", plan.funnels.keys()) if measure == "conversion" else ("goal", plan.goals.keys())
+        goal = plan.goals.get(of)
+        if of not in known and (file_of(self._folder, f"journey/{kind}s", []) is None or f"{kind}s" in self.documents):
+            remedy = _meant(of, known) or f"Use one of {', '.join(known) or f'none yet: add journey/{kind}s.yaml'}"
+            entry.report(FindingCode.INVALID_TARGET, ("of",), f"there is no {kind} `{of}`", remedy)
+        elif measure == "value" and goal is not None and goal.value is None:
+            remedy = "Add `value:` with the property to sum to the goal, or measure `count` or `people`"
+            entry.report(FindingCode.INVALID_TARGET, ("of",), f"the goal `{of}` has no value to sum", remedy)
+
+    def _change(self, name: str, entry: Members) -> Change:
         text = entry.text("date")
-        date = datetime.date.min
-        try:
-            date = datetime.date.fromisoformat(text or "0001-01-01")
-        except ValueError:
-            entry.report(("date",), f"`{text}` is not a date", "Write it as 2026-01-31")
+        date = _date(text) or datetime.date.min
+        if text and date == datetime.date.min:
+            entry.report(FindingCode.INVALID_DATE, ("date",), f"`{text}` is not a date", "Write it as 2026-01-31")
         return Change(
             name=name,
             date=date,
@@ -156,14 +195,38 @@ class _JourneyReader:
         )
 
     def _check_event(self, entry: Members, path: tuple[str | int, ...], event: str) -> None:
-        if event and event not in self._plan.events:
-            entry.report(path, f"there is no event `{event}`", "Use the name of a file in events/")
+        if event and event not in self._plan.events and event not in self._unclear_events:
+            aliased = next((known.name for known in self._plan.events.values() if event in known.aliases), None)
+            proposed = f"Write its name, `{aliased}`" if aliased else _meant(event, self._plan.events)
+            remedy = proposed or "Use the name of a file in events/"
+            entry.report(FindingCode.UNKNOWN_EVENT, path, f"there is no event `{event}`", remedy)
 
-    def _kinds_of(self, event: str) -> dict[str, Kind]:
-        known = self._plan.events.get(event)
-        return {} if known is None else scalar_kinds(known.properties)
+    def _shared_kinds(self, events: tuple[str, ...]) -> dict[str, Kind] | None:
+        """What the scalar properties that all of the events have hold; None where one of them is not known."""
+        known = [self._plan.events.get(event) for event in events if event not in self._unclear_events]
+        if len(known) < len(events) or not known or None in known:
+            return None
+        kinds = [scalar_kinds(event.properties) for event in known if event is not None]
+        shared = set.intersection(*map(set, kinds))
+        return {name: kind for name, kind in kinds[0].items() if name in shared}
 
-    def _shared_kinds(self, events: tuple[str, ...]) -> dict[str, Kind]:
-        kinds = [self._kinds_of(event) for event in events]
-        shared = set.intersection(*(set(names) for names in kinds)) if kinds else set()
-        return {name: kinds[0][name] for name in shared}
+
+def parse_window_seconds(text: str) -> int | None:
+    """`30m`, `12h`, `7d`, `2w` as seconds; None for anything else."""
+    match = re.fullmatch(r"([1-9]\d{0,5})([smhdw])", text)
+    return None if match is None else int(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+def _date(text: str) -> datetime.date | None:
+    # The form first: fromisoformat also takes 20260131 and week dates.
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) is None:
+        return None
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _meant(word: str, known: Collection[str]) -> str | None:
+    close = nearest(word, known)
+    return None if close is None else f"Did you mean `{close}`?"

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from polku_schemas.dictionary import read_dictionary
-from polku_schemas.documents import read_document
+from polku_schemas.documents import ENDINGS, read_document
 from polku_schemas.errors import Finding, PlanError
 from polku_schemas.events import EventReader
-from polku_schemas.journey_files import read_journey
-from polku_schemas.members import NAME, Members
+from polku_schemas.finding_codes import FindingCode
+from polku_schemas.journey_files import FILES as JOURNEY_FILES
+from polku_schemas.journey_files import JourneyReader
+from polku_schemas.lint.accepted import Accepted, read_accepted, unaccepted
+from polku_schemas.lint.names import alias_findings, similar_findings, type_findings
+from polku_schemas.lint.places import Places
+from polku_schemas.lint.reachability import rule_findings, unreached_findings, unused_findings
+from polku_schemas.members import Members
 from polku_schemas.model import Plan
 
-__all__ = ["Plan", "builtin_plan_path", "load_plan"]
+__all__ = ["Plan", "PlanReport", "builtin_plan_path", "load_plan", "read_plan"]
 
 _FINGERPRINT_CHARACTERS: Final = 16
+_TOP_FILES: Final = ("plan", "properties", "traits")
+
+
+class PlanReport(Struct, frozen=True):
+    """A plan and what was found in it."""
+
+    plan: Plan | None
+    """None if there is an error: such a plan is used by nobody."""
+    findings: tuple[Finding, ...]
+    """Errors and the warnings that the plan does not accept, in the order of files and lines."""
 
 
 def builtin_plan_path() -> Path:
@@ -31,16 +49,32 @@ def builtin_plan_path() -> Path:
 
 
 def load_plan(path: Path | str) -> Plan:
-    """Read and check the plan in a folder. PlanError lists all findings, in the order of the files."""
+    """Read and check the plan in a folder. PlanError lists all errors, in the order of files and lines."""
+    report = read_plan(path)
+    if report.plan is None:
+        raise PlanError(str(path), [finding for finding in report.findings if finding.severity == "error"])
+    return report.plan
+
+
+def read_plan(path: Path | str) -> PlanReport:
+    """Read and check the plan in a folder, and say what is wrong with it and what is doubtful."""
     folder = Path(path)
     findings: list[Finding] = []
     if not folder.is_dir():
-        missing = Finding(file=".", message="there is no such folder", remedy="Give the folder that holds plan.yaml")
-        raise PlanError(str(path), [missing])
+        findings.append(
+            Finding(
+                file=".",
+                code=FindingCode.MISSING_FILE,
+                message="there is no such folder",
+                remedy="Give the folder that holds plan.yaml",
+            )
+        )
+        return PlanReport(None, tuple(findings))
     plan = _read(folder, findings)
-    if findings:
-        raise PlanError(str(path), sorted(findings, key=lambda finding: (finding.file, finding.line or 0)))
-    return replace(plan, fingerprint=fingerprint(plan))
+    found = tuple(sorted(findings, key=_order))
+    if any(finding.severity == "error" for finding in found):
+        return PlanReport(None, found)
+    return PlanReport(replace(plan, fingerprint=fingerprint(plan)), found)
 
 
 def fingerprint(plan: Plan) -> str:
@@ -51,31 +85,72 @@ def fingerprint(plan: Plan) -> str:
 
 
 def _read(folder: Path, findings: list[Finding]) -> Plan:
-    head = _read_head(folder, findings)
-    properties = read_dictionary(folder, "properties.yaml", findings, traits=False)
-    traits = read_dictionary(folder, "traits.yaml", findings, traits=True)
-    events = EventReader(folder, findings, properties, head.stages, head.channels).read()
-    plan = replace(head, properties=properties, traits=traits, events=events)
-    return read_journey(folder, findings, plan)
+    findings += _stray_files(folder)
+    head = Plan(name="", version="", description="", stages=(), channels=(), properties={}, traits={}, events={})
+    accepted: tuple[Accepted, ...] = ()
+    document = read_document(folder, "plan", findings, may_be_empty=False)
+    if document is not None:
+        members = Members(document, (), findings)
+        head = _read_head(members, head)
+        accepted = read_accepted(members)
+        members.leftover()
+    properties = read_dictionary(folder, "properties", findings, traits=False, reserved=head.reserved)
+    traits = read_dictionary(folder, "traits", findings, traits=True, reserved=head.reserved)
+    events = EventReader(folder, findings, head, properties)
+    plan = replace(head, properties=properties.properties, traits=traits.properties, events=events.read())
+    unclear_traits = traits.document is None or bool(traits.unclear)
+    journey = JourneyReader(folder, findings, plan, events.unclear, unclear_traits=unclear_traits)
+    plan = journey.read()
+    places = Places(document, properties.document, traits.document, events.documents, journey.documents)
+    findings += _lint(plan, places)
+    # What an event may use or reach that could not be read is not missed.
+    findings += unreached_findings(plan, places) if plan.events and events.all_stages_known else ()
+    findings += unused_findings(plan, places) if plan.events and not events.unclear else ()
+    if document is not None:
+        findings[:] = unaccepted(findings, accepted, Members(document, (), findings))
+    return plan
 
 
-def _read_head(folder: Path, findings: list[Finding]) -> Plan:
-    document = read_document(folder, "plan.yaml", findings)
-    empty = Plan(name="", version="", description="", stages=(), channels=(), properties={}, traits={}, events={})
-    if document is None:
-        return empty
-    members = Members(document, (), findings)
-    head = replace(
+def _read_head(members: Members, empty: Plan) -> Plan:
+    return replace(
         empty,
         name=members.text("name"),
-        version=members.text("version"),
+        version=members.version(),
         description=members.text("description"),
-        stages=members.texts("stages", required=True),
-        channels=members.texts("channels", required=True),
+        stages=members.names("stages", required=True),
+        channels=members.names("channels", required=True),
+        reserved=members.names("reserved"),
     )
-    for key, words in (("stages", head.stages), ("channels", head.channels)):
-        for index, word in enumerate(words):
-            if NAME.fullmatch(word) is None:
-                members.report((key, index), f"`{word}` cannot be a name", "Use lower-case letters, digits and _")
-    members.leftover()
-    return head
+
+
+def _lint(plan: Plan, places: Places) -> Iterable[Finding]:
+    yield from type_findings(plan, places)
+    yield from alias_findings(plan, places)
+    yield from similar_findings(plan, places)
+    yield from rule_findings(plan, places)
+
+
+def _stray_files(folder: Path) -> Iterable[Finding]:
+    """Files beside plan.yaml that look as if they were meant to be read."""
+    known = {stem + ending for stem in _TOP_FILES for ending in ENDINGS}
+    for path in sorted(folder.glob("*")):
+        if path.name in known or path.suffix not in (*ENDINGS, ".yml") or path.name.startswith("."):
+            continue
+        remedy = (
+            f"Move it to journey/{path.stem}{ENDINGS[0]}"
+            if path.stem in JOURNEY_FILES
+            else (f"Name it one of {', '.join(stem + ENDINGS[0] for stem in _TOP_FILES)}, or move it out of the plan")
+        )
+        yield Finding(
+            file=path.name,
+            code=FindingCode.STRAY_FILE,
+            message="this file is not read",
+            remedy=remedy,
+            severity="warning",
+            names=(path.name,),
+        )
+
+
+def _order(finding: Finding) -> tuple[bool, str, int]:
+    """The head and the dictionaries first: what is wrong there is often the cause of the rest."""
+    return "/" in finding.file, finding.file, finding.line or 0

@@ -6,6 +6,7 @@ text in the models. Both treat an absent value as SQL treats NULL: it fulfils no
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -168,9 +169,9 @@ def _literal(tokens: list[tuple[str, str]], name: str, kind: Kind) -> RuleLitera
     value: RuleLiteral | None = None
     if form == "string" and kind == "string":
         value = text[1:-1].replace(text[0] * 2, text[0])
-    elif form == "number" and kind == "integer" and re.fullmatch(r"-?\d+", text):
+    elif form == "number" and kind == "integer" and re.fullmatch(r"-?\d{1,19}", text):
         value = int(text)
-    elif form == "number" and kind == "number":
+    elif form == "number" and kind == "number" and math.isfinite(float(text)):
         value = float(text)
     elif form == "word" and kind == "boolean" and text in ("true", "false"):
         value = text == "true"

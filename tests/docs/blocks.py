@@ -22,7 +22,7 @@ OWN_PAGES = [ROOT / "README.md"] + [
     ROOT / "docs" / f"{name}.md"
     for name in (
         *("architecture", "contributing", "changelog", "glossary"),
-        *("operations", "wire-format", "guarantees", "plan-versions"),
+        *("operations", "wire-format", "guarantees", "plan", "plan-versions"),
     )
 ]
 

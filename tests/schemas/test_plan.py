@@ -1,5 +1,6 @@
 """Reading a plan: everything wrong is found at once, each thing with its file and line."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,11 @@ from pathlib import Path
 import pytest
 
 import polku_schemas
-from polku_schemas import PlanError, builtin_plan_path, load_plan
+from polku_schemas import PlanError, builtin_plan_path, load_plan, read_plan
+from polku_schemas.documents import Document
+from polku_schemas.located import Located
+from polku_schemas.yaml_text import read_yaml
+from tests.schemas.conftest import SMALL_PLAN
 
 WritePlan = Callable[..., Path]
 
@@ -46,7 +51,7 @@ def test_a_good_plan_is_read(write_plan: WritePlan) -> None:
     assert plan.traits["email"].privacy == "personal"
 
 
-def test_all_findings_come_at_once_in_the_order_of_files_and_lines(write_plan: WritePlan) -> None:
+def test_all_findings_come_at_once_the_dictionaries_first(write_plan: WritePlan) -> None:
     folder = write_plan(
         {
             "events/paid.yaml": """\
@@ -65,13 +70,13 @@ examples:
         }
     )
     assert findings_of(folder) == [
+        "traits.yaml:2: `type` is `text`",
         "events/paid.yaml:1: `description` is missing",
-        "events/paid.yaml:2: `version` is not a text",
-        "events/paid.yaml:4: `nowhere` is not a known stage",
-        "events/paid.yaml:7: `colour` is not known here",
+        "events/paid.yaml:2: `version` is the number 1.0, not a text",
+        "events/paid.yaml:4: `stage` is `nowhere`",
+        "events/paid.yaml:7: `colour` is not a key of the format here",
         "events/paid.yaml:8: the property `unknown` is not in properties.yaml",
         "events/paid.yaml:10: the example breaks the plan at $.amount: expected at least 1, came the number 0.5",
-        "traits.yaml:2: `type` is `text`",
     ]
 
 
@@ -83,164 +88,8 @@ def test_the_text_of_the_error_names_every_place_and_what_to_do(write_plan: Writ
     assert caught.value.exit_code == 2
     assert f"the tracking plan in {folder} cannot be used" in text
     assert "traits.yaml: the file is not there. Add it." in text
-    assert "plan.yaml:2: this is not YAML" in text
+    assert "plan.yaml:1: this is not YAML" in text
     assert all(finding.remedy for finding in caught.value.findings)
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        pytest.param(
-            {"events/paid.yaml": event("properties: {}\n")},
-            "events/paid.yaml:9: `properties` stands here twice",
-            id="a key twice",
-        ),
-        pytest.param(
-            {"events/other.yaml": event("", name="paid")},
-            "events/other.yaml:1: the name `paid` is not that of the file",
-            id="name and file differ",
-        ),
-        pytest.param(
-            {"events/identify.yaml": event("", name="identify")},
-            "events/identify.yaml:1: `identify` is built in",
-            id="a built-in name",
-        ),
-        pytest.param(
-            {"events/other.yaml": event("aliases: [Bought, Paid]\n", name="other")},
-            "events/paid.yaml:2: `Paid` already leads to events/other.yaml",
-            id="an alias of two events",
-        ),
-        pytest.param(
-            {
-                "events/a.yaml": event("call: page\n", name="a"),
-                "events/b.yaml": event("call: page\n", name="b"),
-            },
-            "events/b.yaml:9: `the call page` already leads to events/a.yaml",
-            id="two events for the page call",
-        ),
-        pytest.param(
-            {"events/note.txt": "remember"},
-            "events/note.txt:None: this is not read as an event",
-            id="a stray file",
-        ),
-        pytest.param(
-            {"events/other.yaml": event("channel: pigeon\n", name="other")},
-            "events/other.yaml:9: `pigeon` is not a known channel",
-            id="an unknown channel",
-        ),
-        pytest.param(
-            {"events/other.yaml": event("channel: [{when: first_order, channel: web}]\n", name="other")},
-            "events/other.yaml:9: `when` cannot be read: unknown name `first_order`; known here: amount",
-            id="history in a channel rule",
-        ),
-        pytest.param(
-            {
-                "events/other.yaml": event(
-                    "channel: [{channel: web}, {when: amount > 1, channel: store}]\n", name="other"
-                )
-            },
-            "events/other.yaml:9: `when` is missing",
-            id="a rule nobody can reach",
-        ),
-        pytest.param(
-            {"properties.yaml": "user_id: {type: string, description: Id., privacy: none}\n"},
-            "properties.yaml:1: `user_id` is reserved: the table has a column of this name",
-            id="a column of the envelope",
-        ),
-        pytest.param(
-            {"properties.yaml": "trait_age: {type: string, description: Age., privacy: none}\n"},
-            "properties.yaml:1: `trait_age` is reserved: the table has a column of this name",
-            id="a column of a trait",
-        ),
-        pytest.param(
-            {"properties.yaml": "order: {type: string, description: Order., privacy: none}\n"},
-            "properties.yaml:1: `order` is a word of Python or SQL",
-            id="a word of SQL",
-        ),
-        pytest.param(
-            {"properties.yaml": "orderId: {type: string, description: Order., privacy: none}\n"},
-            "properties.yaml:1: `orderId` cannot be a name",
-            id="not snake case",
-        ),
-        pytest.param(
-            {"properties.yaml": "a: {type: string, description: A., privacy: none, minimum: 1}\n"},
-            "properties.yaml:1: `minimum` does not fit the type string",
-            id="a constraint of another type",
-        ),
-        pytest.param(
-            {"properties.yaml": "a: {type: string, description: A., privacy: none, pattern: '('}\n"},
-            "properties.yaml:1: this is not a regular expression: missing ), unterminated subpattern at position 0",
-            id="a broken pattern",
-        ),
-        pytest.param(
-            {"properties.yaml": "a: {type: number, description: A., privacy: none, minimum: 2, maximum: 1}\n"},
-            "properties.yaml:1: the minimum 2 is above the maximum 1",
-            id="an empty range",
-        ),
-        pytest.param(
-            {"properties.yaml": "a: {type: string, description: A., privacy: none, enum: [x], max_length: 1}\n"},
-            "properties.yaml:1: an enum has other constraints beside it",
-            id="an enum with more",
-        ),
-        pytest.param(
-            {"properties.yaml": "a:\n  type: integer\n  description: A.\n  privacy: none\n  examples: [1, x]\n"},
-            'properties.yaml:5: the example breaks the plan: expected an integer, came the string "x"',
-            id="an example in the dictionary",
-        ),
-        pytest.param(
-            {"properties.yaml": "a:\n  type: object\n  description: A.\n  privacy: none\n  properties: {b: {}}\n"},
-            "properties.yaml:5: the field `b` is not a scalar of this dictionary",
-            id="a field that is not in the dictionary",
-        ),
-        pytest.param(
-            {"properties.yaml": "a: {type: array, description: A., privacy: none}\n"},
-            "properties.yaml:1: `items` is missing",
-            id="an array of nothing",
-        ),
-        pytest.param(
-            {"journey/goals.yaml": "g:\n  description: G.\n  events: [paid, nothing]\n"},
-            "journey/goals.yaml:3: there is no event `nothing`",
-            id="a goal without event",
-        ),
-        pytest.param(
-            {"journey/funnels.yaml": "f:\n  description: F.\n  window: 7 days\n  steps: [paid, paid]\n"},
-            "journey/funnels.yaml:3: `7 days` is not a duration",
-            id="a window that is no duration",
-        ),
-        pytest.param(
-            {"journey/segments.yaml": "s:\n  description: S.\n  when: trait_age > 3\n"},
-            "journey/segments.yaml:3: `when` cannot be read: unknown name `trait_age`; "
-            "known here: known_person, orders, revenue, sessions, trait_email",
-            id="a segment over an unknown trait",
-        ),
-        pytest.param(
-            {"journey/targets.yaml": "t:\n  description: T.\n  measure: count\n  of: g\n  value: 1\n  period: day\n"},
-            "journey/targets.yaml:4: there is no goal `g`",
-            id="a target of an unknown goal",
-        ),
-        pytest.param(
-            {"journey/changes.yaml": "c:\n  description: C.\n  kind: release\n  date: 1.2.2026\n"},
-            "journey/changes.yaml:4: `1.2.2026` is not a date",
-            id="a change on no date",
-        ),
-        pytest.param(
-            {"journey/notes.yaml": "a: 1\n"},
-            "journey/notes.yaml:None: this file is not read",
-            id="a stray journey file",
-        ),
-    ],
-)
-def test_a_finding_says_where_and_what(write_plan: WritePlan, files: dict[str, str | None], expected: str) -> None:
-    # A broken dictionary also breaks the event that uses it; only the line in question is looked at.
-    assert expected in findings_of(write_plan(files))
-
-
-@pytest.mark.parametrize("key", ["type: integer", "privacy: none", "items: {type: string}"])
-def test_one_name_has_one_type_because_only_the_dictionary_gives_it(write_plan: WritePlan, key: str) -> None:
-    text = event("").replace("{amount: {}}", f"{{amount: {{{key}}}}}")
-    word = key.split(":")[0]
-    expected = f"events/paid.yaml:7: `{word}` of `amount` is given in properties.yaml"
-    assert expected in findings_of(write_plan({"events/paid.yaml": text}))
 
 
 def test_an_event_may_narrow_a_property(write_plan: WritePlan) -> None:
@@ -254,14 +103,113 @@ def test_a_folder_that_is_not_there_is_a_finding(tmp_path: Path) -> None:
     assert findings_of(tmp_path / "none") == [".:None: there is no such folder"]
 
 
-def test_an_anchor_that_contains_itself_is_a_finding(write_plan: WritePlan) -> None:
-    assert any("nested too deep" in line for line in findings_of(write_plan({"plan.yaml": "name: &a [*a]\n"})))
+def test_a_report_has_the_plan_and_its_warnings(write_plan: WritePlan) -> None:
+    report = read_plan(write_plan())
+    assert report.plan == load_plan(write_plan())
+    assert [(finding.code, finding.severity, finding.names) for finding in report.findings] == [
+        ("unreached_stage", "warning", ("interest",))
+    ]
 
 
-def test_bytes_that_are_not_text_are_a_finding(write_plan: WritePlan) -> None:
-    folder = write_plan()
-    (folder / "traits.yaml").write_bytes(b"\xff\xfe\x00")
-    assert any(line.startswith("traits.yaml:None: the file cannot be read") for line in findings_of(folder))
+def test_a_report_of_a_plan_with_errors_has_no_plan_and_the_error_has_no_warnings(write_plan: WritePlan) -> None:
+    folder = write_plan({"traits.yaml": None})
+    report = read_plan(folder)
+    assert report.plan is None
+    assert [finding.code for finding in report.findings] == ["unreached_stage", "missing_file"]
+    with pytest.raises(PlanError) as caught:
+        load_plan(folder)
+    assert [finding.code for finding in caught.value.findings] == ["missing_file"]
+
+
+def test_a_warning_can_be_accepted_with_a_reason(write_plan: WritePlan) -> None:
+    plan = (
+        SMALL_PLAN["plan.yaml"] + "accept:\n  - {code: unreached_stage, names: [interest], reason: It comes later.}\n"
+    )
+    report = read_plan(write_plan({"plan.yaml": plan}))
+    assert report.findings == ()
+    assert report.plan == load_plan(write_plan({"plan.yaml": SMALL_PLAN["plan.yaml"]}))
+
+
+def test_what_is_accepted_does_not_change_the_fingerprint(write_plan: WritePlan) -> None:
+    first = load_plan(write_plan()).fingerprint
+    plan = (
+        SMALL_PLAN["plan.yaml"] + "accept:\n  - {code: unreached_stage, names: [interest], reason: It comes later.}\n"
+    )
+    assert load_plan(write_plan({"plan.yaml": plan})).fingerprint == first
+
+
+def test_a_plan_in_json_is_the_same_plan(write_plan: WritePlan, tmp_path: Path) -> None:
+    """The built-in plan as JSON, with line ends of Windows and a byte order mark."""
+    for file in builtin_plan_path().rglob("*.yaml"):
+        target = tmp_path / "json" / file.relative_to(builtin_plan_path()).with_suffix(".json")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        value = Document(file.name, read_yaml(file.read_text(encoding="utf-8"), Located(file.name, []))).value
+        text = json.dumps(value, indent=2).replace("\n", "\r\n")
+        target.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_plan(tmp_path / "json") == read_plan(builtin_plan_path())
+
+
+def test_new_keys_of_a_property_are_read(write_plan: WritePlan) -> None:
+    properties = SMALL_PLAN["properties.yaml"] + (
+        "mail: {type: string, description: Where to., privacy: personal, format: email}\n"
+        "gift: {type: boolean, description: Whether it is a gift., privacy: none, default: false}\n"
+        "units: {type: integer, description: How many., privacy: none, default: 1, maximum: 9}\n"
+    )
+    event = (
+        SMALL_PLAN["events/paid.yaml"]
+        .replace("  count: {}\n", "  count: {}\n  mail: {}\n  gift: {required: true}\n  units: {default: 2}\n")
+        .replace("{amount: 5}", "{amount: 5, gift: true}")
+    )
+    plan = load_plan(
+        write_plan(
+            {
+                "plan.yaml": SMALL_PLAN["plan.yaml"] + "reserved: [password, card_number]\n",
+                "properties.yaml": properties,
+                "events/paid.yaml": event,
+            }
+        )
+    )
+    assert plan.reserved == ("password", "card_number")
+    assert plan.properties["gift"].default is False
+    paid = plan.events["paid"].properties
+    assert paid["mail"].format == "email"
+    assert paid["gift"].default is None, "a required property never takes the default of the dictionary"
+    assert (plan.properties["units"].default, paid["units"].default, paid["units"].maximum) == (1, 2, 9)
+
+
+def test_an_enum_in_an_event_takes_the_place_of_the_lengths_of_the_dictionary(write_plan: WritePlan) -> None:
+    properties = SMALL_PLAN["properties.yaml"] + (
+        "colour: {type: string, description: Which., privacy: none, max_length: 5}\n"
+    )
+    event = SMALL_PLAN["events/paid.yaml"].replace("  count: {}\n", "  count: {}\n  colour: {enum: [red, blue]}\n")
+    plan = load_plan(write_plan({"properties.yaml": properties, "events/paid.yaml": event}))
+    colour = plan.events["paid"].properties["colour"]
+    assert (colour.enum, colour.max_length, plan.properties["colour"].max_length) == (("red", "blue"), None, 5)
+
+
+def test_an_unreadable_dictionary_is_one_finding_and_not_one_for_each_use(write_plan: WritePlan) -> None:
+    goals = "all:\n  description: All.\n  events: [paid]\n  when: amount > 3\n  value: amount\n"
+    folder = write_plan({"properties.yaml": "amount: [\n", "journey/goals.yaml": goals})
+    assert findings_of(folder) == [
+        "properties.yaml:1: this is not YAML: did not find expected node content",
+    ]
+
+
+def test_an_unreadable_head_is_one_finding(write_plan: WritePlan) -> None:
+    assert findings_of(write_plan({"plan.yaml": "name: 'x\n"})) == [
+        "plan.yaml:1: this is not YAML: found unexpected end of stream"
+    ]
+
+
+def test_an_unreadable_event_is_no_unknown_event_of_a_goal_or_funnel(write_plan: WritePlan) -> None:
+    files = {
+        "events/paid.yaml": "name: [\n",
+        "journey/goals.yaml": "all:\n  description: All.\n  events: [paid]\n  when: amount > 3\n  value: amount\n",
+        "journey/funnels.yaml": "f: {description: F., window: 7d, steps: [paid, {event: paid, when: count = 1}]}\n",
+    }
+    assert findings_of(write_plan(files)) == [
+        "events/paid.yaml:1: this is not YAML: did not find expected node content"
+    ]
 
 
 def test_the_fingerprint_follows_the_content_and_not_the_writing(write_plan: WritePlan) -> None:

@@ -2,30 +2,106 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final
 
 import click
+import msgspec
 
 from polku_schemas.commands import FINDINGS_EXIT_CODE, plan_folder
-from polku_schemas.errors import PlanError
-from polku_schemas.plan import builtin_plan_path, load_plan
+from polku_schemas.plan import PlanReport, builtin_plan_path, read_plan
 
 
 @click.command()
 @plan_folder
-def check(folder: Path | None) -> None:
-    """Say everything that is wrong with a plan. Exit code 0: nothing, 1: there are findings."""
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="text: for people; json: one document; github: annotations of a pull request.",
+)
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+def check(folder: Path | None, form: str, strict: bool) -> None:
+    """Say everything that is wrong with a plan.
+
+    Exit code 0: nothing, or warnings only; 1: there are errors, or with --strict warnings; 2: it could not work.
+    """
     path = folder or builtin_plan_path()
-    try:
-        loaded = load_plan(path)
-    except PlanError as error:
-        for finding in error.findings:
-            click.echo(f"{path}/{finding}")
-        count = len(error.findings)
-        click.echo(f"{count} finding{'' if count == 1 else 's'}")
+    report = read_plan(path)
+    click.echo(_FORMS[form](path, report))
+    if report.plan is None or (strict and report.findings):
         sys.exit(FINDINGS_EXIT_CODE)
-    click.echo(
-        f"{loaded.name} {loaded.version} ({loaded.fingerprint}): {len(loaded.events)} events, "
-        f"{len(loaded.properties)} properties, {len(loaded.traits)} traits, nothing to correct"
+
+
+def _text(path: Path, report: PlanReport) -> str:
+    """`file:line: severity: place: what is wrong. What to do. [code]`, as compilers write it and editors link it."""
+    lines = []
+    for finding in report.findings:
+        place = f"{path / finding.file}:{finding.line}" if finding.line else f"{path / finding.file}"
+        severity = click.style(finding.severity, fg=_COLOURS[finding.severity], bold=True)
+        lines.append(f"{place}: {severity}: {finding.sentence} [{finding.code}]")
+    return "\n".join([*lines, _summary(report)])
+
+
+def _json(path: Path, report: PlanReport) -> str:
+    plan = report.plan
+    document: dict[str, Any] = {
+        "folder": path.as_posix(),
+        "name": plan and plan.name,
+        "version": plan and plan.version,
+        "fingerprint": plan and plan.fingerprint,
+        "counts": _counts(report),
+        "findings": report.findings,
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+
+
+def _github(path: Path, report: PlanReport) -> str:
+    """One workflow command a finding, which GitHub shows at the line of the changed file."""
+    lines = []
+    for finding in report.findings:
+        properties = {"file": _from_here(path / finding.file), "line": finding.line, "title": finding.code}
+        listed = ",".join(f"{key}={_escaped(str(value), ':,')}" for key, value in properties.items() if value)
+        lines.append(f"::{finding.severity} {listed}::{_escaped(finding.sentence)}")
+    return "\n".join([*lines, _summary(report)])
+
+
+_FORMS: Final[dict[str, Callable[[Path, PlanReport], str]]] = {"text": _text, "json": _json, "github": _github}
+_COLOURS: Final = {"error": "red", "warning": "yellow"}
+
+
+def _summary(report: PlanReport) -> str:
+    plan = report.plan
+    counts = {word: count for word, count in _counts(report).items() if count}
+    found = ", ".join(f"{count} {word.removesuffix('s') if count == 1 else word}" for word, count in counts.items())
+    if plan is None:
+        return found
+    return (
+        f"{plan.name} {plan.version} ({plan.fingerprint}): {len(plan.events)} events, "
+        f"{len(plan.properties)} properties, {len(plan.traits)} traits, {found or 'nothing to correct'}"
     )
+
+
+def _counts(report: PlanReport) -> dict[str, int]:
+    severities = [finding.severity for finding in report.findings]
+    return {"errors": severities.count("error"), "warnings": severities.count("warning")}
+
+
+def _from_here(file: Path) -> str:
+    """The path from the working directory, where a workflow runs, with / on every system."""
+    try:
+        return Path(os.path.relpath(file)).as_posix()
+    except ValueError:  # another drive of Windows
+        return file.as_posix()
+
+
+def _escaped(text: str, marks: str = "") -> str:
+    """Text as it may stand in a workflow command; `marks` are those that would end it. % is the first."""
+    for mark in ("%", "\r", "\n", *marks):
+        text = text.replace(mark, f"%{ord(mark):02X}")
+    return text
