@@ -12,6 +12,7 @@ from polku_schemas.compile import Checked, CompiledEvent, CompiledPlan, compile_
 from polku_schemas.errors import Finding, PlanError, SchemasError
 from polku_schemas.finding_codes import FindingCode
 from polku_schemas.journey import channel_sql, segment_sql, stage_sql, stage_values, touchpoint_sql
+from polku_schemas.json_schema import event_schema
 from polku_schemas.model import (
     Change,
     Comparison,
@@ -59,6 +60,7 @@ __all__ = [
     "channel_sql",
     "compile_plan",
     "event_columns",
+    "event_schema",
     "load_plan",
     "read_plan",
     "segment_sql",

@@ -7,6 +7,7 @@ The fast path is a bound `Decoder.decode` per event; everything it raises is set
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 import uuid
 from collections.abc import Callable, Mapping
@@ -14,11 +15,13 @@ from typing import Annotated, Any, Final, Literal, Optional
 
 import msgspec
 
-from polku_schemas.check import Sorted, build_checker
+from polku_schemas.check import Checker, Sorted
+from polku_schemas.formats import string_pattern
 from polku_schemas.model import Call, Event, Plan, Property, Rule
 from polku_schemas.problems import Problem, ProblemCode
 from polku_schemas.rules import first_match
 from polku_schemas.tolerant import INT64_MAX, INT64_MIN
+from polku_schemas.values import number_bounds
 
 MAX_EVENT_NAME: Final = 200
 """Characters of an event name that are looked at; longer ones are unknown without being read."""
@@ -46,7 +49,7 @@ class CompiledEvent:
     """One event (or the traits record) ready to decode. `decode` is the fast path, `check` the slow one."""
 
     __slots__ = (
-        "_check",
+        "_checker",
         "_rules",
         "call",
         "channel",
@@ -61,8 +64,8 @@ class CompiledEvent:
     version: str
     call: Call
     struct: type[msgspec.Struct]
-    """The type of the values: frozen, keyword-only, absent optional fields are None and left out when
-    encoded."""
+    """The type of the values: frozen, keyword-only. Absent optional fields have their default, which is written
+    when they are encoded, or are None and left out."""
     decode: Callable[[bytes | bytearray | memoryview | msgspec.Raw], msgspec.Struct]
     """Bytes of a JSON object → values, date-times in UTC.
 
@@ -80,7 +83,7 @@ class CompiledEvent:
         self.call = event.call
         self.struct = _struct(_class_name(event.name), event.properties)
         self.decode = msgspec.json.Decoder(self.struct).decode
-        self._check = build_checker(event.properties, root)
+        self._checker = Checker(event.properties, root)
         self._rules: tuple[Rule, ...] = event.channel
         self.channel_rules = bool(event.channel) and bool(event.channel[0].when)
         self.channel = event.channel[0].then if event.channel and not self.channel_rules else None
@@ -90,10 +93,18 @@ class CompiledEvent:
 
         Never raises.
         """
-        checked = self._check(bytes(raw))
-        if isinstance(checked, Problem):
-            return checked
-        return self._typed(checked)
+        document = self._checker.read(bytes(raw))
+        if isinstance(document, Problem):
+            return document
+        if document.unplanned and document.strict:
+            # Most often the unplanned members are all that the fast path minded.
+            try:
+                values = msgspec.convert(document.planned, self.struct)
+                return Checked(values, document.unplanned, document.repaired)
+            except msgspec.ValidationError:
+                pass
+        checked = self._checker.check(document)
+        return checked if isinstance(checked, Problem) else self._typed(checked)
 
     def channel_of(self, values: msgspec.Struct) -> str | None:
         """The channel the plan gives these values, or None where it leaves that to the source."""
@@ -186,20 +197,20 @@ def _class_name(name: str) -> str:
 
 def _struct(class_name: str, properties: Mapping[str, Property]) -> type[msgspec.Struct]:
     fields: list[Any] = []
-    moments = []
     for name, prop in properties.items():
         annotation = _annotation(prop, class_name + _class_name(name))
-        if prop.type == "date-time":
-            moments.append(name)
         if prop.required:
             fields.append((name, annotation))
+        elif prop.default is not None:
+            fields.append((name, annotation, _written_default(prop, annotation)))
         else:
             fields.append((name, Optional[annotation], None))  # noqa: UP045 - the type is a value here
+    to_utc = _to_utc(properties)
     return msgspec.defstruct(
         class_name,
         fields,
         module="polku_schemas.generated",
-        namespace={"__post_init__": _to_utc(tuple(moments))} if moments else None,
+        namespace={"__post_init__": to_utc} if to_utc else None,
         kw_only=True,
         frozen=True,
         omit_defaults=True,
@@ -208,19 +219,46 @@ def _struct(class_name: str, properties: Mapping[str, Property]) -> type[msgspec
     )
 
 
-def _to_utc(names: tuple[str, ...]) -> Callable[[Any], None]:
-    """Brings date-times to UTC as they are decoded; only types that have some pay for it."""
+def _written_default(prop: Property, annotation: Any) -> Any:
+    """The default of the plan as that of a field: msgspec leaves out a default value, but not what a factory made.
 
-    def post_init(values: Any) -> None:
-        for name in names:
-            moment = getattr(values, name)
-            if moment is not None and moment.tzinfo is not datetime.UTC:
-                try:
-                    utc = moment.astimezone(datetime.UTC)
-                except OverflowError:
-                    raise ValueError(f"`{name}` is outside the years 1 to 9999 in UTC") from None
-                msgspec.structs.force_setattr(values, name, utc)
+    The factory is a C function that always gives the same value: there is no cheaper one.
+    """
+    value = msgspec.convert(prop.default, annotation)
+    if isinstance(value, datetime.datetime):
+        value = value.astimezone(datetime.UTC)
+    return msgspec.field(default_factory=itertools.repeat(value).__next__)
 
+
+def _to_utc(properties: Mapping[str, Property]) -> Callable[[Any], None] | None:
+    """Brings date-times to UTC as they are decoded; None where there are none, so that other types do not pay for it.
+
+    Written out name by name, as `dataclasses` does it: a loop with `getattr` takes twice as long. A time in UTC, as
+    most clients send it, has this very `UTC` object and costs a comparison.
+    """
+    lines = []
+    for name, prop in properties.items():
+        if prop.type == "date-time":
+            there = "" if prop.required and not prop.nullable else f"values.{name} is not None and "
+            lines.append(f"        if {there}(moment := values.{name}).tzinfo is not UTC:")
+            lines.append(f"            force_setattr(values, {name!r}, moment.astimezone(UTC))")
+        elif prop.items is not None and prop.items.type == "date-time":
+            lines.append(f"        if values.{name} is not None:")
+            lines.append(f"            values.{name}[:] = [moment.astimezone(UTC) for moment in values.{name}]")
+    if not lines:
+        return None
+    source = "\n".join(
+        (
+            "def post_init(values):",
+            "    try:",
+            *lines,
+            "    except OverflowError:",  # which msgspec would let through
+            "        raise ValueError('a date-time is outside the years 1 to 9999 in UTC') from None",
+        )
+    )
+    scope: dict[str, Any] = {"UTC": datetime.UTC, "force_setattr": msgspec.structs.force_setattr}
+    exec(source, scope)  # noqa: S102 - the reader of plans lets no name through that is not an identifier
+    post_init: Callable[[Any], None] = scope["post_init"]
     return post_init
 
 
@@ -238,13 +276,14 @@ def _annotation(prop: Property, class_name: str) -> Any:
         }
     elif prop.type == "number":
         base = float
-        meta = {"ge": prop.minimum, "le": prop.maximum}
+        minimum, maximum = number_bounds(prop)
+        meta = {"ge": minimum, "le": maximum}
     elif prop.type == "date-time":
         base = datetime.datetime
         meta = {"tz": True}
     elif prop.type in ("string", "array"):
         base = str if prop.items is None else list.__class_getitem__(_annotation(prop.items, class_name))
-        meta = {"min_length": prop.min_length, "max_length": prop.max_length, "pattern": prop.pattern}
+        meta = {"min_length": prop.min_length, "max_length": prop.max_length, "pattern": string_pattern(prop)}
     elif prop.type == "object":
         base = _struct(class_name, prop.fields)
     else:

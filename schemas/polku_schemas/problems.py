@@ -75,3 +75,12 @@ class Problem(Struct, frozen=True):
     """Where, as a JSONPath in the wire item: `$.properties.products[2].price`."""
     message: str
     """One sentence: what was expected and what came."""
+    expected: str = ""
+    """What would have been right: `a number`. Empty where the message has no such parts."""
+    came: str = ""
+    """What came instead: `the string "59,90"`. A personal or sensitive value is named by its kind only."""
+
+    @classmethod
+    def of(cls, code: ProblemCode, path: str, expected: str, came: str) -> Problem:
+        """A problem whose message is made of its parts."""
+        return cls(code, path, f"expected {expected}, came {came}", expected, came)

@@ -10,6 +10,8 @@ import json
 import math
 from typing import Any, Final
 
+import msgspec
+
 MAX_DEPTH: Final = 100
 """Levels of nesting a value may have: far below the interpreter's recursion limit on every version."""
 
@@ -23,41 +25,42 @@ class BigInteger(str):
     __slots__ = ()
 
 
-def parse_json(text: str) -> tuple[Any, bool]:
-    """The value in `text`, and whether a lone surrogate had to be replaced by U+FFFD.
+def read_json(raw: bytes) -> tuple[Any, bool, bool]:
+    """The value in some bytes, whether it was plain JSON, and whether a lone surrogate was replaced by U+FFFD.
 
-    Integers beyond int64 come as BigInteger, NaN and Infinity as floats. Raises JSONDecodeError or
-    RecursionError.
+    Nothing but space counts as null. Where it was not plain JSON, integers beyond int64 may come as BigInteger, NaN and
+    Infinity as floats. Raises UnicodeDecodeError, JSONDecodeError or RecursionError.
     """
+    try:
+        return _decode(raw), True, False
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        text = raw.decode()
+    if not text.strip():
+        return None, False, False
     value = _DECODER.decode(text)
     # Only an escape can bring a lone surrogate: a raw one is not UTF-8.
-    return _without_surrogates(value) if "\\u" in text else (value, False)
+    value, repaired = _without_surrogates(value) if "\\u" in text else (value, False)
+    return value, False, repaired
 
 
-def json_safe(value: Any) -> tuple[Any, bool]:
-    """A parsed value as any JSON reader takes it, and whether something had to be changed for that.
+def make_json_safe(value: dict[str, Any] | list[Any], depth: int = 0) -> bool:
+    """Change a parsed object or list into what any JSON reader takes, in place. Says whether there was a need to.
 
     NaN and Infinity become null, integers beyond int64 text. RecursionError beyond MAX_DEPTH levels.
     """
+    if depth > MAX_DEPTH:
+        raise RecursionError
     changed = False
-
-    def safe(item: Any, depth: int) -> Any:
-        nonlocal changed
-        if depth > MAX_DEPTH:
-            raise RecursionError
-        if isinstance(item, dict):
-            return {key: safe(member, depth + 1) for key, member in item.items()}
-        if isinstance(item, list):
-            return [safe(member, depth + 1) for member in item]
-        if isinstance(item, float) and not math.isfinite(item):
-            changed = True
-            return None
-        if isinstance(item, BigInteger):
-            changed = True
-            return str(item)
-        return item
-
-    return safe(value, 0), changed
+    place: Any
+    for place, item in value.items() if isinstance(value, dict) else enumerate(value):
+        kind = type(item)
+        if kind is dict or kind is list:
+            changed = make_json_safe(item, depth + 1) or changed
+        elif kind is float and not math.isfinite(item):
+            value[place], changed = None, True
+        elif kind is BigInteger or (kind is int and not INT64_MIN <= item <= INT64_MAX):
+            value[place], changed = str(item), True
+    return changed
 
 
 def _parse_integer(digits: str) -> int | BigInteger:
@@ -67,6 +70,7 @@ def _parse_integer(digits: str) -> int | BigInteger:
     return BigInteger(digits)
 
 
+_decode: Final = msgspec.json.Decoder().decode
 _DECODER: Final = json.JSONDecoder(parse_int=_parse_integer)
 
 

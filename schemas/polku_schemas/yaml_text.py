@@ -53,8 +53,9 @@ def read_yaml(text: str, located: Located) -> Any:
         located.report(FindingCode.INVALID_SYNTAX, (), line, f"this is not YAML: {problem}", remedy)
         raise SyntaxError from error
     except ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        message = f"the character U+{ord(text[error.position]):04X} may not stand in YAML"
+        # libyaml counts bytes.
+        line = text.encode()[: error.position].count(b"\n") + 1
+        message = f"the character U+{error.character:04X} may not stand in YAML"
         located.report(FindingCode.INVALID_SYNTAX, (), line, message, "Remove it")
         raise SyntaxError from error
     except YAMLError as error:

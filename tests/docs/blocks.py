@@ -22,7 +22,8 @@ OWN_PAGES = [ROOT / "README.md"] + [
     ROOT / "docs" / f"{name}.md"
     for name in (
         *("architecture", "contributing", "changelog", "glossary"),
-        *("operations", "wire-format", "guarantees", "plan", "plan-versions"),
+        *("operations", "wire-format", "guarantees"),
+        *("plan", "plan-versions", "plan-generate"),
     )
 ]
 

@@ -146,6 +146,7 @@ def test_anchors_are_read_like_what_they_stand_for(folder: Path) -> None:
         ("a: *x", "yaml", 1, "invalid_syntax"),
         ("a: 1\n---\nb: 2", "yaml", 2, "invalid_syntax"),
         ("a: 1\nb: \x07", "yaml", 2, "invalid_syntax"),
+        ("äöü: äöü\nb: ä\x00\nc: 1\n", "yaml", 2, "invalid_syntax"),
         ('a: "\\ud83d\\ude00"', "yaml", 1, "invalid_syntax"),
         ("[" * 100_000, "yaml", 1, "invalid_syntax"),
         ("- " * 100_000, "yaml", 1, "invalid_syntax"),

@@ -48,6 +48,8 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     code: ProblemCode
     path: str
     message: str
+    expected: str = ""
+    came: str = ""
 
 
 class Arrival(Struct, frozen=True):
@@ -488,4 +490,4 @@ def _page_from(properties: dict[str, Any]) -> Page:
 
 
 def _verdict(index: int, message_id: str | None, problem: Problem) -> Verdict:
-    return Verdict(index, message_id, problem.code, problem.path, problem.message)
+    return Verdict(index, message_id, problem.code, problem.path, problem.message, problem.expected, problem.came)

@@ -16,7 +16,7 @@ Calls return at once and never raise; a background thread delivers, retries and 
 
 from polku.client import Client, Plan, PlannedEvent, Stats
 from polku.default import alias, close, configure, flush, group, identify, page, screen, stats, track
-from polku.errors import InvalidEvent, Loss, LossReason, PolkuError, SettingsError
+from polku.errors import InvalidEvent, InvalidValue, Loss, LossReason, PolkuError, SettingsError
 from polku.settings import Settings
 from polku.transport import Answer, HttpTransport, MemoryTransport, Transport
 from polku.version import __version__
@@ -26,6 +26,7 @@ __all__ = [
     "Client",
     "HttpTransport",
     "InvalidEvent",
+    "InvalidValue",
     "Loss",
     "LossReason",
     "MemoryTransport",

@@ -23,6 +23,7 @@ from polku.event import (
 from polku.report import Reporter, calling_place
 from polku.settings import settings_from
 from polku.transport import HttpTransport, Transport
+from polku.typed import Event, PageEvent, ScreenEvent, Traits
 from polku.version import __version__
 from polku.worker import Worker
 
@@ -95,7 +96,7 @@ class Client:
 
     def track(
         self,
-        event: str,
+        event: str | Event,
         properties: Mapping[str, Any] | None = None,
         *,
         user_id: str | None = None,
@@ -106,26 +107,32 @@ class Client:
     ) -> str | None:
         """Something happened. Returns the id of the queued event, None if it was dropped (as do all calls).
 
+        A typed event (`polku.typed`) has its properties in it, and is sent with the call its plan gives it.
         `timestamp` is when it happened, with a time zone (default: now); `message_id` makes repeated imports
         of the same event count once; `context` goes with this event only.
         """
-        return self._emit(
-            Record(
-                type="track",
-                event=event,
-                message_id=message_id,
-                timestamp=timestamp,
-                user_id=user_id,
-                anonymous_id=anonymous_id,
-                properties=properties,
-                context=context,
-            )
+        record = Record(
+            type="track",
+            event=event,
+            message_id=message_id,
+            timestamp=timestamp,
+            user_id=user_id,
+            anonymous_id=anonymous_id,
+            properties=properties,
+            context=context,
         )
+        if isinstance(event, Event):
+            record.type, record.event, record.properties = event._call, event._name, event
+            if event._call != "track":
+                record.event = None  # such a call has no name
+            if properties is not None:
+                self._warn(record, [Finding("$.properties", "stand beside a typed event, which has its own: left out")])
+        return self._emit(record)
 
     def identify(
         self,
         user_id: str | None,
-        traits: Mapping[str, Any] | None = None,
+        traits: Mapping[str, Any] | Traits | None = None,
         *,
         anonymous_id: str | None = None,
         timestamp: datetime | None = None,
@@ -148,7 +155,7 @@ class Client:
     def page(
         self,
         name: str | None = None,
-        properties: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | PageEvent | None = None,
         *,
         category: str | None = None,
         user_id: str | None = None,
@@ -175,7 +182,7 @@ class Client:
     def screen(
         self,
         name: str | None = None,
-        properties: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | ScreenEvent | None = None,
         *,
         category: str | None = None,
         user_id: str | None = None,

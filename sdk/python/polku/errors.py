@@ -3,9 +3,11 @@
     PolkuError
     ├ SettingsError    a client was set up with something it cannot work with; names every finding
     └ InvalidEvent     only with `strict=True`: what would otherwise be a warning
+      └ InvalidValue   a typed event was made of values its plan does not allow (a ValueError, too)
 
 After a client is constructed nothing of it raises into the host program (unless it asked for `strict=True`):
-what cannot be delivered becomes a `Loss`, which is counted, logged and given to `on_loss`.
+what cannot be delivered becomes a `Loss`, which is counted, logged and given to `on_loss`. Making a typed event raises
+before any client sees it, unless the program asked for warnings with `polku.typed.when_invalid`.
 """
 
 from enum import StrEnum
@@ -29,6 +31,25 @@ class SettingsError(PolkuError):
 
 class InvalidEvent(PolkuError):  # says what it is; the base says that it is an error
     """With `strict=True`: an event that would have been repaired, warned about or dropped."""
+
+
+class InvalidValue(InvalidEvent, ValueError):
+    """A typed event cannot be made of these values. The code, the path and the words are the collector's."""
+
+    def __init__(self, event: str, code: str, path: str, expected: str, came: str) -> None:
+        super().__init__(event, code, path, expected, came)
+        self.event = event
+        """Name of the event, or of the class for an object inside one."""
+        self.code = code
+        """Stable, such as `wrong_type`."""
+        self.path = path
+        """Where, in what would be sent: `$.properties.products[2].price`."""
+        self.expected = expected
+        self.came = came
+        """What came instead; the value itself only if the plan does not call it personal or sensitive."""
+
+    def __str__(self) -> str:
+        return f"{self.event}: {self.code} at {self.path}: expected {self.expected}, came {self.came}"
 
 
 class LossReason(StrEnum):

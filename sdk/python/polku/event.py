@@ -105,8 +105,8 @@ def is_plain(record: Record) -> bool:
         type(record.user_id) in _TEXT
         and type(record.anonymous_id) in _TEXT
         and (record.user_id or record.anonymous_id)
-        and type(record.properties) in _OBJECT
-        and type(record.context) in _OBJECT
+        and type(record.properties) in object_types
+        and type(record.context) in object_types
         and type(record.message_id) is str
         and type(timestamp) is datetime
         and timestamp.tzinfo is UTC
@@ -115,7 +115,7 @@ def is_plain(record: Record) -> bool:
     if record.type == "track":
         return type(record.event) is str and record.event != ""
     return (
-        type(record.traits) in _OBJECT
+        type(record.traits) in object_types
         and type(record.name) in _TEXT
         and type(record.category) in _TEXT
         and type(record.group_id) in _TEXT
@@ -125,7 +125,8 @@ def is_plain(record: Record) -> bool:
 
 
 _TEXT = frozenset({str, NoneType})
-_OBJECT = frozenset({dict, NoneType})
+object_types: set[type] = {dict, NoneType}
+"""Types of properties, traits and contexts that need no closer look; `typed.py` adds its classes."""
 _REQUIRED: dict[str, tuple[str, ...]] = {
     "track": ("event",),
     "identify": (),
@@ -146,7 +147,7 @@ def encode_object(value: Any) -> bytes:
     return _encoder.encode({} if value is None else value)
 
 
-def _encodable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
     """For types the encoder does not know: the plain value behind a subclass, a view or a numpy scalar."""
     if isinstance(value, str):
         return str.__str__(value)
@@ -175,7 +176,7 @@ def _encodable(value: Any) -> Any:
 
 
 # Money is often Decimal: as a number it fits a plan's `number`, as a string it would not.
-_encoder = msgspec.json.Encoder(enc_hook=_encodable, decimal_format="number")
+_encoder = msgspec.json.Encoder(enc_hook=encodable, decimal_format="number")
 
 
 def holds_nan(value: Any, depth: int = 0) -> bool:
@@ -346,6 +347,8 @@ class _Cleaner:
             raw = _encoder.encode(value)
             msgspec.json.decode(raw)
         except Exception:
+            if type(value) in object_types:  # a typed event, which holds a lone surrogate
+                return self._clean(msgspec.to_builtins(value), path, 0)
             return self._leave_out(path, f"is a {type(value).__name__}, which has no JSON form")
         if raw == b"null" and not isinstance(value, msgspec.Raw):
             return self._leave_out(path, "is not a finite number")
