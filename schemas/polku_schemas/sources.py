@@ -15,16 +15,17 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from polku_schemas.documents import ENDINGS
 from polku_schemas.errors import PlanError, SourceError
 from polku_schemas.model import Plan
 from polku_schemas.plan import load_plan
 
 _REGULAR_FILES: Final = ("100644", "100755")
-_HEADS: Final = ("plan.yaml", "plan.json")
+_HEADS: Final = tuple(f"plan{ending}" for ending in ENDINGS)
 """The file that makes a folder a plan."""
 
 _READ_FOLDERS: Final = ("events", "journey")
-_READ_ENDINGS: Final = (".yaml", ".yml", ".json")
+_READ_ENDINGS: Final = (*ENDINGS, ".yml")
 """What may belong to a plan. A repository can hold its plan at its top, beside everything else."""
 
 _HOOK_VARIABLES: Final = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from polku_schemas import Checked, Plan, Property, compile_plan
 from polku_schemas.compare import Difference, DifferenceKind, compare
+from polku_schemas.lint.constraints import value_problem
 from polku_schemas.model import Event
 
 PATTERNS = ("^a", "b$", "^[ab]*$")
@@ -37,7 +38,15 @@ def scalars(draw: st.DrawFn, name: str) -> Property:
         required=draw(st.booleans()),
         nullable=draw(st.booleans()),
     )
-    return replace(prop, **draw(constraints(prop)))
+    prop = replace(prop, **draw(constraints(prop)))
+    return replace(prop, default=draw(defaults(prop)))
+
+
+def defaults(prop: Property) -> st.SearchStrategy[Any]:
+    """What the loader takes as a default: a written value that fits."""
+    written = [value for value in values_of(prop) if isinstance(value, str | int | float)]
+    fitting = [] if prop.required else [value for value in written if value_problem(prop, value) is None]
+    return st.none() | st.sampled_from(fitting) if fitting else st.none()
 
 
 @st.composite
@@ -72,7 +81,7 @@ def properties(draw: st.DrawFn, name: str) -> Property:
     if shape == "object":
         return whole
     item = (
-        replace(draw(scalars(name)), required=False, nullable=False)
+        replace(draw(scalars(name)), required=False, nullable=False, default=None)
         if shape == "list"
         else replace(whole, required=False)
     )
@@ -82,17 +91,27 @@ def properties(draw: st.DrawFn, name: str) -> Property:
 
 @st.composite
 def changed(draw: st.DrawFn, prop: Property) -> Property:
-    """The property with one thing changed, perhaps inside it."""
+    """The property with one thing changed, perhaps inside it; its default goes where it does not fit any more."""
+    new: Property = draw(_changed(prop))
+    if new.default is not None and (new.required or value_problem(new, new.default) is not None):
+        return replace(new, default=None)
+    return new
+
+
+@st.composite
+def _changed(draw: st.DrawFn, prop: Property) -> Property:
     inside = [key for key in ("items", "fields") if getattr(prop, key)]
-    what = draw(st.sampled_from(["required", "nullable", "constraints", "type", *inside, *inside]))
+    default = [] if inside else ["default"]
+    what = draw(st.sampled_from(["required", "nullable", "constraints", "type", *default, *inside, *inside]))
     if what in ("required", "nullable"):
         return replace(prop, **{what: not getattr(prop, what)})
     if what == "constraints":
-        new: Property = replace(prop, **draw(constraints(prop)))
-        return new
+        return replace(prop, **draw(constraints(prop)))
+    if what == "default":
+        return replace(prop, default=draw(defaults(prop)))
     if what == "items":
         assert prop.items is not None
-        return replace(prop, items=replace(draw(changed(prop.items)), required=False, nullable=False))
+        return replace(prop, items=replace(draw(changed(prop.items)), required=False, nullable=False, default=None))
     if what == "fields":
         return replace(prop, fields=draw(changed_members(prop.fields, ("x", "y", "z"))))
     other: Property = draw(scalars(prop.name))
@@ -203,8 +222,17 @@ def witnesses(old: Plan, new: Plan) -> Iterator[dict[str, Any]]:
         if not isinstance(was := before.check(raw), Checked) or was.unplanned:
             continue
         found = now.check(raw)
-        if not isinstance(found, Checked) or found.unplanned or _told(found.values) != _told(was.values):
+        if not isinstance(found, Checked) or found.unplanned or not _keeps(_told(found.values), _told(was.values)):
             yield document
+
+
+def _keeps(found: Any, was: Any) -> bool:
+    """Whether all that was stored still is. A default may fill what was empty."""
+    if isinstance(was, dict):
+        return all(name in found and _keeps(found[name], value) for name, value in was.items())
+    if isinstance(was, list):
+        return len(found) == len(was) and all(map(_keeps, found, was))
+    return bool(found == was)
 
 
 def _only_spelling(differences: tuple[Difference, ...]) -> bool:

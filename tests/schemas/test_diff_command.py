@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import boto3
 import pytest
+import yaml
 from deltalake import DeltaTable, Schema
 
 from polku.cli import main
@@ -204,6 +205,19 @@ def test_github_points_at_the_lines_of_the_new_plan(diff: Diff, write: WritePlan
         "::error file=new/plan.yaml,line=2,title=version too low::the plan: 1.0, needs 1.1",
         "::error file=new/events/paid.yaml,line=3,title=version too low::paid: 1.0, needs 2.0",
         "::notice title=tracking plan::1 breaking change, 2 versions too low",
+    ]
+
+
+def test_plans_written_as_json_are_compared_and_pointed_at(diff: Diff, write: WritePlan) -> None:
+    write("old")
+    new = Path(write("new", BROKEN))
+    for stem in ("plan", "events/paid"):
+        value = yaml.safe_load((new / f"{stem}.yaml").read_text())
+        (new / f"{stem}.json").write_text(json.dumps(value, indent=1))
+        (new / f"{stem}.yaml").unlink()
+    assert diff("old", "new", "--format", "github").out.splitlines()[1:3] == [
+        "::error file=new/plan.json,line=3,title=version too low::the plan: 1.0, needs 1.1",
+        "::error file=new/events/paid.json,line=6,title=version too low::paid: 1.0, needs 2.0",
     ]
 
 

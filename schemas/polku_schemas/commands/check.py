@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 import msgspec
 
 from polku_schemas.commands import FINDINGS_EXIT_CODE, plan_folder
+from polku_schemas.commands.github import annotation
 from polku_schemas.plan import PlanReport, builtin_plan_path, read_plan
 
 
@@ -62,12 +62,11 @@ def _json(path: Path, report: PlanReport) -> str:
 
 
 def _github(path: Path, report: PlanReport) -> str:
-    """One workflow command a finding, which GitHub shows at the line of the changed file."""
-    lines = []
-    for finding in report.findings:
-        properties = {"file": _from_here(path / finding.file), "line": finding.line, "title": finding.code}
-        listed = ",".join(f"{key}={_escaped(str(value), ':,')}" for key, value in properties.items() if value)
-        lines.append(f"::{finding.severity} {listed}::{_escaped(finding.sentence)}")
+    """One annotation a finding."""
+    lines = [
+        annotation(finding.severity, finding.code, finding.sentence, path / finding.file, finding.line)
+        for finding in report.findings
+    ]
     return "\n".join([*lines, _summary(report)])
 
 
@@ -90,18 +89,3 @@ def _summary(report: PlanReport) -> str:
 def _counts(report: PlanReport) -> dict[str, int]:
     severities = [finding.severity for finding in report.findings]
     return {"errors": severities.count("error"), "warnings": severities.count("warning")}
-
-
-def _from_here(file: Path) -> str:
-    """The path from the working directory, where a workflow runs, with / on every system."""
-    try:
-        return Path(os.path.relpath(file)).as_posix()
-    except ValueError:  # another drive of Windows
-        return file.as_posix()
-
-
-def _escaped(text: str, marks: str = "") -> str:
-    """Text as it may stand in a workflow command; `marks` are those that would end it. % is the first."""
-    for mark in ("%", "\r", "\n", *marks):
-        text = text.replace(mark, f"%{ord(mark):02X}")
-    return text

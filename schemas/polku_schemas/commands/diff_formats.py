@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from polku_schemas.columns import TRAIT_PREFIX
 from polku_schemas.commands.github import Level, annotation
 from polku_schemas.compare import Difference, PlanDiff, TableDiff, VersionNeed, struct_members
-from polku_schemas.documents import read_document
+from polku_schemas.documents import file_of, read_document
 
 _MANY_EVENTS: Final = 3
 """From here on, the same change in so many events (one edit in the dictionary) is told once."""
@@ -139,7 +139,7 @@ def as_github(outcome: Outcome) -> str:
             lines.append(annotation(level, found.kind, message, *places.of_difference(found, events)))
         many = len(plans.unmet) > _MANY_EVENTS
         for needs in [list(plans.unmet)] if many else [[need] for need in plans.unmet]:
-            place = places.find("plan.yaml", "version") if many else places.of_version(needs[0])
+            place = places.find("plan", "version") if many else places.of_version(needs[0])
             lines += [annotation("error", "version too low", line, *place) for line in _too_low(needs)]
     for clash in outcome.table.clashes if outcome.table is not None else ():
         lines.append(annotation("error", "column type", str(clash), *places.of_column(clash.column)))
@@ -271,28 +271,28 @@ class _Places:
         self._folder = Path(new) if Path(new).is_dir() else None
 
     def of_version(self, need: VersionNeed) -> Place:
-        return self.find("plan.yaml" if need.event is None else f"events/{need.event}.yaml", "version")
+        return self.find("plan" if need.event is None else f"events/{need.event}", "version")
 
     def of_difference(self, found: Difference, events: Sequence[str]) -> Place:
         name = found.name.partition(".")[0].removesuffix("[]")
         if len(events) == 1:
-            return self.find(f"events/{events[0]}.yaml", *(("properties", name) if name else ()))
+            return self.find(f"events/{events[0]}", *(("properties", name) if name else ()))
         if events:
-            return self.find("properties.yaml", name)
+            return self.find("properties", name)
         if found.subject == "trait":
-            return self.find("traits.yaml", name)
-        return self.find("plan.yaml", name)  # the journey has no breaking differences
+            return self.find("traits", name)
+        return self.find("plan", name)  # the journey has no breaking differences
 
     def of_column(self, column: str) -> Place:
         if column.startswith(TRAIT_PREFIX):
-            return self.find("traits.yaml", column.removeprefix(TRAIT_PREFIX))
-        return self.find("properties.yaml", column.rpartition(".")[2])
+            return self.find("traits", column.removeprefix(TRAIT_PREFIX))
+        return self.find("properties", column.rpartition(".")[2])
 
-    def find(self, file: str, *path: str) -> Place:
-        """The line of a member, or plan.yaml where the file is gone."""
+    def find(self, stem: str, *path: str) -> Place:
+        """The line of a member, or the plan's own file where that of the member is gone."""
         if self._folder is None:
             return None, None
-        document = read_document(self._folder, file, [])
+        document = read_document(self._folder, stem, [])
         if document is None:
-            return self._folder / "plan.yaml", None
+            return self._folder / (file_of(self._folder, "plan", []) or "plan.yaml"), None
         return self._folder / document.file, document.line(*path)

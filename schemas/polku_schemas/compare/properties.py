@@ -109,7 +109,10 @@ def _presence(old: Property, new: Property, place: Place, label: str, *, is_item
         null_left = "; null is allowed" if null_now else ""
         yield place.differs(DifferenceKind.BECAME_REQUIRED, label, f"`{label}` is required{null_left}, was optional")
     elif absent_now and not absent_before:
-        message = f"`{label}` is optional, was required; its column may be empty in new rows"
+        left_out = (
+            "its column may be empty in new rows" if new.default is None else f"left out means {_shown(new.default)}"
+        )
+        message = f"`{label}` is optional, was required; {left_out}"
         yield place.differs(DifferenceKind.BECAME_OPTIONAL, label, message)
     elif null_before and not null_now:
         yield place.differs(DifferenceKind.NULL_REFUSED, label, f"`{label}` may not be null any more")
