@@ -17,7 +17,7 @@ import structlog
 from msgspec import Struct
 
 from ..batch import REPLAY_STREAM, Block, StreamSource
-from ..errors import CollectorError
+from ..errors import CollectorError, CommitUncertain
 from .budget import FileBudget
 from .columns import ColumnsStep, TooManyDays, Written
 from .commit import add_actions, commit
@@ -167,13 +167,16 @@ class Committer:
         if written.quarantine and not half_done:
             self._put(self._quarantine, written.quarantine)
             self._commit(self._quarantine, written.quarantine, after)
-        self._events.refresh()
-        if self._events.watermark(REPLAY_STREAM) != replayed:
-            log.info("events came out of quarantine meanwhile, looking for copies again")
-            return size
         # The replay's watermark goes along unchanged, so that this commit and that of a replay exclude each other.
         fence = {REPLAY_STREAM: replayed} if written.events else {}
-        attempts = self._commit(self._events, written.events, after | fence, before | fence)
+        self._events.refresh()
+        try:
+            attempts = self._commit(self._events, written.events, after | fence, before | fence)
+        except CommitUncertain:
+            if self._events.watermark(REPLAY_STREAM) == replayed:
+                raise
+            log.info("events came out of quarantine meanwhile, looking for copies again")
+            return size
 
         self._memory.remember(after)
         for name, last in after.items():

@@ -212,6 +212,41 @@ def test_a_mapping_mends_events_first_and_what_it_cannot_mend_stays(world: World
     }
 
 
+def test_an_accepted_event_that_did_not_convert_is_judged_by_the_present_plan(world: World) -> None:
+    written: list[Any] = []
+    world.journal, journal = written.extend, world.journal  # type: ignore[method-assign, assignment]
+    world.send(viewed("m", product_id="p") | {"timestamp": "2026-11-22T09:00:00Z"}, sent_at=NOW - timedelta(hours=3))
+    (line,) = written
+    line.p = {"product_id": "p", "price": "1,5"}  # as a version with a fault would have written it
+    journal(written)
+    world.commit()
+    assert world.quarantine("code") == [("unconvertible",)]
+    assert dict(world.replay().total.reasons) == {"wrong_type at $.properties.price": 1}
+    cast = Mended(cast=(((Step("price"),), Cast("number", decimal=",")),))
+    assert world.replay(mapping=Mapping({"*": cast})).total.replayed == 1
+    assert world.events("event_id, price, event_time, sent_at") == [
+        ("m", 1.5, datetime(2026, 11, 22, 12, tzinfo=UTC), NOW - timedelta(hours=3))
+    ]
+
+
+def test_what_passes_and_does_not_convert_stays_and_leaves_no_gap(world: World) -> None:
+    world.send(viewed("a"), viewed("b"), viewed("c"))
+    world.commit()
+    replay = world.prepare()
+    judge = replay._judge
+
+    def faulty(row: Any) -> Any:
+        line = judge(row)
+        if row.event_id == "b":
+            line.p = {"price": "not a number"}
+        return line
+
+    replay._judge = faulty
+    assert dict(replay.run().total.reasons) == {"unconvertible": 1}
+    assert world.events("event_id, sequence") == [("a", 1), ("c", 2)]
+    assert world.ids()[1] == ["b"]
+
+
 def test_an_event_of_a_single_call_is_judged_as_that_call(world: World) -> None:
     """The body of /v1/track says no type: the row knows it."""
     original = json.dumps({"event": "product_viewed", "userId": "u", "messageId": "m", "properties": {}})

@@ -196,3 +196,8 @@ def at(replay: Any, name: str, effect: Callable[[], None]) -> None:
         return method(*arguments, **options)
 
     setattr(replay, name, first)
+
+
+def replay_of(root: Path, batch_rows: int) -> None:
+    """A whole run, for a process of its own."""
+    World(root).replay(batch_rows=batch_rows)
