@@ -158,7 +158,9 @@ def fitting(one: Property) -> st.SearchStrategy[Any]:
         "number": st.integers(-4, 4) | st.floats(-4, 4),
         "boolean": st.booleans(),
         "date": st.dates().map(str),
-        "date-time": st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
+        "date-time": st.builds(
+            lambda moment, zone: moment.isoformat() + zone, st.datetimes(), st.sampled_from(["Z", ""])
+        ),
         "uuid": st.uuids().map(str),
     }
     return st.one_of(near[one.type], near[one.type], odd)
@@ -199,15 +201,28 @@ def agrees(generated: type[typed.Object], compiled: Any, document: dict[str, Any
         assert compiled.check(encode_object(result)) == Checked(verdict.values, {}, False)
 
 
-@given(st.data())
-@settings(max_examples=70, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-def test_any_event_of_any_plan(data: st.DataObject) -> None:
-    one: Event = data.draw(events)
+def all_agree(one: Event, data: st.DataObject) -> None:
     proposed = plan(one)
-    module = module_of(python_source(proposed), "generated_one")
+    generated = module_of(python_source(proposed), "generated_one").Happened
     compiled = compile_plan(proposed).find("track", "happened")
     for _ in range(8):
-        agrees(module.Happened, compiled, data.draw(documents(one.properties)))
+        agrees(generated, compiled, data.draw(documents(one.properties)))
+
+
+QUICKLY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+@given(scalars("a") | arrays("a") | objects("a"), st.booleans(), st.data())
+@settings(QUICKLY, max_examples=120)
+def test_any_property_alone(one: Property, required: bool, data: st.DataObject) -> None:
+    """Nothing beside it hides what becomes of it."""
+    all_agree(event("happened", msgspec.structs.replace(one, required=required)), data)
+
+
+@given(events, st.data())
+@settings(QUICKLY, max_examples=40)
+def test_any_event_of_any_plan(one: Event, data: st.DataObject) -> None:
+    all_agree(one, data)
 
 
 BUILTIN = load_plan(builtin_plan_path())
