@@ -13,7 +13,7 @@ from polku_schemas.json_text import read_json
 from polku_schemas.located import Located, MemberPath, TooLargeError, path_text
 from polku_schemas.yaml_text import read_yaml
 
-__all__ = ["Document", "MemberPath", "file_of", "read_document"]
+__all__ = ["Document", "MemberPath", "file_of", "read_document", "read_file"]
 
 _READERS: Final[dict[str, Callable[[str, Located], Any]]] = {".yaml": read_yaml, ".json": read_json}
 
@@ -74,12 +74,17 @@ def read_document(folder: Path, stem: str, findings: list[Finding], *, may_be_em
     if file is None:
         findings.append(_missing(folder, stem))
         return None
+    return read_file(folder, file, findings, may_be_empty=may_be_empty)
+
+
+def read_file(folder: Path, file: str, findings: list[Finding], *, may_be_empty: bool = True) -> Document | None:
+    """Read `folder/file`, as JSON if it is called so and else as YAML. What cannot be read is added to `findings`."""
     text = _read_text(folder / file, file, findings)
     if text is None:
         return None
     located = Located(file, findings)
     try:
-        value = _READERS[Path(file).suffix](text, located)
+        value = _READERS.get(Path(file).suffix, read_yaml)(text, located)
     except (SyntaxError, TooLargeError):
         return None
     if value is None and not may_be_empty:

@@ -71,7 +71,7 @@ def viewed(**properties: Any) -> bytes:
         ("product_viewed", viewed(quantity=2**63), "out_of_range", "$.properties.quantity",
          "expected an integer of 64 bits, came the number 9223372036854775808"),
         ("product_viewed", viewed(product_id=""), "too_short", "$.properties.product_id",
-         "expected at least 1 characters, came 0"),
+         "expected at least 1 character, came 0"),
         ("product_viewed", viewed(product_id="x" * 129), "too_long", "$.properties.product_id",
          "expected at most 128 characters, came 129"),
         ("products_compared", b'{"products":[{"product_id":"1"}]}', "too_short", "$.properties.products",
@@ -115,7 +115,9 @@ def viewed(**properties: Any) -> bytes:
 def test_a_broken_property_gets_a_code_a_path_and_a_message(
     name: str, raw: bytes, code: str, path: str, message: str
 ) -> None:
-    assert refused(name, raw) == Problem(ProblemCode(code), path, message)
+    problem = refused(name, raw)
+    assert (problem.code, problem.path, problem.message) == (ProblemCode(code), path, message)
+    assert problem.message == f"expected {problem.expected}, came {problem.came}"
 
 
 def test_a_broken_trait_is_at_its_own_path() -> None:
@@ -126,7 +128,9 @@ def test_a_broken_trait_is_at_its_own_path() -> None:
 
 def test_a_message_never_repeats_a_personal_value() -> None:
     result = COMPILED.traits.check(b'{"email":"aino.virtanen"}')
-    assert result == Problem(ProblemCode.PATTERN_MISMATCH, "$.traits.email", "expected a match of @, came the string")
+    message = "expected a match of @, came the string"
+    expected = Problem(ProblemCode.PATTERN_MISMATCH, "$.traits.email", message, "a match of @", "the string")
+    assert result == expected
 
 
 def test_a_message_repeats_only_the_start_of_a_long_value() -> None:

@@ -1,6 +1,7 @@
 """Stage, touchpoint and channel as SQL give what the rules of the plan say, on every example of the built-in plan."""
 
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -97,7 +98,8 @@ def test_intake_and_models_agree_on_the_channel(world: tuple[list[dict[str, Any]
         compiled = COMPILED.find("track", row["event_name"])
         assert compiled is not None
         values = {name: row.get(name) for name in compiled.struct.__struct_fields__}
-        assert (compiled.channel_of(compiled.struct(**values)) or "web") == channel
+        given: Any = SimpleNamespace(**values)  # some are values that the event requires, and are not here
+        assert (compiled.channel_of(given) or "web") == channel
 
 
 def test_an_event_outside_the_plan_has_no_stage_and_keeps_its_channel(

@@ -184,7 +184,7 @@ def _settle(places: list[_Place], base: Plan | None) -> Iterator[Note]:
             family = place.family
             if family is None:
                 continue  # null in every event: nothing to say of it
-            if fits(place.profile, known) and family != "other" if known is not None else _goes_with(family, winner):
+            if _fits_known(place, known, base) if known is not None else _goes_with(family, winner):
                 place.home = name
             elif family in ("other", "empty list"):
                 text = f"`{place.sent}` of {place}: no plan can describe it"
@@ -211,6 +211,14 @@ def _settle(places: list[_Place], base: Plan | None) -> Iterator[Note]:
 def _known(base: Plan | None, name: str) -> Property | None:
     """What already decides the type of a name: a property and a trait of one name have one type."""
     return None if base is None else base.properties.get(name) or base.traits.get(name)
+
+
+def _fits_known(place: _Place, known: Property, base: Plan | None) -> bool:
+    """Whether the values have the type of the name; an object of the other dictionary has fields of that one."""
+    own = () if base is None else base.traits if place.seen is None else base.properties
+    if (known.items or known).fields and place.name not in own:
+        return False
+    return place.family != "other" and fits(place.profile, known)
 
 
 def _winner(group: Iterable[_Place]) -> Family | None:
@@ -258,15 +266,15 @@ def _one_each(places: list[_Place]) -> Iterator[Note]:
 
 def _fill_objects(places: list[_Place], base: Plan | None) -> Iterator[Note]:
     """An object needs fields: one without a field that can be planned gets no name."""
-    filled = {id(place.owner) for place in places if place.owner is not None and place.home}
-    full = {place.home for place in places if id(place) in filled}
+    objects = {place.home for place in places if place.home and place.owner is None and place.family in _OBJECTS}
+    filled = {(place.owner.home, place.seen is None) for place in places if place.owner is not None and place.home}
     for place in places:
-        if not place.home or place.owner is not None or place.family not in _OBJECTS:
+        if place.owner is not None or place.home not in objects or _known(base, place.home) is not None:
             continue
-        if place.home not in full and _known(base, place.home) is None:
+        if (place.home, place.seen is None) not in filled:
             place.home = ""
-            text = f"`{place.sent}` of {place}: an object without a field that can be planned stays in `extra`"
-            yield Note("extra", text)
+            text = f"`{place.sent}` of {place}: an object without a field that can be planned"
+            yield Note("extra", f"{text} stays in `extra`")
     for place in places:
         if place.owner is not None and place.home:
             if place.owner.home:
@@ -320,7 +328,7 @@ def _entries(
             homes.setdefault(place.home, []).append(place)
     entries: dict[str, Entry] = {}
     props = dict(have)
-    for name in sorted(homes, key=lambda name: (homes[name][0].family in _OBJECTS, name)):
+    for name in sorted(homes, key=lambda name: (any(place.family in _OBJECTS for place in homes[name]), name)):
         group = homes[name]
         # The type is decided by all who have the name, in both dictionaries; the rest by those of this one.
         everywhere = Profile.of(place.profile for place in places if place.home == name)

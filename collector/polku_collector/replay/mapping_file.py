@@ -17,7 +17,7 @@ from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 from polku_schemas import Finding
-from polku_schemas.documents import Document, MemberPath, read_document
+from polku_schemas.documents import Document, MemberPath, read_file
 from polku_schemas.finding_codes import FindingCode
 
 from ..errors import SettingsError
@@ -35,7 +35,7 @@ _OPTIONS = {
 def read_mapping(file: File) -> Mapping:
     """Read a mapping file. Raises SettingsError with everything that is wrong in it."""
     findings: list[Finding] = []
-    document = read_document(file.parent, file.name, findings)
+    document = read_file(file.parent, file.name, findings)
     mapping = _Reader(document, findings).mapping() if document is not None else Mapping()
     if findings:
         raise SettingsError(f"the mapping {file} cannot be used:" + "".join(f"\n  {finding}" for finding in findings))

@@ -13,7 +13,8 @@ from typing import Final
 
 import msgspec
 
-from polku_schemas.catalogue import journey_sections, sections
+import polku_schemas.catalogue.journey_sections as journey_sections
+import polku_schemas.catalogue.sections as sections
 from polku_schemas.catalogue.data import PRIVACY_ORDER, Catalogue, EventEntry, PropertyEntry, fields_of
 from polku_schemas.catalogue.markup import Markup, element, joined, spaced, trusted
 from polku_schemas.catalogue.phrases import Section, prose

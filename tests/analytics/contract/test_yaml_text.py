@@ -46,7 +46,7 @@ values = st.recursive(
 def read(tmp_path: Path, text: str) -> Any:
     (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
     findings: list[Any] = []
-    document = read_document(tmp_path, "x.yaml", findings)
+    document = read_document(tmp_path, "x", findings)
     assert not findings, (findings, text)
     assert document is not None
     return document.value

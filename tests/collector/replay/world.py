@@ -91,10 +91,8 @@ class World:
 
     def journal(self, lines: Sequence[Line | QuarantineLine]) -> None:
         """Lines as intake leaves them, in a stream of their own."""
-        writer = StreamWriter(
-            self.root / "journal", schemas_of(self.plan), max_bytes=1 << 30, segment_bytes=1 << 20, files=self._files
-        )
-        asyncio.run(writer.append([*lines], 10))
+        writer = StreamWriter(self.root / "journal", max_bytes=1 << 30, segment_bytes=1 << 20, files=self._files)
+        asyncio.run(writer.append([*lines], schemas_of(self.plan), 10))
         writer.close()
 
     def committer(self) -> Committer:
