@@ -9,6 +9,9 @@ class Tally:
     """Counts documents by their two verdicts, and differences by their name."""
 
     def __init__(self) -> None:
+        self.seed = 0
+        """Of the first round; each further round counts one up."""
+        self.rounds = 0
         self.plans = 0
         self.fast = 0
         self.verdicts: Counter[tuple[bool, bool]] = Counter()
@@ -27,7 +30,7 @@ class Tally:
         """The counts in words."""
         fired = ", ".join(f"{name} {count:,}" for name, count in self.fired.most_common())
         return [
-            f"{self.documents:,} documents of {self.plans:,} plans compared",
+            f"{self.documents:,} documents of {self.plans:,} plans compared (--seed {self.seed})",
             f"{self.verdicts[True, True]:,} accepted by both, {self.fast:,} of them on the fast path; "
             f"{self.verdicts[False, False]:,} refused by both",
             f"{self.verdicts[True, False]:,} accepted and {self.verdicts[False, True]:,} refused by Polku alone, "
