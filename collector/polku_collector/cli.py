@@ -14,7 +14,7 @@ from .errors import SettingsError
 from .journal.stream import streams_directory
 from .logs import configure
 from .metrics import Metrics, forget_process, metrics_directory, use_directory
-from .planned import plan_of, put_in_force
+from .planned import plan_of, protection_of, put_in_force
 from .settings import Settings, load
 from .supervisor import EXIT_HOPELESS, Renewal, Role, Supervisor, reserve_port, run_once
 from .watch import watch_folder
@@ -42,6 +42,7 @@ def collector(config: Path | None, **flags: Any) -> None:
     """
     settings = load(config, os.environ, flags)
     plan = plan_of(settings)
+    protection_of(plan, settings)  # it cannot start without the key that the plan needs
     _check_directories(settings)
     configure(readable=settings.dev)
     lock = _lock_journal(Path(settings.journal.directory))

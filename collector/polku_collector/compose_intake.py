@@ -30,7 +30,7 @@ from .journal.stream import journal_bytes
 from .journal.writer import StreamWriter
 from .logs import configure
 from .metrics import Metrics, exposition, metrics_directory, use_directory
-from .planned import plan_in_force, schemas_of
+from .planned import plan_in_force, protection_of, schemas_of
 from .settings import Settings, source_of_key
 from .supervisor import on_renewal, on_sigterm
 
@@ -96,7 +96,9 @@ def run(settings: Settings, port: int) -> None:
 
 
 def _in_force(plan: Plan, settings: Settings) -> InForce:
-    return InForce(Validator(compile_plan(plan), settings.limits, new_id=new_event_id), schemas_of(plan))
+    protection = protection_of(plan, settings)
+    validator = Validator(compile_plan(plan), settings.limits, new_id=new_event_id, protection=protection)
+    return InForce(validator, schemas_of(plan))
 
 
 def _renew(intake: IntakeEndpoint, settings: Settings) -> None:

@@ -20,12 +20,12 @@ from polku_schemas import Plan, PlanError
 from polku_schemas.column_types import widening
 from polku_schemas.compare import PlanDiff, compare
 
-from .errors import CollectorError, TableMismatch
+from .errors import CollectorError, SettingsError, TableMismatch
 from .lake.store import open_store
 from .lake.table import Table
 from .lake.types import columns_of
 from .logs import configure
-from .planned import events_table_columns, plan_in_force, plan_of, put_in_force
+from .planned import events_table_columns, plan_in_force, plan_of, protection_of, put_in_force
 from .settings import Settings
 from .supervisor import EXIT_HOPELESS, EXIT_IN_FORCE, EXIT_LATER, EXIT_UNCHANGED
 
@@ -88,6 +88,11 @@ def bring_into_force(settings: Settings) -> None:
         sys.exit(EXIT_REFUSED)
     if found.unmet:
         log.warning("elsewhere this plan would be refused", reasons=refusals(found, versions_bind=True))
+    try:
+        protection_of(new, settings)
+    except SettingsError as error:
+        log.error("the new plan is refused", reasons=[str(error)], in_force=f"{old.name} {old.version}")
+        sys.exit(EXIT_REFUSED)
     try:
         _widen(settings, new)
     except CollectorError as error:

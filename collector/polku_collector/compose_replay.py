@@ -14,6 +14,7 @@ import msgspec
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from polku_schemas import Plan, ProblemCode, compile_plan
+from polku_schemas.privacy import as_stored
 
 from .batch import REPLAY_STREAM, Block, Line, QuarantineLine, Run
 from .errors import LakeError, StoreUnreachable
@@ -24,7 +25,7 @@ from .lake.columns import ColumnsStep
 from .lake.enrich import UserAgents
 from .lake.store import Store, open_store
 from .lake.table import QUARANTINE_COLUMNS, Table
-from .planned import events_table_columns, plan_of, schemas_of
+from .planned import events_table_columns, plan_of, protection_of, schemas_of
 from .replay.lines import item_of, line_of
 from .replay.mapping import Mapping, Unmendable, mend
 from .replay.report import Report
@@ -87,14 +88,20 @@ class Judge:
 
     def __init__(self, plan: Plan, settings: Settings, mapping: Mapping) -> None:
         self._sources, self._mapping = settings.sources, mapping
-        self._validator = Validator(compile_plan(plan), settings.limits, new_id=lambda: "")
+        # What is in `quarantine` is protected already, but for what came before the plan asked for it.
+        self._validator = Validator(
+            compile_plan(as_stored(plan)),
+            settings.limits,
+            new_id=lambda: "",
+            protection=protection_of(plan, settings),
+        )
         self.unused = set(mapping.events)
         """The entries of the mapping that no event had a use for yet."""
 
     def __call__(self, row: Quarantined) -> Line | Stays:
         """The line it is now, or why it is none. Never raises for anything a client can have sent."""
         if row.original is None:
-            return Stays("unreadable", "not UTF-8")
+            return Stays("unreadable", "not UTF-8, or not kept because of the plan's `privacy`")
         if row.code == "duplicate_id":
             return Stays("taken", "duplicate_id")
         decided: Line | None = None

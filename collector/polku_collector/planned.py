@@ -22,18 +22,46 @@ from polku_schemas import (
     table_columns,
     trait_columns,
 )
+from polku_schemas.privacy import Protection, needs_key
 
 from .batch import Schemas
-from .settings import Settings
+from .errors import SettingsError
+from .settings import PrivacySettings, Settings
 
 BUILT_IN_CALLS = ("identify", "group", "alias")
 
 _IN_FORCE: Final = "plan.json"
 
+# A shorter secret can be found by trying.
+_KEY_BYTES: Final = 16
+
 
 def plan_of(settings: Settings) -> Plan:
     """The plan in the folder the settings name. Raises polku_schemas.PlanError with all findings."""
     return load_plan(Path(settings.plan) if settings.plan else builtin_plan_path())
+
+
+def protection_of(plan: Plan, settings: Settings) -> Protection:
+    """What the plan does not let be stored, with the key of its pseudonyms. SettingsError when it needs one that is
+    not given."""
+    return Protection(plan, _pseudonym_key(settings.privacy) if needs_key(plan) else b"")
+
+
+def _pseudonym_key(given: PrivacySettings) -> bytes:
+    if given.key is not None:
+        key, origin = given.key.encode().strip(), "POLKU_PRIVACY_KEY"
+    elif given.key_file is not None:
+        try:
+            key, origin = Path(given.key_file).read_bytes().strip(), given.key_file
+        except OSError as error:
+            raise SettingsError(f"[privacy] key_file: {given.key_file}: {error.strerror}") from None
+    else:
+        raise SettingsError(
+            "the plan's `privacy` asks for pseudonyms, which need a key: give POLKU_PRIVACY_KEY, or [privacy] key_file"
+        )
+    if len(key) < _KEY_BYTES:
+        raise SettingsError(f"{origin}: the key of the pseudonyms has {len(key)} bytes, at least {_KEY_BYTES}")
+    return key
 
 
 def put_in_force(journal: Path, plan: Plan) -> None:

@@ -64,6 +64,13 @@ class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     reserve_bytes: Positive = 256 * MIB  # disk kept free, so that the committer can always drain the journal
 
 
+class PrivacySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The secret behind the pseudonyms of a plan whose `privacy` asks for them."""
+
+    key_file: str | None = None
+    key: str | None = None  # meant for POLKU_PRIVACY_KEY; a settings file is no place for a secret
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """What one request may bring."""
 
@@ -86,6 +93,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     lake: Lake = Lake()
     journal: JournalSettings = JournalSettings()
     limits: Limits = Limits()
+    privacy: PrivacySettings = PrivacySettings()
 
     @property
     def flush_seconds(self) -> float:
@@ -106,11 +114,14 @@ _OVERRIDES: dict[str, tuple[tuple[str, ...], type]] = {
     "flush_seconds": (("lake", "flush_seconds"), float),
 }
 
+# These have a variable and no flag: everybody on a machine can read its command lines.
+_SECRETS: dict[str, tuple[tuple[str, ...], type]] = {"privacy_key": (("privacy", "key"), str)}
+
 
 def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
     """Read and check the settings. Raises SettingsError with the place and the remedy."""
     document = _read(path)
-    for name, (place, kind) in _OVERRIDES.items():
+    for name, (place, kind) in {**_OVERRIDES, **_SECRETS}.items():
         given = flags.get(name)
         origin = f"--{name.replace('_', '-')}"
         if given is None and (text := environ.get(f"POLKU_{name.upper()}")):

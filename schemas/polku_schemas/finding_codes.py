@@ -59,6 +59,7 @@ class FindingCode(StrEnum):
     IMPOSSIBLE_VALUE = "impossible_value"
     DEAD_RULE = "dead_rule"
     HIDDEN_RULE = "hidden_rule"
+    NOT_STORED = "not_stored"
     UNREACHED_STAGE = "unreached_stage"
     # Journey files and acceptance
     UNKNOWN_EVENT = "unknown_event"
@@ -127,6 +128,7 @@ DESCRIPTIONS: Final[dict[FindingCode, str]] = {
     FindingCode.IMPOSSIBLE_VALUE: "A `when` compares with a value that the name can never have.",
     FindingCode.DEAD_RULE: "A `when` can never hold.",
     FindingCode.HIDDEN_RULE: "A rule comes too late: an earlier one holds wherever it would.",
+    FindingCode.NOT_STORED: "A rule or a sum asks for a value that the plan's `privacy` keeps from being stored.",
     FindingCode.UNREACHED_STAGE: "No event places anybody in the stage.",
     FindingCode.UNKNOWN_EVENT: "There is no such event.",
     FindingCode.INVALID_FUNNEL: "A funnel without two steps that are not optional, or whose window is no duration.",

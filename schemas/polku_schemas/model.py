@@ -18,6 +18,12 @@ Privacy = Literal["none", "pseudonymous", "personal", "sensitive"]
 """What a value says about a person: nothing, something behind a key, who they are, something they would
 hide."""
 
+ForbiddingPrivacy = Literal["personal", "sensitive"]
+"""The classes that a plan may keep from being stored as they come. The others are what tables are made of."""
+
+Treatment = Literal["drop", "pseudonymise"]
+"""What a collector does with a value that is not stored as it comes: nothing is stored, or a keyed hash."""
+
 StringFormat = Literal["email", "uri", "hostname", "ipv4", "ipv6"]
 """Formats a string may be given; each stands for one pattern (`formats.py`), so that all checkers agree on it."""
 
@@ -183,6 +189,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     channels: tuple[str, ...]
     reserved: tuple[str, ...] = ()
     """Names that no event, property or trait may have, beside those the tables need themselves."""
+    privacy: dict[ForbiddingPrivacy, Treatment] = {}
+    """What is done with the values of a privacy class; a class that is not named is stored as it comes."""
     properties: dict[str, Property]
     traits: dict[str, Property]
     events: dict[str, Event]

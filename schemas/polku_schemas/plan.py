@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, cast, get_args
 
 import msgspec
 from msgspec import Struct
@@ -22,8 +22,9 @@ from polku_schemas.lint.accepted import Accepted, read_accepted, unaccepted
 from polku_schemas.lint.names import alias_findings, similar_findings, type_findings
 from polku_schemas.lint.places import Places
 from polku_schemas.lint.reachability import rule_findings, unreached_findings, unused_findings
+from polku_schemas.lint.stored import not_stored_findings
 from polku_schemas.members import Members
-from polku_schemas.model import Plan
+from polku_schemas.model import ForbiddingPrivacy, Plan, Treatment
 
 __all__ = ["Plan", "PlanReport", "builtin_plan_path", "load_plan", "read_plan"]
 
@@ -120,7 +121,19 @@ def _read_head(members: Members, empty: Plan) -> Plan:
         stages=members.names("stages", required=True),
         channels=members.names("channels", required=True),
         reserved=members.names("reserved"),
+        privacy=_read_privacy(members.mapping("privacy")),
     )
+
+
+def _read_privacy(members: Members) -> dict[ForbiddingPrivacy, Treatment]:
+    found: dict[ForbiddingPrivacy, Treatment] = {}
+    for privacy_class in get_args(ForbiddingPrivacy):
+        if privacy_class in members:
+            treatment = members.one_of(privacy_class, get_args(Treatment))
+            if treatment:
+                found[privacy_class] = cast("Treatment", treatment)
+    members.leftover()
+    return found
 
 
 def _lint(plan: Plan, places: Places) -> Iterable[Finding]:
@@ -128,6 +141,7 @@ def _lint(plan: Plan, places: Places) -> Iterable[Finding]:
     yield from alias_findings(plan, places)
     yield from similar_findings(plan, places)
     yield from rule_findings(plan, places)
+    yield from not_stored_findings(plan, places)
 
 
 def _stray_files(folder: Path) -> Iterable[Finding]:

@@ -57,6 +57,7 @@ def test_the_page_has_every_flag_and_variable() -> None:
     source = (COLLECTOR / "settings.py").read_text(encoding="utf-8")
     flags = re.findall(r'^    "(\w+)": \(\(', source, re.MULTILINE)
     assert len(flags) > 5
+    assert "POLKU_PRIVACY_KEY" in text
     for flag in flags:
         assert f"--{flag.replace('_', '-')}" in text
         assert f"POLKU_{flag.upper()}" in text

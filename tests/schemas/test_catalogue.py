@@ -193,6 +193,16 @@ def test_the_privacy_section_has_everything_about_a_person_and_nothing_else(buil
     assert "user_id" in section and "quarantine" in section, "what is beside the plan"
 
 
+def test_the_page_says_which_values_are_not_stored_as_they_come(builtin: Plan, builtin_page: Page) -> None:
+    says = "Stored as pseudonyms", "Not stored: the collector drops the values."
+    plan = replace(builtin, privacy={"personal": "pseudonymise", "sensitive": "drop"})
+    page, markdown = Page(render_html(catalogue_of(plan))), render_markdown(catalogue_of(plan))
+    for words in says:
+        assert words in page.text_of("privacy")
+        assert words in markdown
+        assert words not in builtin_page.text_of("privacy")
+
+
 @pytest.mark.parametrize(
     ("constraints", "words"),
     [

@@ -126,6 +126,7 @@ CASES: dict[DifferenceKind, list[Case]] = {
     K.PLAN_RENAMED: [Case(replace(PLAN, name="other"))],
     K.STAGES_CHANGED: [Case(replace(PLAN, stages=("purchase", "interest")))],
     K.CHANNELS_CHANGED: [Case(replace(PLAN, channels=("web", "app")))],
+    K.TREATMENT_CHANGED: [Case(replace(PLAN, privacy={"personal": "drop"}))],
     K.RESERVED_CHANGED: [Case(replace(PLAN, reserved=("internal",)))],
     K.EVENT_ADDED: [Case(with_events({**PLAN.events, "left": replace(VIEWED, name="left", aliases=(), call="track")}))],
     K.EVENT_REMOVED: [Case(with_events({"paid": PAID}), Sent(name="viewed"))],

@@ -26,6 +26,7 @@ from polku_schemas import (
 from polku_schemas.column_types import widening
 from polku_schemas.compile import BUILT_IN_CALLS
 from polku_schemas.model import Plan
+from polku_schemas.privacy import as_stored
 
 _INDEX: Final = re.compile(r"\[\d+\]")
 
@@ -118,7 +119,7 @@ class Trying:
     """A trial in progress: give it batches, then ask for the result."""
 
     def __init__(self, plan: Plan, strict: Collection[str] = ()) -> None:
-        self.plan = compile_plan(plan)
+        self.plan = compile_plan(as_stored(plan))  # what is in the lake has been through the plan's `privacy`
         self._strict = frozenset(strict)
         self._events: dict[str, Counter[str]] = {}
         self._breaks: dict[tuple[str | None, str, str, str], Counter[str]] = {}

@@ -16,9 +16,11 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from polku_schemas import Checked, CompiledEvent, CompiledPlan, Problem, ProblemCode
+from polku_schemas.privacy import Protection
 
 from ..batch import Line, QuarantineLine
 from ..settings import Limits, Source
+from .protect import protected_extra, protected_item
 from .wire import Body, Context, Id, Library, Page, WireEvent, context_text, raw_items
 
 # A clock further off than this is corrected; nearer it is left alone, so that retries of an event agree.
@@ -33,6 +35,8 @@ MAX_CONSENT = 100
 MAX_WARNINGS = 50
 
 CALLS = frozenset(("track", "page", "screen", "identify", "group", "alias"))
+
+_NOT_KEPT = "its text is not kept, because the plan's `privacy` cannot be applied to what is no JSON object"
 
 _ODD = (msgspec.MsgspecError, ValueError, RecursionError)
 _SKEW = timedelta(seconds=SKEW_SECONDS)
@@ -103,10 +107,16 @@ class Contents(Struct, frozen=True):
 
 
 class Validator:
-    """Judges requests against one compiled plan. `new_id` names events whose client did not."""
+    """Judges requests against one compiled plan. `new_id` names events whose client did not.
 
-    def __init__(self, plan: CompiledPlan, limits: Limits, new_id: Callable[[], str]) -> None:
+    What `protection` does not let be stored is in no line that comes out.
+    """
+
+    def __init__(
+        self, plan: CompiledPlan, limits: Limits, new_id: Callable[[], str], protection: Protection | None = None
+    ) -> None:
         self._plan, self._limits, self._new_id = plan, limits, new_id
+        self._protection = protection or None  # falsy: there is nothing to protect
         built_in = plan.find("identify", None)
         assert built_in is not None  # noqa: S101  (every plan has the built-in calls)
         self._no_properties = built_in  # whatever comes is unplanned
@@ -206,6 +216,10 @@ class Validator:
         channel: str | None = None
         if planned is not None:
             channel = planned.channel_of(values) if planned.channel_rules and values is not None else planned.channel
+        if self._protection is not None and planned is not None and values is not None:
+            protect = self._protection.events.get(planned.name)
+            if protect is not None:
+                protect(values)
         event_time, adjusted = clock.event_time(event.timestamp or event.original_timestamp, event.sent_at)
         line = Line(
             received_at=arrival.received_at,
@@ -300,6 +314,10 @@ class Validator:
             warning = Problem(ProblemCode.REPAIRED_TEXT, "$", message)
         if context_extra:
             extra["context"] = context_extra
+        if self._protection is not None:
+            extra = protected_extra(self._protection, extra)
+            if self._protection.traits is not None and traits is not None and call != "group":
+                self._protection.traits(traits.values)
         return Contents(
             values=properties.values if planned is not None else None,
             traits=traits.values if traits is not None and call != "group" else None,
@@ -312,6 +330,12 @@ class Validator:
     def _quarantined(
         self, event: WireEvent | None, problem: Problem, raw: bytes, arrival: Arrival, around: Around
     ) -> QuarantineLine:
+        message = problem.message
+        if self._protection is not None:
+            protected = protected_item(self._protection, raw)
+            if protected is None:
+                message += f"; {_NOT_KEPT}"
+            raw = protected or b""
         original, encoded = original_text(raw, self._limits.max_quarantine_bytes)
         own = event.context.library if event and event.context else None
         library = own or around.library or Library()
@@ -323,8 +347,8 @@ class Validator:
             event_name=event.event[:MAX_NAME] if event and event.event else None,
             code=problem.code,
             path=problem.path,
-            message=problem.message,
-            original=original,
+            message=message,
+            original=original or None,
             original_base64=encoded,
             context=around.context,
             sent_at=around.sent_at,

@@ -25,7 +25,6 @@ from polku_schemas.catalogue.phrases import (
 )
 from polku_schemas.catalogue.wording import (
     ENUM_SHOWN,
-    PRIVACY_MEANING,
     Code,
     constraint_words,
     counted,
@@ -33,6 +32,7 @@ from polku_schemas.catalogue.wording import (
     example_text,
     json_text,
     listed,
+    privacy_meaning,
     type_words,
 )
 from polku_schemas.model import Property
@@ -81,7 +81,10 @@ def property_entry(catalogue: Catalogue, kind: str, entry: PropertyEntry) -> Mar
         facts(
             [
                 ("Type", _type(prop, anchors, enum_shown=len(prop.enum) + 1)),
-                ("Privacy class", joined(prop.privacy, element("span", f" · {PRIVACY_MEANING[prop.privacy]}"))),
+                (
+                    "Privacy class",
+                    joined(prop.privacy, element("span", f" · {privacy_meaning(catalogue.plan, prop.privacy)}")),
+                ),
                 ("Column", _column(entry)),
                 ("Examples", spaced(element("code", json_text(example)) for example in prop.examples) or None),
                 ("Field of", prose(listed(entry.within)) if entry.within else None),

@@ -17,13 +17,13 @@ from polku_schemas.catalogue.data import (
 from polku_schemas.catalogue.marks import code, fenced, prose, table, text
 from polku_schemas.catalogue.wording import (
     NO_LOG,
-    PRIVACY_MEANING,
     constraint_words,
     counted,
     described,
     duration_words,
     example_text,
     listed,
+    privacy_meaning,
     rule_words,
     target_words,
     type_words,
@@ -158,7 +158,7 @@ def _privacy(catalogue: Catalogue) -> Iterator[str]:
             if entry.prop.privacy == name
         ]
         yield f"### {name.capitalize()}"
-        yield PRIVACY_MEANING[name]
+        yield privacy_meaning(catalogue.plan, name)
         yield (
             table(("Name", "Kind", "Column", "Carried by"), rows) if rows else "Nothing of this class is in the plan."
         )

@@ -18,7 +18,7 @@ from polku_schemas.catalogue.phrases import (
     stage_class,
     stage_mark,
 )
-from polku_schemas.catalogue.wording import PRIVACY_MEANING, Code, counted
+from polku_schemas.catalogue.wording import Code, counted, privacy_meaning
 from polku_schemas.model import Privacy
 
 _NO_STAGE: Final = "no stage"
@@ -220,7 +220,9 @@ def _filters(catalogue: Catalogue) -> Markup:
 
 
 def _privacy_table(catalogue: Catalogue, name: Privacy, found: list[tuple[str, PropertyEntry]]) -> Markup:
-    title = element("h3", privacy_mark(name), " ", element("span", PRIVACY_MEANING[name], class_="soft"))
+    title = element(
+        "h3", privacy_mark(name), " ", element("span", privacy_meaning(catalogue.plan, name), class_="soft")
+    )
     if not found:
         return joined(title, element("p", "Nothing of this class is in the plan.", class_="soft"))
     rows = [

@@ -31,6 +31,18 @@ PRIVACY_MEANING: Final[dict[Privacy, str]] = {
     "none": "Says nothing about a person.",
 }
 
+_NOT_STORED: Final = {
+    "drop": "Not stored: the collector drops the values.",
+    "pseudonymise": "Stored as pseudonyms: a keyed hash in place of each text, nothing in place of other values.",
+}
+
+
+def privacy_meaning(plan: Plan, name: Privacy) -> str:
+    """What a privacy class says about a person, and what becomes of its values if they are not stored as they come."""
+    treatment = plan.privacy.get(name) if name in ("personal", "sensitive") else None
+    return PRIVACY_MEANING[name] + (f" {_NOT_STORED[treatment]}" if treatment else "")
+
+
 NO_LOG: Final[Words] = (
     "There is no change log, because no older plan was given: ",
     Code("--changes-since OLD"),

@@ -23,6 +23,7 @@ class DifferenceKind(StrEnum):
     STAGES_CHANGED = "stages_changed"
     CHANNELS_CHANGED = "channels_changed"
     RESERVED_CHANGED = "reserved_changed"
+    TREATMENT_CHANGED = "treatment_changed"
     EVENT_ADDED = "event_added"
     EVENT_REMOVED = "event_removed"
     EVENT_RENAMED = "event_renamed"
@@ -77,6 +78,7 @@ CLASSIFICATIONS: Final[dict[DifferenceKind, Classification]] = {
     DifferenceKind.STAGES_CHANGED: Classification("minor"),
     DifferenceKind.CHANNELS_CHANGED: Classification("minor"),
     DifferenceKind.RESERVED_CHANGED: Classification("none"),
+    DifferenceKind.TREATMENT_CHANGED: Classification("minor"),
     DifferenceKind.EVENT_ADDED: Classification("minor"),
     DifferenceKind.EVENT_REMOVED: Classification(
         "major",

@@ -12,7 +12,7 @@ from polku_schemas.columns import TRAIT_PREFIX, trait_columns
 from polku_schemas.compare.differences import Difference, DifferenceKind, Needs, difference
 from polku_schemas.compare.events import event_differences
 from polku_schemas.compare.properties import Place, property_differences
-from polku_schemas.model import Plan
+from polku_schemas.model import ForbiddingPrivacy, Plan
 
 _JOURNEY: Final = {"goals": "goal", "segments": "segment", "funnels": "funnel", "targets": "target"}
 _WORDS_ONLY: Final = ("description", "persona")
@@ -103,6 +103,11 @@ def _plan_differences(old: Plan, new: Plan) -> Iterator[Difference]:
         if before != now:
             message = f"{key}: {', '.join(now) or 'none'}; was {', '.join(before) or 'none'}"
             yield difference(kind, "plan", message, name=key)
+    for privacy_class in get_args(ForbiddingPrivacy):
+        was, becomes = (plan.privacy.get(privacy_class, "store") for plan in (old, new))
+        if was != becomes:
+            message = f"privacy.{privacy_class}: {becomes}; was {was}. What is stored already stays as it is"
+            yield difference(DifferenceKind.TREATMENT_CHANGED, "plan", message, name=f"privacy.{privacy_class}")
 
 
 def _trait_differences(old: Plan, new: Plan) -> Iterator[Difference]:

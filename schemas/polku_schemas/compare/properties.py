@@ -221,9 +221,9 @@ def _meaning(old: Property, new: Property, place: Place, label: str) -> Iterator
         stricter = _PRIVACY_CLASSES.index(new.privacy) > _PRIVACY_CLASSES.index(old.privacy)
         kind = DifferenceKind.PRIVACY_STRICTER if stricter else DifferenceKind.PRIVACY_LOOSER
         follows = (
-            "a collector that drops or pseudonymises this class does so with new events; what is stored stays as it is"
+            "new events are stored as `privacy` in plan.yaml says of this class; what is stored already stays as it is"
             if stricter
-            else "new events are treated as the new class says; what was dropped or pseudonymised stays so"
+            else "new events are stored as `privacy` in plan.yaml says of this class; what was not kept stays away"
         )
         yield place.differs(kind, label, f"`{label}` is {new.privacy}, was {old.privacy}: {follows}")
     for key, word in (("description", "another description"), ("examples", "other examples")):

@@ -1,0 +1,240 @@
+"""Keeps what a plan does not let be stored out of what is stored: a value is dropped, or a pseudonym takes its place.
+
+    protection = Protection(plan, key)
+    protect = protection.events.get("order_completed")
+    if protect is not None:
+        protect(values)                            # the decoded properties, changed where they stand
+    extra = protection.of_properties(unplanned)    # any JSON object, by the names of the plan's dictionaries
+
+A pseudonym is a keyed hash (HMAC-SHA-256, RFC 2104): the same value has the same one in every event, so it can be
+counted and joined, and nobody without the key can try out values until one fits.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from polku_schemas.compile import MAX_EVENT_NAME, snake_case
+from polku_schemas.model import Plan, Property, Treatment
+
+PSEUDONYM: Final = re.compile(r"psn-[0-9a-f]{32}")
+"""What a pseudonym looks like. A value of this form is left as it is, so that nothing is hashed twice."""
+
+_PSEUDONYM_DIGITS: Final = 32
+
+Protect = Callable[[Struct], None]
+"""Changes the values of a decoded record where they stand."""
+
+_Change = Callable[[Any], Any]
+_Treatments = Mapping[str, Treatment]
+"""Name of a property or trait → what is done with its value. Names that are stored as they come are not there."""
+
+
+def needs_key(plan: Plan) -> bool:
+    """Whether the plan cannot be enforced without a key for pseudonyms."""
+    return "pseudonymise" in plan.privacy.values()
+
+
+def treatment_of(plan: Plan, prop: Property) -> Treatment | None:
+    """What is done with the values of a property instead of storing them; None if they are stored as they come."""
+    if prop.privacy not in ("personal", "sensitive"):
+        return None
+    treatment = plan.privacy.get(prop.privacy)
+    if treatment == "pseudonymise" and not _is_text(prop):
+        return "drop"
+    return treatment
+
+
+def as_stored(plan: Plan) -> Plan:
+    """The plan as stored values fulfil it: what was dropped may be missing, and a pseudonym fits its property.
+
+    For judging again what has been through a `Protection`.
+    """
+
+    def loosened(properties: Mapping[str, Property]) -> dict[str, Property]:
+        return {name: _loosened(plan, prop) for name, prop in properties.items()}
+
+    if not plan.privacy:
+        return plan
+    events = {
+        name: msgspec.structs.replace(event, properties=loosened(event.properties))
+        for name, event in plan.events.items()
+    }
+    return msgspec.structs.replace(plan, events=events, traits=loosened(plan.traits))
+
+
+class Protection:
+    """The `privacy` of a plan, ready to be enforced. Doing it twice changes nothing more.
+
+    Raises ValueError when the plan asks for pseudonyms and there is no key.
+    """
+
+    __slots__ = ("_anywhere", "_in_properties", "_in_traits", "_key", "events", "traits")
+
+    events: dict[str, Protect]
+    """By event name; events with nothing to protect are not there."""
+    traits: Protect | None
+
+    def __init__(self, plan: Plan, key: bytes = b"") -> None:
+        if needs_key(plan) and not key:
+            raise ValueError("the plan asks for pseudonyms, and there is no key")
+        self._key = key
+        found = ((name, self._protect(plan, event.properties)) for name, event in plan.events.items())
+        self.events = {name: protect for name, protect in found if protect is not None}
+        self.traits = self._protect(plan, plan.traits)
+        properties, traits = _treatments(plan, plan.properties), _treatments(plan, plan.traits)
+        # A name that both dictionaries have means the one where it stands; elsewhere nobody knows.
+        self._in_properties = {n: t for n, t in traits.items() if n not in plan.properties} | properties
+        self._in_traits = {n: t for n, t in properties.items() if n not in plan.traits} | traits
+        self._anywhere = properties | traits
+
+    def __bool__(self) -> bool:
+        """Whether there is anything that is not stored as it comes."""
+        return bool(self._anywhere)
+
+    def of_properties(self, document: dict[str, Any]) -> dict[str, Any]:
+        """A JSON object among an event's properties, protected by the names of its members, however deep."""
+        return self._members(document, self._in_properties)
+
+    def of_traits(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The same among traits."""
+        return self._members(document, self._in_traits)
+
+    def of_anything(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The same where nobody knows what its members are."""
+        return self._members(document, self._anywhere)
+
+    def pseudonym(self, text: str) -> str:
+        """What stands for a text: `psn-` and the first 128 bits of its keyed hash."""
+        if PSEUDONYM.fullmatch(text):
+            return text
+        digest = hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256")
+        return f"psn-{digest.hex()[:_PSEUDONYM_DIGITS]}"
+
+    def _members(self, document: dict[str, Any], treatments: _Treatments) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        for name, value in document.items():
+            treatment = treatments.get(name) or (treatments.get(snake_case(name)) if _is_short(name) else None)
+            if treatment is None:
+                kept[name] = self._unknown(value, treatments)
+            elif treatment == "pseudonymise" and (changed := self._pseudonyms(value)) is not None:
+                kept[name] = changed
+        return kept
+
+    def _unknown(self, value: Any, treatments: _Treatments) -> Any:
+        if isinstance(value, dict):
+            return self._members(value, treatments)
+        if isinstance(value, list):
+            return [self._unknown(item, treatments) for item in value]
+        return value
+
+    def _pseudonyms(self, value: Any) -> Any:
+        """Of a text or a list of texts; None for what has none."""
+        if isinstance(value, list):
+            return [self.pseudonym(item) for item in value if isinstance(item, str)]
+        return self.pseudonym(value) if isinstance(value, str) else None
+
+    def _protect(self, plan: Plan, properties: Mapping[str, Property]) -> Protect | None:
+        changes: list[tuple[str, _Change]] = []
+        for name, prop in properties.items():
+            treatment = treatment_of(plan, prop)
+            inner = self._protect(plan, (prop.items or prop).fields)
+            if treatment == "drop":
+                changes.append((name, _dropped))
+            elif treatment == "pseudonymise":
+                changes.append((name, self._texts if prop.items is not None else self._text))
+            elif inner is not None:
+                changes.append((name, _each(inner) if prop.items is not None else _inside(inner)))
+        if not changes:
+            return None
+
+        def protect(values: Struct) -> None:
+            for name, change in changes:
+                value = getattr(values, name)
+                if value is not None:
+                    force_setattr(values, name, change(value))
+
+        return protect
+
+    def _text(self, value: Any) -> str:
+        return self.pseudonym(str(value))  # a UUID is text by now in every table
+
+    def _texts(self, values: list[Any]) -> list[str]:
+        return [self.pseudonym(str(value)) for value in values]
+
+
+def _dropped(_: Any) -> None:
+    return None
+
+
+def _inside(protect: Protect) -> _Change:
+    def change(value: Struct) -> Struct:
+        protect(value)
+        return value
+
+    return change
+
+
+def _each(protect: Protect) -> _Change:
+    def change(values: list[Any]) -> list[Any]:
+        for value in values:
+            if value is not None:
+                protect(value)
+        return values
+
+    return change
+
+
+def _treatments(plan: Plan, properties: Mapping[str, Property]) -> dict[str, Treatment]:
+    found = {name: treatment_of(plan, prop) for name, prop in properties.items()}
+    return {name: treatment for name, treatment in found.items() if treatment is not None}
+
+
+def _loosened(plan: Plan, prop: Property) -> Property:
+    treatment = treatment_of(plan, prop)
+    if treatment is not None:
+        item = None if prop.items is None else Property(name="", type=_stored_type(prop.items), description="")
+        if prop.items is not None and prop.items.type == "object":
+            item = msgspec.structs.replace(prop.items, fields=_all_loose(prop.items.fields))
+        return Property(
+            name=prop.name,
+            type=_stored_type(prop),
+            description=prop.description,
+            privacy=prop.privacy,
+            nullable=prop.nullable,
+            items=item,
+            fields=_all_loose(prop.fields),
+        )
+    if prop.items is not None and prop.items.fields:
+        return msgspec.structs.replace(prop, items=_loosened_fields(plan, prop.items))
+    return _loosened_fields(plan, prop) if prop.fields else prop
+
+
+def _loosened_fields(plan: Plan, prop: Property) -> Property:
+    return msgspec.structs.replace(prop, fields={name: _loosened(plan, field) for name, field in prop.fields.items()})
+
+
+def _all_loose(fields: Mapping[str, Property]) -> dict[str, Property]:
+    return {
+        name: Property(name=name, type=_stored_type(field), description=field.description, privacy=field.privacy)
+        for name, field in fields.items()
+    }
+
+
+def _stored_type(prop: Property) -> Any:
+    return "string" if prop.type == "uuid" else prop.type
+
+
+def _is_text(prop: Property) -> bool:
+    return (prop.items or prop).type in ("string", "uuid")
+
+
+def _is_short(name: str) -> bool:
+    return len(name) <= MAX_EVENT_NAME

@@ -1,0 +1,132 @@
+"""What the plan does not let be stored is in no line that intake makes, whatever the event looked like."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from polku_collector.batch import Line, QuarantineLine
+from polku_collector.intake.validate import Arrival, Judged, Validator
+from polku_collector.intake.wire import parse_batch
+from polku_schemas import compile_plan
+from polku_schemas.privacy import Protection
+
+from .world import LIMITS, NOW, PLAN, SOURCES
+
+KEY = b"a key of more than sixteen bytes"
+RULES = msgspec.structs.replace(PLAN.plan, privacy={"personal": "pseudonymise", "sensitive": "drop"})
+PROTECTION = Protection(RULES, KEY)
+MAIL, BORN = "aino@example.com", "1982-03-04"
+HASHED = PROTECTION.pseudonym(MAIL)
+
+
+def judge(*items: Any, source: str = "web", **outer: Any) -> Judged:
+    body = b'{"batch":[%b]}' % b",".join(i if isinstance(i, bytes) else json.dumps(i).encode() for i in items)
+    if outer:
+        body = body[:-1] + b"," + json.dumps(outer).encode()[1:]
+    validator = Validator(compile_plan(RULES), LIMITS, new_id=lambda: "made", protection=PROTECTION)
+    return validator.judge(parse_batch(body), Arrival(NOW, None, source, SOURCES[source], body))
+
+
+def only(judged: Judged) -> Line | QuarantineLine:
+    (line,) = judged.lines
+    written = msgspec.json.encode(line).decode() + msgspec.json.encode([judged.rejected, judged.warnings]).decode()
+    assert MAIL not in written
+    assert BORN not in written
+    return line
+
+
+def track(properties: Any = None, event: str = "product_viewed", **more: Any) -> dict[str, Any]:
+    return {"type": "track", "event": event, "userId": "u", "messageId": "m", "properties": properties, **more}
+
+
+def test_traits_are_protected_in_their_columns() -> None:
+    traits = {"email": MAIL, "birthday": BORN, "language": "fi"}
+    for item in (
+        {"type": "identify", "userId": "u", "traits": traits},
+        track({"product_id": "p"}, context={"traits": traits}),
+    ):
+        line = only(judge(item))
+        assert isinstance(line, Line)
+        assert msgspec.to_builtins(line.t) == {"email": HASHED, "language": "fi"}
+
+
+def test_properties_are_protected_in_their_columns_on_the_fast_path_and_on_the_slow_one() -> None:
+    sent = track({"product_id": "p", "rating": 5, "review_body": MAIL}, "review_submitted")
+    repaired = track({"product_id": "p", "rating": 5.0, "review_body": MAIL, "size": "\ud800"}, "review_submitted")
+    for item in (sent, repaired):
+        line = only(judge(item))
+        assert isinstance(line, Line)
+        assert line.p.review_body == HASHED
+        assert line.p.rating == 5
+
+
+def test_unplanned_members_are_protected_in_extra() -> None:
+    line = only(judge(track({"product_id": "p", "Email": MAIL, "note": {"birthday": BORN}, "colour": "red"})))
+    assert isinstance(line, Line)
+    assert json.loads(line.extra or "") == {"properties": {"Email": HASHED, "note": {}, "colour": "red"}}
+    line = only(judge(track({"email": MAIL, "birthday": BORN}, "never_planned", context={"device": {"phone": MAIL}})))
+    assert isinstance(line, Line)
+    assert json.loads(line.extra or "") == {
+        "properties": {"email": HASHED}, "context": {"device": {"phone": HASHED}},
+    }  # fmt: skip
+    assert line.unplanned
+
+
+def test_an_extra_of_which_nothing_may_be_stored_is_none() -> None:
+    line = only(judge(track({"product_id": "p", "birthday": BORN})))
+    assert isinstance(line, Line)
+    assert line.extra is None
+    assert line.unplanned, "the sender still hears of it"
+
+
+REFUSED = {
+    "a property of a wrong type": (track({"product_id": ["p"], "email": MAIL, "birthday": BORN}), {"email": HASHED}),
+    "a strict source": (track({"product_id": "p", "email": MAIL, "birthday": BORN}), {"email": HASHED}),
+    "nobody": ({**track({"email": MAIL}), "userId": None}, {"email": HASHED}),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_the_original_of_a_refused_event_is_protected(case: str) -> None:
+    item, kept = REFUSED[case]
+    line = only(judge(item, source="strict"))
+    assert isinstance(line, QuarantineLine)
+    original = json.loads(line.original or "")
+    product = {"product_id": item["properties"]["product_id"]} if "product_id" in item["properties"] else {}
+    assert original == {**item, "properties": {**product, **kept}}
+
+
+def test_a_broken_trait_is_not_told_and_not_kept() -> None:
+    item = {"type": "identify", "userId": "u", "name": "Sign-up", "traits": {"email": [MAIL], "name": {"first": MAIL}}}
+    line = only(judge(item, context={"library": {"name": "analytics.js", "version": "1"}}))
+    assert isinstance(line, QuarantineLine)
+    assert json.loads(line.original or "") == {**item, "traits": {"email": [HASHED]}}, "`name` of a call is the wire's"
+    assert line.library == "analytics.js"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b'"%b"', b'["%b"]', b'{"email":%b}', b'{"email":"%b\xff"}'],
+)
+def test_what_is_no_json_object_is_not_kept_at_all(raw: bytes) -> None:
+    line = only(judge(raw % MAIL.encode()))
+    assert isinstance(line, QuarantineLine)
+    assert (line.original, line.original_base64) == (None, None)
+    assert "its text is not kept" in line.message
+
+
+def test_an_original_without_anything_to_protect_is_kept_byte_for_byte() -> None:
+    raw = b'{"type":"track", "event":"product_viewed","userId":"\\u0061","properties":{"product_id":5e-324}}'
+    line = only(judge(raw))
+    assert isinstance(line, QuarantineLine)
+    assert line.original == raw.decode()
+
+
+def test_a_plan_without_privacy_rules_changes_nothing() -> None:
+    validator = Validator(PLAN, LIMITS, new_id=lambda: "made", protection=Protection(PLAN.plan))
+    body = json.dumps({"batch": [{"type": "identify", "userId": "u", "traits": {"email": MAIL}}]}).encode()
+    (line,) = validator.judge(parse_batch(body), Arrival(NOW, None, "web", SOURCES["web"], body)).lines
+    assert isinstance(line, Line)
+    assert line.t.email == MAIL
