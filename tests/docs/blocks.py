@@ -23,7 +23,7 @@ OWN_PAGES = [ROOT / "README.md"] + [
     for name in (
         *("architecture", "contributing", "changelog", "glossary"),
         *("operations", "wire-format", "guarantees"),
-        *("plan", "plan-format", "plan-versions", "plan-generate"),
+        *("plan", "plan-format", "plan-validation", "plan-versions", "plan-generate"),
     )
 ]
 
