@@ -23,7 +23,8 @@ OWN_PAGES = [ROOT / "README.md"] + [
     for name in (
         *("architecture", "contributing", "changelog", "glossary"),
         *("operations", "wire-format", "guarantees"),
-        *("plan", "plan-format", "plan-validation", "plan-versions", "plan-generate"),
+        *("plan", "plan-format", "plan-validation", "plan-from-data"),
+        *("plan-versions", "plan-generate"),
     )
 ]
 
