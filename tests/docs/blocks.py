@@ -22,9 +22,9 @@ OWN_PAGES = [ROOT / "README.md"] + [
     ROOT / "docs" / f"{name}.md"
     for name in (
         *("architecture", "contributing", "changelog", "glossary"),
+        *("plan-format", "plan-validation", "plan-from-data"),
         *("operations", "wire-format", "guarantees"),
-        *("plan", "plan-format", "plan-validation", "plan-from-data"),
-        *("plan-versions", "plan-generate"),
+        *("plan", "plan-versions", "plan-generate"),
     )
 ]
 
