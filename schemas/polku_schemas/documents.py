@@ -88,7 +88,7 @@ def read_file(folder: Path, file: str, findings: list[Finding], *, may_be_empty:
     except (SyntaxError, TooLargeError):
         return None
     if value is None and not may_be_empty:
-        remedy = "Fill it; docs/plan.md has an example"
+        remedy = "Fill it; docs/plan-format.md has an example"
         findings.append(_about(file, FindingCode.EMPTY_FILE, "the file says nothing", remedy))
         return None
     return Document(file, {} if value is None else value, located)

@@ -22,7 +22,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     path: str = ""
     """The place inside the file: `properties.price.min_length`, `examples[0].price`."""
     code: str = "plan"
-    """Stable and machine-readable, such as `unknown_key`; the list is in docs/plan.md."""
+    """Stable and machine-readable, such as `unknown_key`; the list is in docs/plan-format.md."""
     severity: Severity = "error"
     names: tuple[str, ...] = ()
     """What a warning is about: the names that an entry of `accept` gives to accept it."""

@@ -22,6 +22,7 @@ OWN_PAGES = [ROOT / "README.md"] + [
     ROOT / "docs" / f"{name}.md"
     for name in (
         *("architecture", "contributing", "changelog", "glossary"),
+        *("plan-format", "plan-validation", "plan-from-data"),
         *("operations", "wire-format", "guarantees"),
         *("plan", "plan-versions", "plan-generate"),
     )

@@ -368,6 +368,13 @@ def test_a_message_has_the_old_and_the_new_value() -> None:
     assert found.message.startswith("stage: interest when level > 2, purchase; was purchase")
 
 
+@pytest.mark.parametrize(("kind", "items", "word"), [("integer", None, "integer"), ("array", "uuid", "array of uuid")])
+def test_a_new_property_has_the_type_that_the_plan_gives_it(kind: Any, items: Any, word: str) -> None:
+    added = replace(optional("note"), type=kind, items=items and replace(optional("note"), type=items))
+    (found,) = compare(PLAN, with_properties(PROPERTIES | {"note": added})).differences
+    assert found.message == f"`note` is new: {word}, optional"
+
+
 def test_an_example_that_does_not_fit_any_more_is_named() -> None:
     old = with_property("code", examples=("12", "02"))
     (found,) = compare(old, with_property("code", examples=("12", "02"), pattern="^[1-9]")).differences

@@ -1,4 +1,4 @@
-"""docs/plan.md: the files it shows are a plan that loads, and its tables are complete."""
+"""docs/plan-format.md: the files it shows are a plan that loads, and its tables are complete."""
 
 import re
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from tests.schemas.test_foreign_words import JSON_SCHEMA, OURS
 
 WritePlan = Callable[..., Path]
 
-PAGE = ROOT / "docs" / "plan.md"
+PAGE = ROOT / "docs" / "plan-format.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 TABLES = tables_of(PAGE)
 BUILTIN = builtin_plan_path()

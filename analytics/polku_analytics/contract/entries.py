@@ -149,11 +149,12 @@ def _comment(profile: Profile, events: int, privacy: Privacy) -> str:
         )
     if family == "number" and privacy == "none":
         parts.append(f"{held.low:g} to {held.high:g}" if held.low != held.high else f"always {held.low:g}")
-    if profile.shortest is not None:
-        unit = "characters" if profile.family == "text" else "items"
+    is_text, is_list = profile.family == "text", "list" in (profile.family or "")
+    if profile.shortest is not None and (is_text or is_list):  # a few texts among numbers have a length too
+        unit = "characters" if is_text else "items"
         span = f"{profile.shortest} to {profile.longest}" if profile.shortest != profile.longest else profile.longest
         parts.append(f"{span} {unit}")
-    if profile.family == "text" and profile.distinct and all(map(_is_number, profile.distinct)):
+    if is_text and profile.distinct and all(map(_is_number, profile.distinct)):
         parts.append("numbers written as text")
     return ", ".join(parts)
 

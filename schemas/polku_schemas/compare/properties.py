@@ -54,7 +54,7 @@ def property_differences(
             )
         else:
             default = "" if prop.default is None else f"; stored as {_shown(prop.default)} where it is left out"
-            message = f"`{label}` is new: {column_type(prop)}, optional{default}"
+            message = f"`{label}` is new: {_type_name(prop)}, optional{default}"
             yield place.differs(DifferenceKind.PROPERTY_ADDED, label, message)
     for name in old:
         if name not in new:

@@ -200,6 +200,13 @@ def test_the_files_say_what_was_seen(tmp_path: Path) -> None:
     assert "count:\n  # 120 values, 8 different, 1 to 8\n  type: integer\n" in dictionary
 
 
+def test_a_text_among_numbers_is_not_measured_as_if_it_were_a_list(tmp_path: Path) -> None:
+    drafted(tmp_path, [track("bought", {"price": price, "parts": [{"size": 1}]}) for price in (3.1, 4.5, "3,10")])
+    dictionary = (tmp_path / "draft" / "properties.yaml").read_text()
+    assert "price:\n  # 3 values, 3 different, 3.1 to 4.5\n" in dictionary
+    assert "parts:\n  # 3 values, 1 items\n" in dictionary
+
+
 def test_the_same_events_give_the_same_files(tmp_path: Path) -> None:
     shuffled = orders()
     random.Random(1).shuffle(shuffled)
