@@ -1,6 +1,6 @@
 """What follows an order: parcels on time or late, contacts, returns, opinions, friends."""
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from polku.typed import Event
 from polku_demo import events
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 PROMISED_DAYS = 3
 # How often a carrier is late. One of them is the weak link that the reports should find.
 LATE = {"Posti": 0.08, "Matkahuolto": 0.32, "DHL": 0.05}
-
-
-class _Subscription(TypedDict):
-    """What is said of a subscription when it begins, and again when it is renewed."""
-
-    subscription_id: str
-    subscription_plan: str
-    billing_period: events.BillingPeriod
-    value: float
-    currency: events.Currency
 
 
 class Aftermath:
@@ -204,18 +194,25 @@ class Aftermath:
             self._unsubscribe(customer, "too_expensive", now)
             return
         customer.subscribed = True
-        subscription: _Subscription = {
-            "subscription_id": f"PLUS-{customer.number}",
-            "subscription_plan": "plus",
-            "billing_period": "month",
-            "value": 4.9,
-            "currency": CURRENCY,
-        }
         if renewal:
-            renewed = events.SubscriptionRenewed(**subscription, renewal_number=number)
+            renewed = events.SubscriptionRenewed(
+                subscription_id=f"PLUS-{customer.number}",
+                subscription_plan="plus",
+                billing_period="month",
+                value=4.9,
+                currency=CURRENCY,
+                renewal_number=number,
+            )
             self._write("server", customer, now, renewed)
         else:
-            self._write("web", customer, now, events.SubscriptionStarted(**subscription))
+            started = events.SubscriptionStarted(
+                subscription_id=f"PLUS-{customer.number}",
+                subscription_plan="plus",
+                billing_period="month",
+                value=4.9,
+                currency=CURRENCY,
+            )
+            self._write("web", customer, now, started)
         self._household.at(now + 30 * DAY, lambda then: self._subscription(customer, then, number + 1))
 
     def _write(self, source: str, customer: Customer, now: float, event: Event) -> None:

@@ -1,6 +1,6 @@
 """Where the shop meets its customers outside the site: mail, coupons, stores, meetings."""
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from polku.typed import Event
 from polku_demo import events
@@ -16,15 +16,6 @@ if TYPE_CHECKING:
 
 # What a newsletter offers to click, best first.
 ELEMENTS = ("hero", "product-tip", "guide", "coupon", "footer")
-
-
-class _Advertisement(TypedDict):
-    """What is said of an advertisement when it is seen, and again when it is clicked."""
-
-    ad_id: str
-    ad_network: str
-    campaign_id: str
-    currency: events.Currency
 
 
 class Outreach:
@@ -91,16 +82,13 @@ class Outreach:
     def advertise(self, customer: Customer, device: Device, campaign: Values, click: float) -> None:
         """An advertisement is seen a few times before it is clicked; the click leads to the visit."""
         draw = customer.draw
-        ad: _Advertisement = {
-            "ad_id": f"{campaign['name']}-{draw.whole(1, 3)}",
-            "ad_network": campaign["source"],
-            "campaign_id": campaign["name"],
-            "currency": CURRENCY,
-        }
-        at, viewed = self._household.at, events.AdViewed(**ad, ad_cost=0.004)
+        at, network, name = self._household.at, campaign["source"], campaign["name"]
+        ad_id = f"{name}-{draw.whole(1, 3)}"
+        viewed = events.AdViewed(ad_id=ad_id, ad_network=network, campaign_id=name, ad_cost=0.004, currency=CURRENCY)
         for moment in (click - 8, *(click - draw.wait(2.0) * DAY for _ in range(draw.whole(0, 3)))):
             at(max(0.0, moment), lambda now: self._advert(device, now, viewed))
-        clicked = events.AdClicked(**ad, ad_cost=round(draw.between(0.2, 0.9), 2))
+        cost = round(draw.between(0.2, 0.9), 2)
+        clicked = events.AdClicked(ad_id=ad_id, ad_network=network, campaign_id=name, ad_cost=cost, currency=CURRENCY)
         at(max(0.0, click - 3), lambda now: self._advert(device, now, clicked))
 
     def _advert(self, device: Device, now: float, event: Event) -> None:

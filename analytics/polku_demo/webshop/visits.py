@@ -1,7 +1,5 @@
 """One visit to the site or the app: from landing to leaving, with an order or without."""
 
-from typing import TypedDict
-
 from polku_demo import events
 from polku_demo.webshop.checkout import Order, check_out
 from polku_demo.webshop.customer import Customer
@@ -24,32 +22,6 @@ from polku_demo.webshop.world import (
     item,
     items,
 )
-
-
-class _Banner(TypedDict):
-    """What is said of a banner when it is seen, and again when it is clicked."""
-
-    promotion_id: str
-    creative: str
-    placement: str
-    position: int
-
-
-class _Search(TypedDict):
-    """What joins the events of one search."""
-
-    query: str
-    results_count: int
-    search_id: str
-
-
-class _Played(TypedDict):
-    """What every event of one playback says of the video."""
-
-    content_id: str
-    content_title: str
-    content_type: events.ContentType
-    length_seconds: float
 
 
 class Visit(Session):
@@ -102,15 +74,10 @@ class Visit(Session):
         self.base.pop("campaign", None)
         if self.draw.chance(0.3):
             campaign = self.draw.one(CAMPAIGNS)
-            banner: _Banner = {
-                "promotion_id": campaign.campaign_id,
-                "creative": campaign.name,
-                "placement": "home-top",
-                "position": 1,
-            }
-            self.track(events.PromotionViewed(**banner), 2)
+            number, name, place = campaign.campaign_id, campaign.name, "home-top"
+            self.track(events.PromotionViewed(promotion_id=number, creative=name, placement=place, position=1), 2)
             if self.draw.chance(0.15):
-                self.track(events.PromotionClicked(**banner), 2)
+                self.track(events.PromotionClicked(promotion_id=number, creative=name, placement=place, position=1), 2)
                 self._list(self.customer.interests[0])
 
     # Looking at things
@@ -167,14 +134,23 @@ class Visit(Session):
         found = BY_CATEGORY[category]
         query = draw.one(SEARCHES[category])
         self.page("/search", "Search", "search")
-        search: _Search = {"query": query, "results_count": len(found), "search_id": draw.id()}
-        self.track(events.ProductsSearched(**search), 3)
-        lowest = min(len(found), 3 + int(draw.wait(4.0)))
-        self.track(events.SearchResultsViewed(**search, lowest_position=lowest), 8)
+        count, search_id = len(found), draw.id()
+        self.track(events.ProductsSearched(query=query, results_count=count, search_id=search_id), 3)
+        lowest = min(count, 3 + int(draw.wait(4.0)))
+        viewed = events.SearchResultsViewed(
+            query=query, results_count=count, search_id=search_id, lowest_position=lowest
+        )
+        self.track(viewed, 8)
         if draw.chance(0.7):
             position = draw.whole(1, lowest)
             product = found[position - 1]
-            clicked = events.SearchResultClicked(**search, product_id=product.product_id, position=position)
+            clicked = events.SearchResultClicked(
+                query=query,
+                results_count=count,
+                search_id=search_id,
+                product_id=product.product_id,
+                position=position,
+            )
             self.track(clicked, 1)
             self._product(product)
 
@@ -227,13 +203,10 @@ class Visit(Session):
         draw = self.draw
         content, title, length = draw.one(VIDEOS)
         self.page(f"/watch/{content}", title, "article")
-        played: _Played = {
-            "content_id": content,
-            "content_title": title,
-            "content_type": "video",
-            "length_seconds": length,
-        }
-        self.track(events.PlaybackStarted(**played), 1)
+        started = events.PlaybackStarted(
+            content_id=content, content_title=title, content_type="video", length_seconds=length
+        )
+        self.track(started, 1)
         if draw.chance(0.1):
             self.track(events.FeatureEnabled(feature="subtitles", placement="player"), 1)
         for quarter in (25, 50, 75):
@@ -241,11 +214,23 @@ class Visit(Session):
                 return
             self.now += length / 4
             progressed = events.PlaybackProgressed(
-                **played, playback_seconds=length * quarter / 100, read_share=quarter / 100
+                content_id=content,
+                content_title=title,
+                content_type="video",
+                length_seconds=length,
+                playback_seconds=length * quarter / 100,
+                read_share=quarter / 100,
             )
             self.track(progressed, 0.1)
         self.now += length / 4
-        self.track(events.PlaybackCompleted(**played, playback_seconds=length), 5)
+        completed = events.PlaybackCompleted(
+            content_id=content,
+            content_title=title,
+            content_type="video",
+            length_seconds=length,
+            playback_seconds=length,
+        )
+        self.track(completed, 5)
         if draw.chance(0.2):
             self.track(events.ContentRated(content_id=content, content_type="video", rating=draw.whole(3, 5)), 3)
 
