@@ -74,10 +74,15 @@ class Visit(Session):
         self.base.pop("campaign", None)
         if self.draw.chance(0.3):
             campaign = self.draw.one(CAMPAIGNS)
-            number, name, place = campaign.campaign_id, campaign.name, "home-top"
-            self.track(events.PromotionViewed(promotion_id=number, creative=name, placement=place, position=1), 2)
+            viewed = events.PromotionViewed(
+                promotion_id=campaign.campaign_id, creative=campaign.name, placement="home-top", position=1
+            )
+            self.track(viewed, 2)
             if self.draw.chance(0.15):
-                self.track(events.PromotionClicked(promotion_id=number, creative=name, placement=place, position=1), 2)
+                clicked = events.PromotionClicked(
+                    promotion_id=campaign.campaign_id, creative=campaign.name, placement="home-top", position=1
+                )
+                self.track(clicked, 2)
                 self._list(self.customer.interests[0])
 
     # Looking at things
