@@ -75,6 +75,7 @@ def test_what_is_sent_is_each_call_and_fits_the_built_in_plan(shop: Webshop) -> 
     with polku.Client("dev", "http://127.0.0.1:9", transport=transport, full_queue="block", strict=True) as client:
         for call in shop.calls:
             make(client, call)
+        assert client.flush(60)
     assert len(transport.events) == len(shop.calls)
     for call, sent in zip(shop.calls, transport.events, strict=True):
         assert (sent["type"], sent["messageId"]) == (call.verb, call.message_id)
