@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from polku.typed import Event, Traits
+
 Verb = Literal["track", "page", "screen", "identify", "group", "alias"]
 
 # JSON values as the SDK takes them; the compiled plan is what says which.
@@ -25,12 +27,12 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     verb: Verb
     message_id: str
     timestamp: datetime
-    name: str | None = None  # the event of `track`, the page or screen of `page` and `screen`
+    name: str | None = None  # the page or screen of `page` and `screen`; the event of a `track` that has only values
     user_id: str | None = None
     anonymous_id: str | None = None
     previous_id: str | None = None
     group_id: str | None = None
-    values: Values = NOTHING  # properties; of `identify` and `group` the traits
+    values: Event | Traits | Values = NOTHING  # a typed event, or properties; of `identify` and `group` the traits
     context: Values | None = None
 
 

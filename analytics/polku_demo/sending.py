@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from polku import Client
-from polku_demo.calls import Call
+from polku.typed import Event, PageEvent, ScreenEvent, Traits
+from polku_demo.calls import Call, Values
 from polku_demo.errors import DemoError
 from polku_demo.progress import Progress
 
@@ -46,7 +47,7 @@ def send(calls: Iterable[Call], endpoint: str, write_keys: Mapping[str, str], pr
     count = 0
     try:
         for count, call in enumerate(calls, 1):
-            _make(clients[call.source], call)
+            make(clients[call.source], call)
             if count % PROGRESS_EVERY == 0:
                 progress.at(count)
         # One after the other: each waits for its own events only, and all of them send meanwhile.
@@ -74,31 +75,46 @@ def send(calls: Iterable[Call], endpoint: str, write_keys: Mapping[str, str], pr
     return sent
 
 
-def _abandon(clients: Iterable[Client]) -> None:
-    """Close without a word about what is not sent: the person who pressed Ctrl-C knows."""
-    logging.getLogger("polku").setLevel(logging.CRITICAL)
-    give_up = time.monotonic() + INTERRUPTED_SECONDS
-    for client in clients:
-        client.close(max(0.0, give_up - time.monotonic()))
-
-
-def _make(client: Client, call: Call) -> None:
+def make(client: Client, call: Call) -> None:
+    """Make one call. A typed event goes to the method of its call as it is."""
     common: dict[str, Any] = {
         "timestamp": call.timestamp,
         "message_id": call.message_id,
         "anonymous_id": call.anonymous_id,
         "context": call.context,
     }
+    match call.values:
+        case PageEvent() as page:
+            client.page(call.name, page, user_id=call.user_id, **common)
+        case ScreenEvent() as screen:
+            client.screen(call.name, screen, user_id=call.user_id, **common)
+        case Event() as event:
+            client.track(event, user_id=call.user_id, **common)
+        case Traits() as traits:
+            client.identify(call.user_id, traits, **common)
+        case values:
+            _make_of_values(client, call, values, common)
+
+
+def _make_of_values(client: Client, call: Call, values: Values, common: dict[str, Any]) -> None:
     match call.verb:
         case "track":
-            client.track(call.name or "", call.values, user_id=call.user_id, **common)
+            client.track(call.name or "", values, user_id=call.user_id, **common)
         case "page":
-            client.page(call.name, call.values, user_id=call.user_id, **common)
+            client.page(call.name, values, user_id=call.user_id, **common)
         case "screen":
-            client.screen(call.name, call.values, user_id=call.user_id, **common)
+            client.screen(call.name, values, user_id=call.user_id, **common)
         case "identify":
-            client.identify(call.user_id, call.values, **common)
+            client.identify(call.user_id, values, **common)
         case "group":
-            client.group(call.group_id or "", call.values, user_id=call.user_id, **common)
+            client.group(call.group_id or "", values, user_id=call.user_id, **common)
         case "alias":
             client.alias(call.previous_id or "", call.user_id or "", **common)
+
+
+def _abandon(clients: Iterable[Client]) -> None:
+    """Close without a word about what is not sent: the person who pressed Ctrl-C knows."""
+    logging.getLogger("polku").setLevel(logging.CRITICAL)
+    give_up = time.monotonic() + INTERRUPTED_SECONDS
+    for client in clients:
+        client.close(max(0.0, give_up - time.monotonic()))

@@ -5,7 +5,7 @@
     shop.figures.orders
 
 The same seed gives the same calls with the same ids on every machine, and a shop with more people contains
-the smaller one. All of it is held in memory: about a kilobyte and a half for each call.
+the smaller one. All of it is held in memory: a bit less than a kilobyte for each call.
 """
 
 from datetime import date, timedelta

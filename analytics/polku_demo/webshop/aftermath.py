@@ -2,14 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from polku_demo.calls import Values
+from polku.typed import Event
+from polku_demo import events
 from polku_demo.webshop.checkout import Order
 from polku_demo.webshop.customer import Customer
 from polku_demo.webshop.diary import DAY, HOUR
 from polku_demo.webshop.draw import Weighted
 from polku_demo.webshop.session import referral_code
 from polku_demo.webshop.visits import Visit
-from polku_demo.webshop.world import AGENTS, CARRIERS, CURRENCY, Product, line_values
+from polku_demo.webshop.world import AGENTS, CARRIERS, CURRENCY, Product, items
 
 if TYPE_CHECKING:
     from polku_demo.webshop.life import Household
@@ -46,46 +47,47 @@ class Aftermath:
         if not customer.subscribed and draw.chance(0.2):
             at(order.time + 2 * HOUR, lambda now: self._subscription(customer, now))
 
-    def contact(self, customer: Customer, reason: str, now: float, order: Order | None = None) -> None:
+    def contact(self, customer: Customer, reason: events.ContactReason, now: float, order: Order | None = None) -> None:
         """A call answered by an agent. Good agents mend something."""
         draw = customer.draw
         agent, role = draw.one([a for a in AGENTS if a[1] != "sales"])
         resolved = draw.chance(0.85 if agent != "A13" else 0.5)
         customer.satisfaction += 0.08 if resolved else -0.12
         self._diary.figures.agent_contacts += 1
-        values: dict[str, object] = {
-            "agent_id": agent,
-            "agent_role": role,
-            "contact_reason": reason,
-            "contact_medium": "phone",
-            "wait_seconds": round(draw.wait(80.0)),
-            "duration_seconds": round(draw.duration(260, 0.6)),
-            "resolved": resolved,
-        }
-        if order is not None:
-            values["order_id"] = order.order_id
-        self._write("call_centre", "agent_contacted", customer, now, values)
+        contacted = events.AgentContacted(
+            agent_id=agent,
+            agent_role=role,
+            contact_reason=reason,
+            contact_medium="phone",
+            wait_seconds=round(draw.wait(80.0)),
+            duration_seconds=round(draw.duration(260, 0.6)),
+            resolved=resolved,
+            order_id=None if order is None else order.order_id,
+        )
+        self._write("call_centre", customer, now, contacted)
 
     def shared(self, customer: Customer, visit: Visit, product: Product) -> None:
         """A product is passed on, seen by us as a share."""
         network = customer.draw.one(("whatsapp", "instagram", "facebook"))
-        visit.track("product_shared", {"product_id": product.product_id, "share_via": network})
+        visit.track(events.ProductShared(product_id=product.product_id, share_via=network))
 
     def _shipped(self, customer: Customer, order: Order, carrier: str, promised: float, now: float) -> None:
-        values = {"order_id": order.order_id, "carrier": carrier, "promised_at": self._time(promised)}
-        self._write("server", "order_shipped", customer, now, values)
+        shipped = events.OrderShipped(
+            order_id=order.order_id, carrier=carrier, promised_at=self._diary.moment(promised)
+        )
+        self._write("server", customer, now, shipped)
 
     def _delivered(
         self, customer: Customer, order: Order, carrier: str, promised: float, now: float, *, late: bool
     ) -> None:
         draw, figures = customer.draw, self._diary.figures
-        values = {
-            "order_id": order.order_id,
-            "carrier": carrier,
-            "promised_at": self._time(promised),
-            "delivered_at": self._time(now),
-        }
-        self._write("server", "order_delivered", customer, now, values)
+        delivered = events.OrderDelivered(
+            order_id=order.order_id,
+            carrier=carrier,
+            promised_at=self._diary.moment(promised),
+            delivered_at=self._diary.moment(now),
+        )
+        self._write("server", customer, now, delivered)
         figures.deliveries += 1
         figures.late_deliveries += late
         customer.satisfaction += draw.between(-0.45, -0.2) if late else draw.between(0.0, 0.12)
@@ -101,28 +103,23 @@ class Aftermath:
 
     def _survey(self, customer: Customer, order: Order, now: float) -> None:
         draw, diary = customer.draw, self._diary
-        asked = {"survey_id": "after-delivery", "about": "delivery", "about_id": order.order_id}
-        self._write("mail", "feedback_requested", customer, now, asked)
+        asked = events.FeedbackRequested(survey_id="after-delivery", about="delivery", about_id=order.order_id)
+        self._write("mail", customer, now, asked)
         if not draw.chance(0.4):
             self._mood(customer, now)
             return
         score = round(min(10.0, max(0.0, 1.5 + 8.5 * customer.satisfaction + draw.normal(0.0, 1.1))))
         answered = now + draw.between(0.05, 9.0) * HOUR
         diary.figures.survey_answers += 1
-        self._write(
-            "mail",
-            "survey_answered",
-            customer,
-            answered,
-            {
-                "survey_id": "after-delivery",
-                "question": "How likely are you to recommend us?",
-                "scale": "nps",
-                "score": score,
-                "about": "delivery",
-                "about_id": order.order_id,
-            },
+        answer = events.SurveyAnswered(
+            survey_id="after-delivery",
+            question="How likely are you to recommend us?",
+            scale="nps",
+            score=score,
+            about="delivery",
+            about_id=order.order_id,
         )
+        self._write("mail", customer, answered, answer)
         if score >= 9 and draw.chance(0.5):
             self._household.in_days(customer, answered, 0.5, lambda then: self._refer(customer, then))
         self._mood(customer, answered)
@@ -136,21 +133,16 @@ class Aftermath:
 
     def _unsubscribe(self, customer: Customer, reason: str, now: float) -> None:
         customer.subscribed = False
-        values = {"subscription_id": f"PLUS-{customer.number}", "subscription_plan": "plus", "reason": reason}
-        self._write("web", "subscription_cancelled", customer, now, values)
+        cancelled = events.SubscriptionCancelled(
+            subscription_id=f"PLUS-{customer.number}", subscription_plan="plus", reason=reason
+        )
+        self._write("web", customer, now, cancelled)
 
     def _refer(self, customer: Customer, now: float) -> None:
-        self._write(
-            "web",
-            "referral_sent",
-            customer,
-            now,
-            {
-                "referral_code": referral_code(f"customer-{customer.number}"),
-                "share_via": "email",
-                "recipients_count": 1,
-            },
+        referral = events.ReferralSent(
+            referral_code=referral_code(f"customer-{customer.number}"), share_via="email", recipients_count=1
         )
+        self._write("web", customer, now, referral)
         if customer.draw.chance(0.7):
             self._household.tell_friend(customer, now)
 
@@ -159,34 +151,31 @@ class Aftermath:
         product = draw.one(order.lines).product
         rating = round(min(5.0, max(1.0, 1.6 + 3.4 * customer.satisfaction + draw.normal(0.0, 0.6))))
         self._diary.figures.reviews += 1
-        values = {
-            "product_id": product.product_id,
-            "rating": rating,
-            "review_id": f"R-{order.order_id}",
-            "about": "product",
-        }
-        self._write("web", "review_submitted", customer, now, values)
+        review = events.ReviewSubmitted(
+            product_id=product.product_id, rating=rating, review_id=f"R-{order.order_id}", about="product"
+        )
+        self._write("web", customer, now, review)
 
     def _return(self, customer: Customer, order: Order, now: float) -> None:
         draw = customer.draw
         line = draw.one(order.lines)
         reason = draw.weighted(_RETURN_REASONS)
         self._diary.figures.returns += 1
-        values = {
-            "order_id": order.order_id,
-            "reason": reason,
-            "value": line.cents / 100,
-            "currency": CURRENCY,
-            "products": [line_values(line)],
-        }
-        self._write("server", "order_returned", customer, now, values)
+        returned = events.OrderReturned(
+            order_id=order.order_id,
+            reason=reason,
+            value=line.cents / 100,
+            currency=CURRENCY,
+            products=items([line]),
+        )
+        self._write("server", customer, now, returned)
 
     def _complaint(self, customer: Customer, order: Order, now: float) -> None:
         draw = customer.draw
         number = f"C-{order.order_id}"
         self._diary.figures.complaints += 1
-        values = {"complaint_id": number, "order_id": order.order_id, "complaint_topic": "delivery"}
-        self._write("call_centre", "complaint_opened", customer, now, values)
+        complaint = events.ComplaintOpened(complaint_id=number, order_id=order.order_id, complaint_topic="delivery")
+        self._write("call_centre", customer, now, complaint)
         self._household.at(now + 40, lambda then: self.contact(customer, "complaint", then, order))
         solved = _office_hour(now + draw.between(0.5, 6.0) * DAY)
         self._household.at(solved, lambda then: self._solved(customer, order, number, then))
@@ -194,8 +183,8 @@ class Aftermath:
     def _solved(self, customer: Customer, order: Order, number: str, now: float) -> None:
         customer.satisfaction += 0.12
         customer.coupon = "COMEBACK10"
-        values = {"complaint_id": number, "order_id": order.order_id, "resolution": "voucher"}
-        self._write("call_centre", "complaint_solved", customer, now, values)
+        settled = events.ComplaintSolved(complaint_id=number, order_id=order.order_id, resolution="voucher")
+        self._write("call_centre", customer, now, settled)
 
     def _subscription(self, customer: Customer, now: float, number: int = 0) -> None:
         renewal = number > 0
@@ -205,24 +194,29 @@ class Aftermath:
             self._unsubscribe(customer, "too_expensive", now)
             return
         customer.subscribed = True
-        name = "subscription_renewed" if renewal else "subscription_started"
-        values: dict[str, object] = {
-            "subscription_id": f"PLUS-{customer.number}",
-            "subscription_plan": "plus",
-            "billing_period": "month",
-            "value": 4.9,
-            "currency": CURRENCY,
-        }
         if renewal:
-            values["renewal_number"] = number
-        self._write("server" if renewal else "web", name, customer, now, values)
+            renewed = events.SubscriptionRenewed(
+                subscription_id=f"PLUS-{customer.number}",
+                subscription_plan="plus",
+                billing_period="month",
+                value=4.9,
+                currency=CURRENCY,
+                renewal_number=number,
+            )
+            self._write("server", customer, now, renewed)
+        else:
+            started = events.SubscriptionStarted(
+                subscription_id=f"PLUS-{customer.number}",
+                subscription_plan="plus",
+                billing_period="month",
+                value=4.9,
+                currency=CURRENCY,
+            )
+            self._write("web", customer, now, started)
         self._household.at(now + 30 * DAY, lambda then: self._subscription(customer, then, number + 1))
 
-    def _time(self, time: float) -> str:
-        return self._diary.moment(time).isoformat()
-
-    def _write(self, source: str, name: str, customer: Customer, now: float, values: Values) -> None:
-        self._diary.track(source, customer.draw.id(), now, name, values, customer.user_id)
+    def _write(self, source: str, customer: Customer, now: float, event: Event) -> None:
+        self._diary.track(source, customer.draw.id(), now, event, customer.user_id)
 
 
 def _office_hour(time: float) -> float:

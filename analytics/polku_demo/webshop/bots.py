@@ -1,5 +1,6 @@
 """Robots that read the shop: many pages in a hurry, never anything else."""
 
+from polku_demo import events
 from polku_demo.calls import Call
 from polku_demo.webshop.devices import BOTS
 from polku_demo.webshop.diary import Diary
@@ -23,7 +24,7 @@ def visit_as_robot(diary: Diary, seed: int, number: int) -> None:
                 timestamp=diary.moment(now),
                 name=product.name,
                 anonymous_id=anonymous_id,
-                values={"page_type": "product"},
+                values=events.PageViewed(page_type="product"),
                 context={
                     "userAgent": robot,
                     "page": {"url": SITE + path, "path": path, "title": product.name},

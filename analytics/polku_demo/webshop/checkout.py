@@ -1,10 +1,13 @@
 """From the cart to the order: coupon, steps, payment, and the many places to give up."""
 
+from typing import TypedDict
+
 import msgspec
 
+from polku_demo import events
 from polku_demo.webshop.draw import Weighted
 from polku_demo.webshop.session import Session
-from polku_demo.webshop.world import CURRENCY, Line, line_values
+from polku_demo.webshop.world import CURRENCY, Line, items
 
 FREE_SHIPPING_CENTS = 7_500
 SHIPPING_CENTS = 590
@@ -23,18 +26,26 @@ class Order(msgspec.Struct, frozen=True):
     source: str
 
 
+class Checkout(TypedDict):
+    """What joins the events of one checkout; each takes it with `**checkout`."""
+
+    checkout_id: str
+    order_id: str
+
+
 def check_out(session: Session, lean: bool) -> Order | None:
     """Go through the steps with what is in the cart; None if the customer gives up on the way."""
     draw, customer = session.draw, session.customer
     lines = tuple(customer.cart)
     goods = sum(line.cents for line in lines)
-    checkout = {
+    checkout: Checkout = {
         "checkout_id": f"CH-{customer.number}-{customer.visits}",
         "order_id": f"O-{customer.number}-{customer.orders + 1}",
     }
     session.page("/checkout", "Checkout", "checkout")
-    bought = {"currency": CURRENCY, "products": [line_values(line) for line in lines]}
-    session.track("checkout_started", {**checkout, "value": goods / 100, **bought}, 15)
+    products = items(lines)
+    started = events.CheckoutStarted(**checkout, value=goods / 100, currency=CURRENCY, products=products)
+    session.track(started, 15)
     coupon, discount = _coupon(session, checkout["order_id"], goods)
     method = draw.weighted(_PAYMENTS)
     for number, step in enumerate(LEAN_STEPS if lean else OLD_STEPS, 1):
@@ -42,31 +53,30 @@ def check_out(session: Session, lean: bool) -> Order | None:
             if draw.chance(0.2):  # "why would I need an account?"
                 return None
             session.sign_up()
-        values = {**checkout, "step": number, "step_name": step}
-        session.track("checkout_step_viewed", values, 20)
+        session.track(events.CheckoutStepViewed(**checkout, step=number, step_name=step), 20)
         if draw.chance(0.16 if step == "delivery" and goods < FREE_SHIPPING_CENTS else 0.06):
             return None
         if step == "payment" and not _pay(session, checkout, method, goods - discount):
             return None
-        session.track("checkout_step_completed", values, 2)
+        session.track(events.CheckoutStepCompleted(**checkout, step=number, step_name=step), 2)
     if customer.user_id is None and draw.chance(0.75):
         session.sign_up()
     shipping = 0 if goods - discount >= FREE_SHIPPING_CENTS else SHIPPING_CENTS
     order = Order(checkout["order_id"], session.now, lines, goods - discount, session.source)
-    completed: dict[str, object] = {
+    completed = events.OrderCompleted(
         **checkout,
-        "revenue": order.revenue_cents / 100,
-        "total": (order.revenue_cents + shipping) / 100,
-        "shipping": shipping / 100,
-        "discount": discount / 100,
-        "coupon_discount": discount / 100,
-        "payment_method": method,
-        **bought,
-    }
-    if coupon is not None:
-        completed["coupon"] = coupon
+        revenue=order.revenue_cents / 100,
+        total=(order.revenue_cents + shipping) / 100,
+        shipping=shipping / 100,
+        discount=discount / 100,
+        coupon=coupon,
+        coupon_discount=discount / 100,
+        payment_method=method,
+        currency=CURRENCY,
+        products=products,
+    )
     session.page("/thanks", "Thank you", "checkout")
-    session.track("order_completed", completed, 20)
+    session.track(completed, 20)
     figures = session.diary.figures
     figures.orders += 1
     figures.order_lines += len(lines)
@@ -84,30 +94,36 @@ def _coupon(session: Session, order_id: str, goods: int) -> tuple[str | None, in
     if coupon is None:
         return None, 0
     customer.coupon = None
-    session.track("coupon_entered", {"coupon": coupon, "order_id": order_id}, 3)
+    session.track(events.CouponEntered(coupon=coupon, order_id=order_id), 3)
     if coupon == "WELCOME20" and customer.orders > 0:
-        denied = {"coupon": coupon, "order_id": order_id, "reason": "only for a first order"}
-        session.track("coupon_denied", denied, 4)
+        denied = events.CouponDenied(coupon=coupon, order_id=order_id, reason="only for a first order")
+        session.track(denied, 4)
         return None, 0
     discount = goods * COUPONS[coupon] // 100
-    given = {"coupon": coupon, "coupon_id": coupon, "order_id": order_id, "currency": CURRENCY}
-    session.track("coupon_applied", {**given, "discount": discount / 100}, 4)
-    session.track("coupon_redeemed", {**given, "coupon_discount": discount / 100}, 1)
+    applied = events.CouponApplied(
+        coupon=coupon, coupon_id=coupon, order_id=order_id, currency=CURRENCY, discount=discount / 100
+    )
+    session.track(applied, 4)
+    redeemed = events.CouponRedeemed(
+        coupon=coupon, coupon_id=coupon, order_id=order_id, currency=CURRENCY, coupon_discount=discount / 100
+    )
+    session.track(redeemed, 1)
     return coupon, discount
 
 
-def _pay(session: Session, checkout: dict[str, str], method: str, cents: int) -> bool:
+def _pay(session: Session, checkout: Checkout, method: str, cents: int) -> bool:
     """Payment fails now and then, and most of the time in one old browser."""
     draw = session.draw
     fails = 0.55 if session.device.browser == "Samsung Internet" else 0.05
-    values: dict[str, object] = {**checkout, "payment_method": method}
     for _ in range(3):
-        session.track("payment_info_entered", values, 8)
+        session.track(events.PaymentInfoEntered(**checkout, payment_method=method), 8)
         if not draw.chance(fails):
             return True
         code = "script_error" if fails > 0.5 else draw.one(("card_declined", "timeout", "not_authenticated"))
-        failed = {**values, "failure_code": code, "total": cents / 100, "currency": CURRENCY}
-        session.track("payment_failed", failed, 10)
+        failed = events.PaymentFailed(
+            **checkout, payment_method=method, failure_code=code, total=cents / 100, currency=CURRENCY
+        )
+        session.track(failed, 10)
         session.diary.figures.payment_failures += 1
         session.customer.satisfaction -= 0.08
         if draw.chance(0.35):

@@ -4,6 +4,7 @@ import math
 
 import msgspec
 
+from polku_demo import events
 from polku_demo.webshop.devices import Device, new_device
 from polku_demo.webshop.diary import DAY, HOUR
 from polku_demo.webshop.draw import Draw, Weighted
@@ -18,7 +19,7 @@ class Customer(msgspec.Struct):
     persona: Persona
     place: str
     age_band: str
-    customer_type: str
+    customer_type: events.CustomerType
     kids_count: str
     consent: tuple[str, ...]
     interests: tuple[str, str]

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
+from polku.typed import Event
 from polku_demo.calls import Call, Values
 
 DAY = 86_400.0
@@ -65,8 +66,7 @@ class Diary:
         source: str,
         message_id: str,
         time: float,
-        name: str,
-        values: Values,
+        event: Event,
         user_id: str | None,
         anonymous_id: str | None = None,
         context: Values | None = None,
@@ -78,12 +78,12 @@ class Diary:
                 "track",
                 message_id,
                 self.start + timedelta(seconds=time),
-                name,
+                None,
                 user_id,
                 anonymous_id,
                 None,
                 None,
-                values,
+                event,
                 context,
             )
         )

@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+from polku.typed import Event
+from polku_demo import events
 from polku_demo.calls import Values
 from polku_demo.webshop.customer import Customer
 from polku_demo.webshop.devices import Device
 from polku_demo.webshop.diary import DAY, HOUR, MINUTE
 from polku_demo.webshop.session import Arrival
-from polku_demo.webshop.world import BY_CATEGORY, CURRENCY, STORES, Line, line_values
+from polku_demo.webshop.world import BY_CATEGORY, CURRENCY, STORES, Line, items
 
 if TYPE_CHECKING:
     from polku_demo.webshop.life import Household
@@ -40,11 +42,10 @@ class Outreach:
         call = (now // DAY + day) * DAY + draw.between(6.0, 13.0) * HOUR
         if customer.user_id is None:  # an e-mail address was given, but nobody has an account yet
             return
-        values = {
-            "meeting_id": f"M-{customer.number}-{customer.visits}",
-            "starts_at": self._diary.moment(call).isoformat(),
-        }
-        self._write("web", "meeting_booked", customer, now, values)
+        booked = events.MeetingBooked(
+            meeting_id=f"M-{customer.number}-{customer.visits}", starts_at=self._diary.moment(call)
+        )
+        self._write("web", customer, now, booked)
         self._mail(customer, now + MINUTE, "meeting-confirmation", opens=0.9, clicks=0.0)
         self._household.at(call, lambda then: self._consult(customer, then))
 
@@ -54,7 +55,7 @@ class Outreach:
         if store is None or customer.gone or not 6 * HOUR < now % DAY < 18 * HOUR:
             return
         draw = customer.draw
-        self._write("store", "store_visited", customer, now, {"store_id": store, "visit_purpose": "buy"})
+        self._write("store", customer, now, events.StoreVisited(store_id=store, visit_purpose="buy"))
         now += draw.between(5.0, 20.0) * MINUTE
         if draw.chance(0.3):
             self._talk(customer, store, now)
@@ -70,9 +71,9 @@ class Outreach:
         customer.user_id = f"customer-{customer.number}"
         customer.newsletter = "marketing" in customer.consent
         figures.accounts += 1
-        self._write("store", "store_visited", customer, now, {"store_id": store, "visit_purpose": "browse"})
+        self._write("store", customer, now, events.StoreVisited(store_id=store, visit_purpose="browse"))
         self._talk(customer, store, now + 4 * MINUTE)
-        self._write("store", "signed_up", customer, now + 15 * MINUTE, {"method": "loyalty_card"})
+        self._write("store", customer, now + 15 * MINUTE, events.SignedUp(method="loyalty_card"))
         self._buy(customer, store, now + 16 * MINUTE)
         self.welcome(customer, now + 20 * MINUTE)
         if customer.draw.chance(0.5):
@@ -81,23 +82,20 @@ class Outreach:
     def advertise(self, customer: Customer, device: Device, campaign: Values, click: float) -> None:
         """An advertisement is seen a few times before it is clicked; the click leads to the visit."""
         draw = customer.draw
-        ad: dict[str, object] = {
-            "ad_id": f"{campaign['name']}-{draw.whole(1, 3)}",
-            "ad_network": campaign["source"],
-            "campaign_id": campaign["name"],
-            "currency": CURRENCY,
-        }
-        at, seen = self._household.at, {**ad, "ad_cost": 0.004}
+        at, network, name = self._household.at, campaign["source"], campaign["name"]
+        ad_id = f"{name}-{draw.whole(1, 3)}"
+        viewed = events.AdViewed(ad_id=ad_id, ad_network=network, campaign_id=name, ad_cost=0.004, currency=CURRENCY)
         for moment in (click - 8, *(click - draw.wait(2.0) * DAY for _ in range(draw.whole(0, 3)))):
-            at(max(0.0, moment), lambda now: self._advert("ad_viewed", device, now, seen))
-        clicked = {**ad, "ad_cost": round(draw.between(0.2, 0.9), 2)}
-        at(max(0.0, click - 3), lambda now: self._advert("ad_clicked", device, now, clicked))
+            at(max(0.0, moment), lambda now: self._advert(device, now, viewed))
+        cost = round(draw.between(0.2, 0.9), 2)
+        clicked = events.AdClicked(ad_id=ad_id, ad_network=network, campaign_id=name, ad_cost=cost, currency=CURRENCY)
+        at(max(0.0, click - 3), lambda now: self._advert(device, now, clicked))
 
-    def _advert(self, name: str, device: Device, now: float, values: Values) -> None:
+    def _advert(self, device: Device, now: float, event: Event) -> None:
         """What the network reports about a device: it knows the anonymous id of that moment and nobody's name."""
         device.seen = True
         draw, context = self._household.draw, {"userAgent": device.user_agent}
-        self._diary.track("ads", draw.id(), now, name, values, None, device.anonymous_id, context)
+        self._diary.track("ads", draw.id(), now, event, None, device.anonymous_id, context)
 
     def _plan_newsletter(self, customer: Customer, now: float) -> None:
         """Every Tuesday morning."""
@@ -112,7 +110,7 @@ class Outreach:
         draw = customer.draw
         if draw.chance(0.01):
             customer.newsletter = False
-            self._write("mail", "email_unsubscribed", customer, now + HOUR, {"email_id": "newsletter"})
+            self._write("mail", customer, now + HOUR, events.EmailUnsubscribed(email_id="newsletter"))
             return
         self._diary.figures.newsletters += 1
         name = f"newsletter-{int(now // (7 * DAY)) + 1:02d}"
@@ -130,21 +128,22 @@ class Outreach:
     ) -> None:
         """Sent, perhaps opened, perhaps clicked; a click is a visit with the campaign and the element."""
         draw = customer.draw
-        mail: dict[str, object] = {"email_id": f"{campaign}-{customer.number}", "campaign_id": campaign}
-        self._write("mail", "email_sent", customer, now, mail)
+        email_id = f"{campaign}-{customer.number}"
+        self._write("mail", customer, now, events.EmailSent(email_id=email_id, campaign_id=campaign))
         if not draw.chance(opens):
             return
         now += 2 * MINUTE + draw.wait(4 * HOUR)
-        self._write("mail", "email_opened", customer, now, mail)
+        self._write("mail", customer, now, events.EmailOpened(email_id=email_id, campaign_id=campaign))
         if not draw.chance(clicks):
             return
         element = "cart" if to_cart else ELEMENTS[min(len(ELEMENTS) - 1, int(draw.wait(1.3)))]
         now += 30
-        self._write("mail", "email_clicked", customer, now, {**mail, "element": element})
+        clicked = events.EmailClicked(email_id=email_id, campaign_id=campaign, element=element)
+        self._write("mail", customer, now, clicked)
         if element == "coupon":
             customer.coupon = "COMEBACK10"
-            values = {"coupon_id": "COMEBACK10", "coupon": "COMEBACK10", "campaign_id": campaign}
-            self._write("mail", "coupon_received", customer, now + 1, values)
+            received = events.CouponReceived(coupon_id="COMEBACK10", coupon="COMEBACK10", campaign_id=campaign)
+            self._write("mail", customer, now + 1, received)
         arrival = Arrival(
             path="/cart" if to_cart else f"/news/{element}",
             title="Cart" if to_cart else "News",
@@ -162,15 +161,15 @@ class Outreach:
     def _consult(self, customer: Customer, now: float) -> None:
         draw = customer.draw
         self._diary.figures.agent_contacts += 1
-        values = {
-            "agent_id": draw.one(("A21", "A22")),
-            "agent_role": "sales",
-            "contact_reason": "quote",
-            "contact_medium": "video",
-            "duration_seconds": round(draw.duration(1500, 0.3)),
-            "resolved": True,
-        }
-        self._write("call_centre", "agent_contacted", customer, now, values)
+        contacted = events.AgentContacted(
+            agent_id=draw.one(("A21", "A22")),
+            agent_role="sales",
+            contact_reason="quote",
+            contact_medium="video",
+            duration_seconds=round(draw.duration(1500, 0.3)),
+            resolved=True,
+        )
+        self._write("call_centre", customer, now, contacted)
         customer.readiness = 1.0
         bike = draw.one(BY_CATEGORY["bikes"])
         if not customer.cart:
@@ -181,15 +180,15 @@ class Outreach:
         draw = customer.draw
         self._diary.figures.agent_contacts += 1
         customer.satisfaction = min(1.0, customer.satisfaction + 0.05)
-        values = {
-            "agent_id": f"{store}-{draw.whole(1, 4)}",
-            "agent_role": "store",
-            "contact_reason": "product_advice",
-            "contact_medium": "store",
-            "duration_seconds": round(draw.duration(240, 0.4)),
-            "resolved": True,
-        }
-        self._write("store", "agent_contacted", customer, now, values)
+        contacted = events.AgentContacted(
+            agent_id=f"{store}-{draw.whole(1, 4)}",
+            agent_role="store",
+            contact_reason="product_advice",
+            contact_medium="store",
+            duration_seconds=round(draw.duration(240, 0.4)),
+            resolved=True,
+        )
+        self._write("store", customer, now, contacted)
 
     def _buy(self, customer: Customer, store: str, now: float) -> None:
         draw, figures = customer.draw, self._diary.figures
@@ -205,14 +204,14 @@ class Outreach:
         figures.store_orders += 1
         figures.order_lines += len(lines)
         figures.revenue_cents += cents
-        values = {
-            "order_id": f"O-{customer.number}-{customer.orders}",
-            "store_id": store,
-            "revenue": cents / 100,
-            "currency": CURRENCY,
-            "products": [line_values(line) for line in lines],
-        }
-        self._write("store", "store_order_completed", customer, now, values)
+        completed = events.StoreOrderCompleted(
+            order_id=f"O-{customer.number}-{customer.orders}",
+            store_id=store,
+            revenue=cents / 100,
+            currency=CURRENCY,
+            products=items(lines),
+        )
+        self._write("store", customer, now, completed)
 
-    def _write(self, source: str, name: str, customer: Customer, now: float, values: Values) -> None:
-        self._diary.track(source, customer.draw.id(), now, name, values, customer.user_id)
+    def _write(self, source: str, customer: Customer, now: float, event: Event) -> None:
+        self._diary.track(source, customer.draw.id(), now, event, customer.user_id)

@@ -1,7 +1,11 @@
 """One stay on the site or in the app: its clock, its pages, and who the device thinks is there."""
 
+from typing import Final, Literal
+
 import msgspec
 
+from polku.typed import Event
+from polku_demo import events
 from polku_demo.calls import NOTHING, Call, Values
 from polku_demo.webshop.customer import Customer
 from polku_demo.webshop.devices import Device
@@ -43,7 +47,7 @@ class Session:
         }
         self.context: Values = self.base
 
-    def page(self, path: str, title: str, kind: str) -> None:
+    def page(self, path: str, title: str, kind: events.PageType) -> None:
         """A page of the site, or the screen of the app that corresponds to it."""
         referrer = SITE + self.path if self.context is not self.base else self.arrival.referrer
         self.path = path
@@ -52,6 +56,11 @@ class Session:
             "page": {"url": SITE + path, "path": path, "title": title, "referrer": referrer},
         }
         app = self.source == "app"
+        seen = (
+            events.ScreenViewed(screen_name=title, page_type=kind)
+            if app
+            else events.PageViewed(page_name=title, page_type=kind)
+        )
         self.diary.add(
             Call(
                 source=self.source,
@@ -61,7 +70,7 @@ class Session:
                 name=title,
                 user_id=self.user_id,
                 anonymous_id=self.device.anonymous_id,
-                values={"screen_name" if app else "page_name": title, "page_type": kind},
+                values=seen,
                 context=self.context,
             )
         )
@@ -70,14 +79,13 @@ class Session:
             self._measure(kind)
         self.wait(14)
 
-    def track(self, name: str, values: Values, seconds: float = 6.0) -> None:
+    def track(self, event: Event, seconds: float = 6.0) -> None:
         """Something happens on this page; then time passes."""
         self.diary.track(
             self.source,
             self.draw.id(),
             self.now,
-            name,
-            values,
+            event,
             self.user_id,
             self.device.anonymous_id,
             self.context,
@@ -93,20 +101,19 @@ class Session:
         if self.user_id is None:
             self.device.seen = True
 
-    def _measure(self, page_type: str) -> None:
+    def _measure(self, page_type: events.PageType) -> None:
         draw, slow = self.draw, self.device.slow
         load = draw.duration(1500 * slow * (1.5 if page_type == "category" else 1.0), 0.35)
         self.diary.track(
             self.source,
             draw.id(),
             self.now + load / 1000,
-            "page_performance_measured",
-            {
-                "load_ms": round(load),
-                "lcp_ms": round(load * 0.8),
-                "page_type": page_type,
-                "cls": round(draw.random() * 0.1 * slow, 3),
-            },
+            events.PagePerformanceMeasured(
+                load_ms=round(load),
+                lcp_ms=round(load * 0.8),
+                page_type=page_type,
+                cls=round(draw.random() * 0.1 * slow, 3),
+            ),
             self.user_id,
             self.device.anonymous_id,
             self.context,
@@ -114,12 +121,11 @@ class Session:
         if load > 6000 and draw.chance(0.5):  # the page seems dead: people try again and again
             for _ in range(draw.whole(2, 4)):
                 self.track(
-                    "error_shown",
-                    {
-                        "error_code": "page_timeout",
-                        "error_message": "The page took too long.",
-                        "http_status": 504,
-                    },
+                    events.ErrorShown(
+                        error_code="page_timeout",
+                        error_message="The page took too long.",
+                        http_status=504,
+                    ),
                     2,
                 )
 
@@ -134,24 +140,28 @@ class Session:
         if self.source == "app":  # older mobile clients join the two ids by alias before they identify
             self._know("alias", NOTHING, previous_id=self.device.anonymous_id)
         self._know("identify", self._traits())
-        values = {"method": draw.one(("password", "google", "apple"))}
-        if customer.referred_by is not None:
-            values["referral_code"] = referral_code(customer.referred_by)
-        self.track("signed_up", values, 8)
+        referred_by = customer.referred_by
+        signed_up = events.SignedUp(
+            method=draw.one(("password", "google", "apple")),
+            referral_code=None if referred_by is None else referral_code(referred_by),
+        )
+        self.track(signed_up, 8)
 
     def log_in(self) -> None:
         """The customer is recognised on this device too."""
         self.page("/account/login", "Log in", "account")
         self._know("identify", self._traits())
-        self.track("logged_in", {"method": "password"}, 4)
+        self.track(events.LoggedIn(method="password"), 4)
 
     def log_out(self) -> None:
         """The device forgets the customer and starts with a new anonymous id, as our SDKs do."""
-        self.track("logged_out", NOTHING, 1)
+        self.track(events.LoggedOut(), 1)
         self.user_id = self.device.knows = None
         self.device.renew(self.draw)
 
-    def _know(self, verb: str, values: Values, previous_id: str | None = None) -> None:
+    def _know(
+        self, verb: Literal["alias", "identify"], values: events.Traits | Values, previous_id: str | None = None
+    ) -> None:
         customer, device = self.customer, self.device
         self.user_id = device.knows = customer.user_id
         if device.seen and device.first_user is None and not customer.was_anonymous:
@@ -164,7 +174,7 @@ class Session:
         self.diary.add(
             Call(
                 source=self.source,
-                verb="alias" if verb == "alias" else "identify",
+                verb=verb,
                 message_id=self.draw.id(),
                 timestamp=self.diary.moment(self.now),
                 user_id=customer.user_id,
@@ -176,21 +186,24 @@ class Session:
         )
         self.wait(1)
 
-    def _traits(self) -> Values:
+    def _traits(self) -> events.Traits:
         customer = self.customer
-        return {
-            "email": f"{customer.number}@mail.example",
-            "age_band": customer.age_band,
-            "city": customer.place,
-            "customer_type": customer.customer_type,
-            "interests": list(customer.interests),
-            "kids_count": customer.kids_count,
-            "loyalty_tier": ("none", "bronze", "silver", "gold")[min(3, customer.orders)],
-            "country": COUNTRIES.get(customer.place, "FI"),
-            "newsletter": customer.newsletter,
-        }
+        return events.Traits(
+            email=f"{customer.number}@mail.example",
+            age_band=customer.age_band,
+            city=customer.place,
+            customer_type=customer.customer_type,
+            interests=list(customer.interests),
+            kids_count=customer.kids_count,
+            loyalty_tier=_TIERS[min(3, customer.orders)],
+            country=COUNTRIES.get(customer.place, "FI"),
+            newsletter=customer.newsletter,
+        )
 
 
 def referral_code(user_id: str) -> str:
     """The code that joins who recommends and who follows it."""
     return f"F-{user_id.removeprefix('customer-')}"
+
+
+_TIERS: Final[tuple[events.LoyaltyTier, ...]] = ("none", "bronze", "silver", "gold")  # by the number of orders

@@ -1,5 +1,6 @@
 """One visit to the site or the app: from landing to leaving, with an order or without."""
 
+from polku_demo import events
 from polku_demo.webshop.checkout import Order, check_out
 from polku_demo.webshop.customer import Customer
 from polku_demo.webshop.devices import Device
@@ -17,9 +18,9 @@ from polku_demo.webshop.world import (
     VIDEOS,
     Line,
     Product,
-    item_values,
-    line_values,
-    product_values,
+    about,
+    item,
+    items,
 )
 
 
@@ -73,15 +74,15 @@ class Visit(Session):
         self.base.pop("campaign", None)
         if self.draw.chance(0.3):
             campaign = self.draw.one(CAMPAIGNS)
-            banner = {
-                "promotion_id": campaign.campaign_id,
-                "creative": campaign.name,
-                "placement": "home-top",
-                "position": 1,
-            }
-            self.track("promotion_viewed", banner, 2)
+            viewed = events.PromotionViewed(
+                promotion_id=campaign.campaign_id, creative=campaign.name, placement="home-top", position=1
+            )
+            self.track(viewed, 2)
             if self.draw.chance(0.15):
-                self.track("promotion_clicked", banner, 2)
+                clicked = events.PromotionClicked(
+                    promotion_id=campaign.campaign_id, creative=campaign.name, placement="home-top", position=1
+                )
+                self.track(clicked, 2)
                 self._list(self.customer.interests[0])
 
     # Looking at things
@@ -99,33 +100,27 @@ class Visit(Session):
         self.page(f"/c/{slug}", category.capitalize(), "category")
         shown = BY_CATEGORY[category][:8]
         self.track(
-            "product_list_viewed",
-            {
-                "list_id": slug,
-                "category": category,
-                "products": [
-                    {"product_id": p.product_id, "price": p.price, "position": n} for n, p in enumerate(shown, 1)
+            events.ProductListViewed(
+                list_id=slug,
+                category=category,
+                products=[
+                    events.Product(product_id=p.product_id, price=p.price, position=n) for n, p in enumerate(shown, 1)
                 ],
-            },
+            ),
             15,
         )
         if draw.chance(0.2):
             self.track(
-                "product_list_filtered",
-                {
-                    "list_id": slug,
-                    "category": category,
-                    "filters": [{"filter_type": "price", "filter_value": "up to 100"}],
-                },
+                events.ProductListFiltered(
+                    list_id=slug,
+                    category=category,
+                    filters=[events.Filter(filter_type="price", filter_value="up to 100")],
+                ),
             )
         if draw.chance(0.75):
             position = 1 + min(len(shown) - 1, int(draw.wait(2.0)))
             product = shown[position - 1]
-            self.track(
-                "product_clicked",
-                {"product_id": product.product_id, "list_id": slug, "position": position},
-                1,
-            )
+            self.track(events.ProductClicked(product_id=product.product_id, list_id=slug, position=position), 1)
             self._product(product)
 
     def _search(self) -> None:
@@ -135,7 +130,7 @@ class Visit(Session):
             query = draw.weighted(UNSOLD_SEARCHES)
             figures.failed_searches += 1
             self.page("/search", "Search", "search")
-            self.track("products_searched", {"query": query, "results_count": 0, "search_id": draw.id()}, 5)
+            self.track(events.ProductsSearched(query=query, results_count=0, search_id=draw.id()), 5)
             self.customer.satisfaction -= 0.04
             if draw.chance(0.4):
                 self._search()
@@ -144,18 +139,24 @@ class Visit(Session):
         found = BY_CATEGORY[category]
         query = draw.one(SEARCHES[category])
         self.page("/search", "Search", "search")
-        search = {"query": query, "results_count": len(found), "search_id": draw.id()}
-        self.track("products_searched", search, 3)
-        lowest = min(len(found), 3 + int(draw.wait(4.0)))
-        self.track(
-            "search_results_viewed",
-            {**search, "lowest_position": lowest},
-            8,
+        count, search_id = len(found), draw.id()
+        self.track(events.ProductsSearched(query=query, results_count=count, search_id=search_id), 3)
+        lowest = min(count, 3 + int(draw.wait(4.0)))
+        viewed = events.SearchResultsViewed(
+            query=query, results_count=count, search_id=search_id, lowest_position=lowest
         )
+        self.track(viewed, 8)
         if draw.chance(0.7):
             position = draw.whole(1, lowest)
             product = found[position - 1]
-            self.track("search_result_clicked", {**search, "product_id": product.product_id, "position": position}, 1)
+            clicked = events.SearchResultClicked(
+                query=query,
+                results_count=count,
+                search_id=search_id,
+                product_id=product.product_id,
+                position=position,
+            )
+            self.track(clicked, 1)
             self._product(product)
 
     def _any_product(self) -> None:
@@ -164,14 +165,14 @@ class Visit(Session):
     def _product(self, product: Product) -> None:
         draw, customer = self.draw, self.customer
         self.page(f"/p/{product.product_id}", product.name, "product")
-        self.track("product_viewed", product_values(product), 25)
+        self.track(events.ProductViewed(**about(product)), 25)
         customer.viewed.append(product)
         customer.readiness = min(1.0, customer.readiness + 0.05)
         same = [p for p in customer.viewed if p.category == product.category and p is not product]
         if same and draw.chance(0.25):
-            self.track("products_compared", {"products": [item_values(p) for p in (*same[-2:], product)]}, 30)
+            self.track(events.ProductsCompared(products=[item(p) for p in (*same[-2:], product)]), 30)
         if draw.chance(0.10):
-            self.track("product_added_to_wishlist", product_values(product), 4)
+            self.track(events.ProductAddedToWishlist(**about(product)), 4)
         if draw.chance(0.02):
             self.shared = product
         dear = product.price / (260.0 * customer.persona.spends)
@@ -181,7 +182,7 @@ class Visit(Session):
     def _add(self, product: Product, quantity: int) -> None:
         self.customer.cart = [line for line in self.customer.cart if line.product is not product]
         self.customer.cart.append(Line(product, quantity))
-        self.track("product_added", {**product_values(product), "quantity": quantity}, 5)
+        self.track(events.ProductAdded(**about(product), quantity=quantity), 5)
 
     def _article(self) -> None:
         draw = self.draw
@@ -191,15 +192,14 @@ class Visit(Session):
         seconds = round(draw.duration(90, 0.6))
         self.now += seconds
         self.track(
-            "article_read",
-            {
-                "content_id": slug,
-                "content_title": title,
-                "content_type": "article",
-                "topic": topic,
-                "read_share": round(min(1.0, seconds / 150), 2),
-                "duration_seconds": seconds,
-            },
+            events.ArticleRead(
+                content_id=slug,
+                content_title=title,
+                content_type="article",
+                topic=topic,
+                read_share=round(min(1.0, seconds / 150), 2),
+                duration_seconds=seconds,
+            ),
             5,
         )
         self.customer.readiness = min(1.0, self.customer.readiness + 0.04)
@@ -208,51 +208,54 @@ class Visit(Session):
         draw = self.draw
         content, title, length = draw.one(VIDEOS)
         self.page(f"/watch/{content}", title, "article")
-        played = {
-            "content_id": content,
-            "content_title": title,
-            "content_type": "video",
-            "length_seconds": length,
-        }
-        self.track("playback_started", played, 1)
+        started = events.PlaybackStarted(
+            content_id=content, content_title=title, content_type="video", length_seconds=length
+        )
+        self.track(started, 1)
         if draw.chance(0.1):
-            self.track("feature_enabled", {"feature": "subtitles", "placement": "player"}, 1)
+            self.track(events.FeatureEnabled(feature="subtitles", placement="player"), 1)
         for quarter in (25, 50, 75):
             if draw.chance(0.3):
                 return
             self.now += length / 4
-            self.track(
-                "playback_progressed",
-                {**played, "playback_seconds": length * quarter / 100, "read_share": quarter / 100},
-                0.1,
+            progressed = events.PlaybackProgressed(
+                content_id=content,
+                content_title=title,
+                content_type="video",
+                length_seconds=length,
+                playback_seconds=length * quarter / 100,
+                read_share=quarter / 100,
             )
+            self.track(progressed, 0.1)
         self.now += length / 4
-        self.track("playback_completed", {**played, "playback_seconds": length}, 5)
+        completed = events.PlaybackCompleted(
+            content_id=content,
+            content_title=title,
+            content_type="video",
+            length_seconds=length,
+            playback_seconds=length,
+        )
+        self.track(completed, 5)
         if draw.chance(0.2):
-            self.track(
-                "content_rated",
-                {"content_id": content, "content_type": "video", "rating": draw.whole(3, 5)},
-                3,
-            )
+            self.track(events.ContentRated(content_id=content, content_type="video", rating=draw.whole(3, 5)), 3)
 
     def _call_to_action(self) -> None:
         """The way to a consultation: what the shop sells to companies begins here."""
         self.page("/business", "Bikes for companies", "service")
         self.track(
-            "cta_clicked",
-            {"element": "book-a-call", "placement": "business-top", "target_url": f"{SITE}/business/call"},
+            events.CtaClicked(element="book-a-call", placement="business-top", target_url=f"{SITE}/business/call"),
             4,
         )
-        self.track("form_submitted", {"form_id": "book-a-call", "form_type": "contact"}, 30)
+        self.track(events.FormSubmitted(form_id="book-a-call", form_type="contact"), 30)
         self.meeting = True
 
     def _cart(self) -> None:
         self.page("/cart", "Cart", "cart")
         cart = self.customer.cart
-        self.track("cart_viewed", {"products": [line_values(line) for line in cart]}, 12)
+        self.track(events.CartViewed(products=items(cart)), 12)
         if len(cart) > 1 and self.draw.chance(0.1):
             line = cart.pop(self.draw.whole(0, len(cart) - 1))
-            self.track("product_removed", {**product_values(line.product), "quantity": line.quantity}, 5)
+            self.track(events.ProductRemoved(**about(line.product), quantity=line.quantity), 5)
 
     def _check_out(self, lean: bool) -> None:
         self.order = check_out(self, lean)

@@ -3,12 +3,16 @@
 Data only, all of it made up here. What the generator does with it is in the other modules.
 """
 
+from collections.abc import Iterable
+from typing import Final, TypedDict
+
 import msgspec
 
+from polku_demo import events
 from polku_demo.webshop.draw import Weighted
 
 SITE = "https://www.polku.example"
-CURRENCY = "EUR"
+CURRENCY: Final = "EUR"
 
 
 class Product(msgspec.Struct, frozen=True):
@@ -33,8 +37,19 @@ class Line(msgspec.Struct, frozen=True):
         return round(self.product.price * 100) * self.quantity
 
 
-def product_values(product: Product) -> dict[str, object]:
-    """A product as the properties of an event about it."""
+class AboutProduct(TypedDict):
+    """What every event about one product says: `events.ProductViewed(**about(product))`."""
+
+    product_id: str
+    name: str
+    category: str
+    brand: str
+    price: float
+    currency: events.Currency
+
+
+def about(product: Product) -> AboutProduct:
+    """The properties of an event about this product."""
     return {
         "product_id": product.product_id,
         "name": product.name,
@@ -45,19 +60,29 @@ def product_values(product: Product) -> dict[str, object]:
     }
 
 
-def item_values(product: Product) -> dict[str, object]:
-    """A product as an item of `products`."""
-    return {
-        "product_id": product.product_id,
-        "name": product.name,
-        "category": product.category,
-        "price": product.price,
-    }
+def item(product: Product) -> events.Product:
+    """A product as one of `products`."""
+    return events.Product(
+        product_id=product.product_id,
+        name=product.name,
+        category=product.category,
+        price=product.price,
+    )
 
 
-def line_values(line: Line) -> dict[str, object]:
-    """A line as an item of `products`."""
-    return {**item_values(line.product), "brand": line.product.brand, "quantity": line.quantity}
+def items(lines: Iterable[Line]) -> list[events.Product]:
+    """The lines of a cart or an order as `products`."""
+    return [
+        events.Product(
+            product_id=line.product.product_id,
+            name=line.product.name,
+            category=line.product.category,
+            brand=line.product.brand,
+            price=line.product.price,
+            quantity=line.quantity,
+        )
+        for line in lines
+    ]
 
 
 class Campaign(msgspec.Struct, frozen=True):
@@ -255,7 +280,7 @@ PLACES = Weighted(
 )
 COUNTRIES = {"Stockholm": "SE", "Tallinn": "EE"}  # the others are in Finland
 STORES = {"Helsinki": "S01", "Tampere": "S02", "Oulu": "S03"}
-AGENTS = (
+AGENTS: tuple[tuple[str, events.AgentRole], ...] = (
     ("A11", "service"),
     ("A12", "service"),
     ("A13", "service"),

@@ -1,7 +1,7 @@
 """The names of generated types. A name is the same whatever part of the plan is generated.
 
-`order_completed` is OrderCompleted, one of the `products` a Product, the values of `payment_method` are a
-PaymentMethod. Where two things would have one name, the event keeps it.
+`order_completed` is OrderCompleted, one of the `products` a Product, the values of `page_type` are a PageType.
+Where two things would have one name, the event keeps it.
 """
 
 from __future__ import annotations
