@@ -37,14 +37,14 @@ def keys_of(heading: str) -> set[str]:
 
 def test_the_examples_of_the_page_are_a_plan(write_plan: WritePlan) -> None:
     blocks = [block for block in re.findall(r"(?<!-->\n)```yaml\n(.*?)```", TEXT, re.DOTALL) if "- run:" not in block]
-    price, products, order, journey = blocks
+    price, privacy, products, order, journey = blocks
     scalars = "".join(
         f"{name}: {{type: {kind}, description: Shown., privacy: none}}\n"
         for name, kind in [("product_id", "string"), ("quantity", "integer"), ("order_id", "string"),
                            ("revenue", "number"), ("coupon", "string")]
     )  # fmt: skip
     files = {
-        "plan.yaml": (BUILTIN / "plan.yaml").read_text(encoding="utf-8"),
+        "plan.yaml": (BUILTIN / "plan.yaml").read_text(encoding="utf-8") + privacy,
         "properties.yaml": scalars + price + products,
         "traits.yaml": (BUILTIN / "traits.yaml").read_text(encoding="utf-8"),
         "events/paid.yaml": None,
@@ -56,6 +56,7 @@ def test_the_examples_of_the_page_are_a_plan(write_plan: WritePlan) -> None:
     parts = re.split(r"# (\w+\.yaml):", journey)[1:]
     files |= {f"journey/{name}": "# " + text for name, text in zip(parts[::2], parts[1::2], strict=True)}
     plan = load_plan(write_plan(files))
+    assert set(plan.privacy) == {"personal", "sensitive"}
     assert (len(plan.goals), len(plan.funnels), len(plan.segments), len(plan.targets), len(plan.changes)) == (1,) * 5
 
 
