@@ -23,7 +23,7 @@ OWN_PAGES = [ROOT / "README.md"] + [
     for name in (
         *("architecture", "contributing", "changelog", "glossary"),
         *("operations", "wire-format", "guarantees"),
-        *("plan", "plan-versions", "plan-generate"),
+        *("plan", "plan-versions", "plan-generate", "plan-catalogue", "replay"),
     )
 ]
 
