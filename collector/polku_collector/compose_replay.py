@@ -14,7 +14,6 @@ import msgspec
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from polku_schemas import Plan, ProblemCode, compile_plan
-from polku_schemas.column_types import widening
 
 from .batch import REPLAY_STREAM, Block, Line, QuarantineLine, Run
 from .errors import LakeError, StoreUnreachable
@@ -186,7 +185,7 @@ def _open(store: Store, plan: Plan, *, is_named: bool, dry_run: bool) -> tuple[T
         events, quarantine = (Table(store, name, day, None) for name, day in (_EVENTS, _QUARANTINE))
     except TableNotFoundError:
         raise LakeError(f"There is no lake at {store.uri('')}: give the --lake of a collector.") from None
-    if not is_named and widening(events.columns, events_table_columns(plan)).added:
+    if not is_named and not events_table_columns(plan).keys() <= events.columns.keys():
         raise LakeError(
             f"The lake {store.uri('')} was not made with the built-in plan: give the plan of its collector, "
             "with --plan or --config. If it was, with an older version of Polku, start the collector first."
