@@ -58,7 +58,7 @@ def replay(
         Path(settings.lake.scratch).mkdir(parents=True, exist_ok=True)
     with _reached(uri), tempfile.TemporaryDirectory(prefix="polku-replay-", dir=settings.lake.scratch) as scratch:
         store = open_store(uri)
-        opened = _open(store, plan, dry_run=dry_run)
+        opened = _open(store, plan, is_named=settings.plan is not None, dry_run=dry_run)
         if opened is None:
             return Report(dry_run=dry_run)
         events, quarantine = opened
@@ -182,12 +182,21 @@ def block_maker(plan: Plan) -> Callable[[list[Line], int], Block]:
     return make_block
 
 
-def _open(store: Store, plan: Plan, *, dry_run: bool) -> tuple[Table, Table] | None:
-    """The two tables; None when nothing was ever refused."""
+def _open(store: Store, plan: Plan, *, is_named: bool, dry_run: bool) -> tuple[Table, Table] | None:
+    """The two tables; None when nothing was ever refused. Raises LakeError when the plan is hardly the lake's own.
+
+    `is_named`: the settings say which plan. If not, the built-in one must have made the table, or its columns would be
+    added to it for good, and the events of another plan would pass as unplanned ones.
+    """
     try:
         events, quarantine = (Table(store, name, day, None) for name, day in (_EVENTS, _QUARANTINE))
     except TableNotFoundError:
         raise LakeError(f"There is no lake at {store.uri('')}: give the --lake of a collector.") from None
+    if not is_named and not events_table_columns(plan).keys() <= events.columns.keys():
+        raise LakeError(
+            f"The lake {store.uri('')} was not made with the built-in plan: give the plan of its collector, "
+            "with --plan or --config. If it was, with an older version of Polku, start the collector first."
+        )
     if not dry_run:
         store.probe()
         events = Table(store, *_EVENTS, events_table_columns(plan))

@@ -298,6 +298,25 @@ def test_there_is_no_scrolling_sideways_on_a_phone(open_page: Open, pages: dict[
     assert wide == []
 
 
+@pytest.mark.parametrize("width", [1000, 1280])
+def test_a_column_type_is_never_broken_inside_a_word(open_page: Open, pages: dict[str, Path], width: int) -> None:
+    page = open_page(pages["builtin"], "#event-order_completed", width=width)
+    code = page.locator("#event-order_completed .properties tr", has_text="list of objects").locator("td").nth(1)
+    assert code.inner_text() == "list<struct>"
+    assert code.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
+    lines = code.locator("code").evaluate("code => new Set([...code.getClientRects()].map((part) => part.top)).size")
+    assert lines == (2 if width == 1000 else 1)
+
+
+def test_the_navigation_tells_which_section_is_read_also_the_last(open_page: Open, pages: dict[str, Path]) -> None:
+    page = open_page(pages["builtin"])
+    current = page.locator("nav a[aria-current]")
+    for section in ("privacy", "sending", "touchpoints"):
+        page.locator(f'nav a[href="#{section}"]').click()
+        page.locator(f'nav a[href="#{section}"][aria-current]').wait_for()
+        assert current.count() == 1
+
+
 def test_dark_is_dark(open_page: Open, pages: dict[str, Path]) -> None:
     def brightness(scheme: str) -> int:
         page = open_page(pages["builtin"], color_scheme=scheme)

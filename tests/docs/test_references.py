@@ -12,7 +12,7 @@ import pytest
 from polku_collector.metrics import METRICS
 from polku_collector.settings import Limits, Settings, Source, load
 from polku_schemas import DESCRIPTIONS, builtin_plan_path, load_plan
-from tests.docs.blocks import PAGES, ROOT, prose_of, tables_of
+from tests.docs.blocks import PAGES, ROOT, blocks_of, prose_of, tables_of
 
 DOCS = ROOT / "docs"
 COLLECTOR = ROOT / "collector" / "polku_collector"
@@ -163,6 +163,38 @@ def test_the_page_has_every_endpoint() -> None:
 
     text = _text(DOCS / "wire-format.md")
     assert [path for path in sorted(PATHS) if f"`{path}`" not in text and f"POST {path}`" not in text] == []
+
+
+def test_the_page_has_every_key_of_a_mapping_file_and_its_example_is_one(tmp_path: Path) -> None:
+    from polku_collector.replay.casts import CastType
+    from polku_collector.replay.mapping import Mended
+    from polku_collector.replay.mapping_file import _OPTIONS, read_mapping
+    from polku_collector.replay.report import Group
+
+    page = DOCS / "replay.md"
+    tables = tables_of(page)
+    assert [name for name in tables["Steps"] if name != "step"] == list(Mended.__struct_fields__)
+    casts = dict(tables["Casts"])
+    options = {name: cells[1] for name, cells in casts.items() if name in _OPTIONS}
+    assert options == {name: ", ".join(f"`{to}`" for to in types) for name, types in _OPTIONS.items()}
+    assert set(casts) - {"to", "option"} - set(options) == set(get_args(CastType))
+    assert set(tables["The report"]) - {"column"} <= set(Group.__struct_fields__)
+    (example,) = (block.text for block in blocks_of(page) if block.language == "yaml" and not block.verb)
+    (tmp_path / "map.yaml").write_text(example, encoding="utf-8")
+    mapping = read_mapping(tmp_path / "map.yaml")
+    assert list(mapping.events) == ["Order Completed", "*"]
+    used = [getattr(mapping.events["Order Completed"], step) for step in Mended.__struct_fields__]
+    assert all(used), "the example shows every step"
+
+
+def test_the_page_has_every_option_of_its_command() -> None:
+    from polku_collector.lake_cli import replay
+    from polku_schemas.commands.docs import docs
+
+    for command, page in ((replay, "replay.md"), (docs, "plan-catalogue.md")):
+        text = _text(DOCS / page)
+        options = [name for option in command.params for name in option.opts if name.startswith("--")]
+        assert [name for name in options if not re.search(rf"`{name}\b", text)] == []
 
 
 # Words, commands, dependencies ------------------------------------------------------------------------------------

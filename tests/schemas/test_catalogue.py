@@ -414,6 +414,14 @@ def test_the_log_has_the_steps_between_versions_the_newest_first(builtin: Plan) 
     assert "(**breaks**)" in text
 
 
+def test_a_step_without_changes_is_left_out_unless_it_is_the_only_one(builtin: Plan) -> None:
+    """The newest tag is often the plan itself."""
+    older = replace(builtin, version="0.9", fingerprint="other", events={})
+    assert [step.old_version for step in catalogue_of(builtin, older=[older, builtin]).history] == ["0.9"]
+    text = render_markdown(catalogue_of(builtin, older=[builtin]))
+    assert "### From 1.0 to 1.0\n\nNothing changed." in text
+
+
 def test_without_an_older_plan_there_is_no_log_and_the_page_says_how_to_get_one(builtin: Plan) -> None:
     catalogue = catalogue_of(builtin)
     page = Page(render_html(catalogue))

@@ -76,7 +76,7 @@ class Catalogue(Struct, frozen=True, kw_only=True):
     properties: dict[str, PropertyEntry]
     traits: dict[str, PropertyEntry]
     history: tuple[PlanDiff, ...]
-    """The steps from older plans to this one, the newest first; empty if none was given."""
+    """The steps from older plans to this one, the newest first; empty if no older plan was given."""
 
 
 def catalogue_of(plan: Plan, title: str | None = None, older: Sequence[Plan] = ()) -> Catalogue:
@@ -94,8 +94,15 @@ def catalogue_of(plan: Plan, title: str | None = None, older: Sequence[Plan] = (
             name: _property_entry(plan, prop, uses.properties.get(name, ())) for name, prop in plan.properties.items()
         },
         traits={name: _trait_entry(prop, uses.traits.get(name, ())) for name, prop in plan.traits.items()},
-        history=tuple(reversed([compare(old, new) for old, new in pairwise((*older, plan))])),
+        history=_history((*older, plan)),
     )
+
+
+def _history(plans: Sequence[Plan]) -> tuple[PlanDiff, ...]:
+    """The steps in which something changed; the last one in any case, so that "nothing changed" can be said."""
+    steps = [compare(old, new) for old, new in pairwise(plans)]
+    told = [step for step in steps if step.differences or step.old_fingerprint != step.new_fingerprint]
+    return tuple(reversed(told or steps[-1:]))
 
 
 def fields_of(prop: Property) -> Mapping[str, Property]:

@@ -182,7 +182,7 @@ def _properties_table(
                 scope="row",
             ),
             element("td", _type(prop, anchors)),
-            element("td", element("code", short_column_type(prop))),
+            element("td", element("code", _column_type(prop))),
             element("td", described_prose(prop.description, anchors)),
             element("td", _example(examples.get(prop.name), prop)),
         )
@@ -197,6 +197,12 @@ def _type(prop: Property, anchors: Anchors, enum_shown: int = ENUM_SHOWN) -> Mar
     if fields := fields_of(prop):
         limits.append(element("li", "with ", _field_names(fields, anchors)))
     return joined(element("span", type_words(prop), class_="type"), element("ul", limits) if limits else None)
+
+
+def _column_type(prop: Property) -> Markup:
+    """The column's type, which may break after the `<` of a list where there is little room."""
+    outer, mark, inner = short_column_type(prop).partition("<")
+    return joined(outer, mark, element("wbr") if mark else None, inner)
 
 
 def _field_names(fields: Mapping[str, Property], anchors: Anchors) -> Markup:

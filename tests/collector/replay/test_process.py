@@ -18,14 +18,17 @@ from typing import Any
 
 import httpx
 import pytest
+from deltalake import DeltaTable
 
 from polku_collector.compose_replay import replay
+from polku_collector.errors import LakeError
+from polku_collector.replay.mapping import Mapping
 from polku_collector.replay.mapping_file import read_mapping
 from polku_collector.replay.rows import Selection
 from polku_collector.settings import load
 from tests.collector.world import CollectorProcess, collector, rows, wait_until
 
-from .world import World, replay_of, viewed
+from .world import WHOLE, World, replay_of, viewed
 
 MAP = "events:\n  product_viewed:\n    rename: {prodId: product_id}\n"
 
@@ -144,7 +147,7 @@ def polku(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_command(tmp_path: Path) -> None:
     (tmp_path / "map.yaml").write_text(MAP)
-    world = World(tmp_path)
+    world = World(tmp_path, plan=WHOLE)
     world.send(viewed("a", prodId="p"), viewed("b", prodId="p"), viewed("c"))
     world.commit()
     lake = str(world.lake)
@@ -162,6 +165,20 @@ def test_the_command(tmp_path: Path) -> None:
     done = polku("--lake", lake, "--code", "wrong_type", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["looked_at"] == 0
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_without_a_plan_only_a_lake_of_the_built_in_one_is_touched(tmp_path: Path, dry_run: bool) -> None:
+    """Else its columns would be added for good, and events of the lake's own plan would pass as unplanned ones."""
+    world = World(tmp_path)  # its plan has fewer columns
+    world.send(viewed("a"))
+    world.commit()
+    settings = load(None, {}, {"lake": str(world.lake), "dev": True})
+    before = DeltaTable(world.lake / "events").version()
+    with pytest.raises(LakeError, match="not made with the built-in plan: give the plan of its collector"):
+        replay(settings, Selection(), Mapping(), dry_run=dry_run)
+    assert DeltaTable(world.lake / "events").version() == before
+    assert world.ids() == ([], ["a"])
 
 
 def test_what_cannot_work_says_why_and_ends_with_2(tmp_path: Path) -> None:

@@ -35,10 +35,10 @@ from polku_schemas import Plan, builtin_plan_path, compile_plan, load_plan
 from tests.power_cut.test_lake import Silent, no_agents
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 654321, tzinfo=UTC)
-_WHOLE = load_plan(builtin_plan_path())
-_EVENTS = {name: _WHOLE.events[name] for name in ("product_viewed", "page_viewed")}
+WHOLE = load_plan(builtin_plan_path())
+_EVENTS = {name: WHOLE.events[name] for name in ("product_viewed", "page_viewed")}
 # A few events of it: compiling them all takes longer than a test.
-PLAN = msgspec.structs.replace(_WHOLE, events=_EVENTS, fingerprint="small")
+PLAN = msgspec.structs.replace(WHOLE, events=_EVENTS, fingerprint="small")
 SOURCES = {
     "web": Source(keys=["web-key"], channel="web"),
     "strict": Source(keys=["strict-key"], unplanned="quarantine"),

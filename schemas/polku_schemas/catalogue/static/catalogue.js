@@ -231,13 +231,19 @@
   // Which section is being read ----------------------------------------------------------------------------------
 
   const places = new Map(all("nav a").map((link) => [link.hash.slice(1), link]));
+  const last = [...places.keys()].pop();
+  let crossed = "";
+  function mark() {
+    // The last section may be too short to be scrolled to where the others are told from.
+    const atEnd = scrollY > 0 && scrollY + innerHeight > document.documentElement.scrollHeight - 2;
+    places.forEach((link) => link.removeAttribute("aria-current"));
+    places.get(atEnd ? last : crossed)?.setAttribute("aria-current", "true");
+  }
   const observer = new IntersectionObserver((seen) => {
-    for (const { target, isIntersecting } of seen) {
-      if (!isIntersecting) continue;
-      places.forEach((link) => link.removeAttribute("aria-current"));
-      places.get(target.id)?.setAttribute("aria-current", "true");
-    }
+    for (const { target, isIntersecting } of seen) if (isIntersecting) crossed = target.id;
+    mark();
   }, { rootMargin: "-30% 0px -69% 0px" });
+  addEventListener("scroll", mark, { passive: true });
   all("main > section").forEach((section) => observer.observe(section));
 
   // Calls --------------------------------------------------------------------------------------------------------
