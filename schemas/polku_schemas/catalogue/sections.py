@@ -281,7 +281,8 @@ def _beside_the_plan() -> Markup:
         ),
         joined(
             "An event that breaks the plan is kept whole in the table ", element("code", "quarantine"),
-            ", with whatever its sender put in.",
+            ", with whatever its sender put in",
+            " under names that the plan stores as they come." if catalogue.plan.privacy else ".",
         ),
     ]  # fmt: skip
     return element(
