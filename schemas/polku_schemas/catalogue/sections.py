@@ -19,7 +19,7 @@ from polku_schemas.catalogue.phrases import (
     stage_mark,
 )
 from polku_schemas.catalogue.wording import Code, counted, privacy_meaning
-from polku_schemas.model import Privacy
+from polku_schemas.model import Plan, Privacy
 
 _NO_STAGE: Final = "no stage"
 
@@ -151,7 +151,7 @@ def privacy(catalogue: Catalogue) -> Section:
             "Every property and trait that says something about a person, its column, and the events that carry it. "
             "What is not listed says nothing about anybody, by the plan's own classes.",
         ),
-        content=joined(tables, _beside_the_plan()),
+        content=joined(tables, _beside_the_plan(catalogue.plan)),
     )
 
 
@@ -262,7 +262,7 @@ def _owners(catalogue: Catalogue, entry: PropertyEntry) -> Markup:
     return spaced(element("bdi", owner) for owner in owners)
 
 
-def _beside_the_plan() -> Markup:
+def _beside_the_plan(plan: Plan) -> Markup:
     """What a plan says nothing about and an officer has to know all the same."""
     code = [element("code", name) for name in ("user_id", "anonymous_id", "previous_id", "group_id", "session_id")]
     ids = joined([[", " if index else "", name] for index, name in enumerate(code)])
@@ -282,7 +282,7 @@ def _beside_the_plan() -> Markup:
         joined(
             "An event that breaks the plan is kept whole in the table ", element("code", "quarantine"),
             ", with whatever its sender put in",
-            " under names that the plan stores as they come." if catalogue.plan.privacy else ".",
+            " under names that the plan stores as they come." if plan.privacy else ".",
         ),
     ]  # fmt: skip
     return element(
