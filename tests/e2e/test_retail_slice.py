@@ -16,7 +16,7 @@ import pytest
 from polku import Client
 from polku_demo.calls import Call
 from polku_demo.retail import Retail, data_folder
-from polku_demo.sending import _make
+from polku_demo.sending import make
 from tests.collector.world import CollectorProcess, collector, rows
 
 HOUSEHOLDS = 40
@@ -64,7 +64,7 @@ def found(lake: str) -> dict[str, Any]:
 def send(calls: list[Call], url: str) -> Client:
     client = Client("retail-key", url, full_queue="block", block_seconds=120)
     for call in calls:
-        _make(client, call)
+        make(client, call)
     assert client.flush(180)
     return client
 
@@ -103,7 +103,7 @@ def test_whatever_is_killed_every_acknowledged_event_is_there_exactly_once(
         )
         killer.start()
         for number, call in enumerate(calls):
-            _make(client, call)
+            make(client, call)
             if number % 40 == 0:
                 time.sleep(0.1)  # the slice lasts as long as the kills do
         assert client.flush(300)
