@@ -58,7 +58,7 @@ def has_changed(now: Share, before: Share, *, min_effect: float, comparisons: in
 
 
 def _at_least(part: int, urn: Share, drawn: int) -> float:
-    """The probability that of so many drawn from an urn `part` or more are of its part; `part` is not below the mean."""
+    """The probability that `part` or more of those drawn from an urn are of its part; `part` is not below the mean."""
     rest = urn.of - urn.part - drawn  # of the others, this many stay in the urn if none of the part is drawn
     term = math.exp(
         _log_choices(urn.part, part) + _log_choices(urn.of - urn.part, drawn - part) - _log_choices(urn.of, drawn)

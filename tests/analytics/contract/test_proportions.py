@@ -36,7 +36,7 @@ def test_the_chance_is_the_same_whichever_side_and_whichever_part_is_counted(now
 def test_a_share_that_stays_is_told_no_more_often_than_promised(
     true_share: float, of: tuple[int, int], min_effect: float, comparisons: int
 ) -> None:
-    """All outcomes of two samples of one distribution, each with its probability; those that would be told, added up."""
+    """All outcomes of two samples of one distribution, each with its probability; those that are told, added up."""
     likely = [[(part, float(binom.pmf(part, n, true_share))) for part in _likely(n, true_share)] for n in of]
     told = sum(
         now_weight * before_weight
