@@ -54,6 +54,11 @@ def has_changed(now: Share, before: Share, *, min_effect: float, comparisons: in
     """Whether the share is another one: by at least `min_effect`, and not by chance."""
     if not is_comparable(now, before) or abs(now.share - before.share) < min_effect:
         return False
+    return is_no_chance(now, before, comparisons)
+
+
+def is_no_chance(now: Share, before: Share, comparisons: int) -> bool:
+    """Whether a difference, however small, is more than one of so many comparisons would show by chance."""
     return chance(now, before) < ALPHA / max(comparisons, 1)
 
 
