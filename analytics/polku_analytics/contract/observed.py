@@ -153,7 +153,7 @@ class ObservedLake:
         return {field["name"]: neutral_type(field["type"]) for field in fields}
 
     def newest_day(self) -> datetime.date | None:
-        """The day of the newest event: of the sources in the period, or of all, whatever it is, and no file is opened."""
+        """The day of the newest event; of all sources it is that of the whole lake, and no file is opened."""
         if self.sources:
             ((newest,),) = self.run(f"SELECT max({EVENT_DATE}) FROM events WHERE {self.within()}")
             return cast("datetime.date | None", newest)

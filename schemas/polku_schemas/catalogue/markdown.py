@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from polku_schemas.amounts import counted
 from polku_schemas.catalogue.calls import SETUP, SETUP_NOTES, Calls
 from polku_schemas.catalogue.data import (
     PRIVACY_ORDER,
@@ -19,7 +20,6 @@ from polku_schemas.catalogue.wording import (
     NO_LOG,
     PRIVACY_MEANING,
     constraint_words,
-    counted,
     described,
     duration_words,
     example_text,
