@@ -31,8 +31,8 @@ def explained(trial: Trial, read: str) -> str:
         rows = [[q.events, q.source, q.event, q.code, q.would_pass, q.unknown] for q in trial.quarantine[:_MAX_ROWS]]
         parts.append("\n".join([aligned(columns, rows), *_more(len(trial.quarantine))]))
     parts += [
-        f"{found.path} of {found.event} has no value in {counted(found.events, 'event')}: required, but may be null, and "
-        "a column does not say whether null was sent"
+        f"{found.path} of {found.event} has no value in {counted(found.events, 'event')}: required, but may be null, "
+        "and a column does not say whether null was sent"
         for found in trial.undecided
     ]
     if trial.nothing_seen:
