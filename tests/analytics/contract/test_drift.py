@@ -265,6 +265,7 @@ def test_an_event_that_is_not_planned_is_told_with_its_senders_days_and_refusals
         *[Row(blocked, BEFORE)] * 4,
         *[Row(blocked, START), Row(blocked, TODAY), Row(blocked, TODAY - DAY, version="2.0")],
         *[Row(blocked, TODAY, "kiosk", code="unknown_event", is_strict=True)] * 2,
+        *[Row(blocked, BEFORE, "kiosk", code="unknown_event", is_strict=True)] * 3,
         *[Row(track("Gone Since"), BEFORE)] * 5,
     ]
     (found,) = drift_of(tmp_path, plan, rows).unplanned_events
@@ -286,6 +287,12 @@ def test_unplanned_properties_fields_and_traits_are_told_with_the_type_infer_wou
         Row(track("paid", paid)),
         Row({"type": "identify", "userId": "u", "traits": {"town": "Oulu", "age": 3}}),
         Row({"type": "page", "userId": "u", "properties": {"title": "Home", "theme": ["dark"]}}),
+        Row(
+            {"type": "page", "userId": "u", "properties": {"title": "Home", "theme": ["dark"]}},
+            source="kiosk",
+            code="unknown_property",
+            is_strict=True,
+        ),
         Row({"type": "group", "groupId": "g", "userId": "u", "traits": {"seats": 3}}),
     ]
     found = drift_of(tmp_path, plan, rows).unplanned_properties
@@ -294,7 +301,7 @@ def test_unplanned_properties_fields_and_traits_are_told_with_the_type_infer_wou
         ("paid", "lines[*].shade"): (2, "number"),
         ("paid", "address.since"): (1, "date"),
         ("identify", "traits.town"): (1, "string"),
-        ("page_viewed", "theme"): (1, "array of string"),
+        ("page_viewed", "theme"): (2, "array of string"),
     }
     assert found[[one.path for one in found].index("hint")].senders == {
         "web polku-js 1.0": 3,
@@ -495,6 +502,14 @@ def test_a_text_that_is_new_among_few_is_told_and_one_among_many_is_not(plan: Pl
     ]
 
 
+@pytest.mark.parametrize("count", [4, 5])
+def test_a_text_that_is_new_is_told_from_five_on(plan: Plan, tmp_path: Path, count: int) -> None:
+    rows = [*looked(1_000, {"shade": "red"}, day=BEFORE), *looked(10, {"shade": "red"})]
+    rows += looked(count, {"shade": "black"})
+    told = drift_of(tmp_path, plan, rows, sections=["changed"]).changed
+    assert [one.what for one in told] == ["value black"] * (count == 5)
+
+
 def test_a_text_that_is_new_by_chance_is_not_told(plan: Plan, tmp_path: Path) -> None:
     """Five of 10,000 come of a value that one in 500 has: that 100 before had none of it says nothing."""
     rows = [*looked(50, {"shade": "a"}, day=BEFORE), *looked(50, {"shade": "b"}, day=BEFORE)]
@@ -518,6 +533,14 @@ def test_a_new_text_that_may_be_personal_is_not_shown(plan: Plan, tmp_path: Path
     found = drift_of(tmp_path, plan, values(name, few, [*few, new]), sections=["changed"])
     assert [one.what for one in found.changed] == ["value (personal)"]
     assert new not in explained(found, "lake", "now", "before")
+
+
+def test_a_single_address_among_plain_texts_is_not_shown(plan: Plan, tmp_path: Path) -> None:
+    """Too few are personal to make the property so; this one is all the same."""
+    rows = [*values("hint", ["one", "two", "three", "four"], ["aino@example.com", "plain"])]
+    rows += [row for number in range(60) for row in looked(1, {"hint": f"colour {number}"})]
+    found = drift_of(tmp_path, plan, rows, sections=["changed"])
+    assert [one.what for one in found.changed] == ["value (personal)", "value plain"]
 
 
 def test_the_new_name_of_a_person_is_not_shown(plan: Plan, tmp_path: Path) -> None:
