@@ -1,10 +1,10 @@
 """When two shares differ by more than chance: Fisher's exact test, with a least effect and a least count.
 
 If nothing has changed, those that have the property are spread over both samples as balls drawn from one urn: how many
-of them fall into the one is hypergeometric, whatever the share is. A test by the normal distribution would do for
-shares near one half only: of 100 events one is refused by chance where one in a thousand is, and it would tell that as
-a change. Many shares are compared at once, so the chance that *any* of them is reported wrongly is held at ALPHA
-(Bonferroni's correction).
+of them fall into the one is hypergeometric, whatever the share is. A test by the normal distribution (z-test) is too
+sure where a share is small: where one event in a thousand is refused, one of 100 is by chance every tenth time, and it
+would tell that as a change. Many shares are compared at once, so the chance that *any* of them is reported wrongly is
+held at ALPHA (Bonferroni's correction).
 """
 
 from __future__ import annotations
