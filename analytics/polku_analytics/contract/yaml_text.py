@@ -40,7 +40,8 @@ def flow(value: Any) -> str:
 
 def sentence(text: str) -> str:
     """A text that is the value of a key in block style: plain where that is safe."""
-    return text if _PROSE.fullmatch(text) and not text.endswith(" ") else flow(text)
+    is_plain = _PROSE.fullmatch(text) and not text.endswith(" ") and text.lower() not in _WORDS
+    return text if is_plain else flow(text)
 
 
 def comment(text: str) -> str:
