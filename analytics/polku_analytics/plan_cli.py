@@ -52,7 +52,7 @@ def test(
     plan, lake, period = load_plan(folder or builtin_plan_path()), Lake(lake_uri), _period(days, since, until)
     trial = try_plan(plan, ObservedLake(lake, period, sources), strict)
     if not trial.events and not trial.quarantine:
-        raise nothing_to_read(lake, period)
+        raise nothing_to_read(lake, period, sources)
     click.echo(as_json(trial) if as_json_text else explained(trial, f"{lake.uri}, {in_words(period)}"))
     if not trial.passes:
         sys.exit(FINDINGS_EXIT_CODE)
@@ -106,7 +106,7 @@ def infer(
         lake, period = Lake(lake_uri), _period(days, since, until)
         observed = ObservedLake(lake, period, sources)
         if not observed.uses() and not observed.strict_sources():
-            raise nothing_to_read(lake, period)
+            raise nothing_to_read(lake, period, sources)
         origin, events, bad = f"{lake.uri}, {in_words(period)}", observed.all_batches, []
     else:
         events_file = EventFile(file or "-")
@@ -155,7 +155,7 @@ def drift(
     observed = ObservedLake(lake, Period(baseline.since, window.until), sources)
     found = find_drift(plan, gather_facts(observed, compile_plan(plan), window_start), only or SECTIONS)
     if not found.events:
-        raise nothing_to_read(lake, window)
+        raise nothing_to_read(lake, window, sources)
     click.echo(as_json(found) if as_json_text else explained(found, lake.uri, in_words(window), in_words(baseline)))
     if found.is_found:
         sys.exit(FINDINGS_EXIT_CODE)

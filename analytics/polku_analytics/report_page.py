@@ -26,7 +26,6 @@ from polku_analytics.report_data import (
 from polku_analytics.report_plots import plot_figures
 from polku_analytics.report_wording import (
     cell_text,
-    counted,
     day,
     duration,
     moment,
@@ -35,6 +34,7 @@ from polku_analytics.report_wording import (
     title,
     window_words,
 )
+from polku_schemas.amounts import counted
 
 _STATIC: Final = Path(__file__).parent / "static"
 
@@ -95,9 +95,9 @@ def _header(figures: ReportFigures, context: ReportContext) -> str:
     what = f"{_strong(coverage['people'], 'person', 'people')} and " + _strong(
         coverage["touchpoints"], "touchpoint", "touchpoints"
     )
-    left_out = f"{counted(coverage['bot_events_left_out'], 'bot event', 'bot events')} left out"
+    left_out = f"{counted(coverage['bot_events_left_out'], 'bot event')} left out"
     if coverage["unplaced_events"]:
-        left_out += f"; {counted(coverage['unplaced_events'], 'event', 'events')} the plan does not place in a stage"
+        left_out += f"; {counted(coverage['unplaced_events'], 'event')} the plan does not place in a stage"
     facts = [
         ("Period", period),
         ("As of", moment(figures.as_of, zone)),
@@ -358,7 +358,7 @@ def _channel_section(channels: Sequence[ChannelFigure], what: str, currency: str
     bars = "".join(
         f'<li><span class="name">{escape(title(c.channel))}</span><span class="track" aria-hidden="true">'
         f'<span class="fill" style="width: {100 * c.people / most:.2f}%"></span></span>'
-        f'<span class="figure"><b>{c.people:,}</b> <span>· {counted(c.orders, "order", "orders")}</span></span></li>'
+        f'<span class="figure"><b>{c.people:,}</b> <span>· {counted(c.orders, "order")}</span></span></li>'
         for c in shown
     )
     definition = {

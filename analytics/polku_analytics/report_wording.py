@@ -18,11 +18,6 @@ def title(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def counted(count: int, one: str, many: str) -> str:
-    """A number with its noun: `1 order`, `1,300 orders`."""
-    return f"{count:,} {one if count == 1 else many}"
-
-
 def cell_text(value: Any) -> str:
     """A value of a table."""
     if value is None:

@@ -41,7 +41,7 @@ def test_warnings_end_with_0_and_with_strict_with_1(write_plan: WritePlan) -> No
         result = CliRunner().invoke(plan, ["check", *arguments])
         assert result.exit_code == code
         if folder in arguments:
-            assert result.output.splitlines()[-1].endswith("1 events, 2 properties, 1 traits, 1 warning")
+            assert result.output.splitlines()[-1].endswith("1 event, 2 properties, 1 trait, 1 warning")
 
 
 def test_json_is_one_document_with_everything(write_plan: WritePlan) -> None:

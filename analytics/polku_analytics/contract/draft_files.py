@@ -11,6 +11,7 @@ from polku_analytics.contract.entries import UNDESCRIBED, Entry
 from polku_analytics.contract.infer import UNASSIGNED, Draft, DraftEvent, Use
 from polku_analytics.contract.yaml_text import comment, flow, insert_members, replace_value, sentence
 from polku_schemas import Plan, Property
+from polku_schemas.amounts import counted
 
 _REQUIRED: Final = "{required: true}"
 _OPTIONAL: Final = "{}"
@@ -94,7 +95,7 @@ def _event_lines(drafted: DraftEvent) -> list[str]:
     event = drafted.event
     borrowed = "  # from the built-in plan: review" if drafted.is_borrowed else "  # review"
     lines = [
-        comment(f"Drafted from {drafted.events:,} event{'' if drafted.events == 1 else 's'}."),
+        comment(f"Drafted from {counted(drafted.events, 'event')}."),
         f"name: {event.name}",
         *([f"aliases: {flow(event.aliases)}"] if event.aliases else []),
         'version: "1.0"',

@@ -15,9 +15,9 @@ from msgspec import Struct
 from polku_analytics.contract.drift_facts import TRAITS, Beside, Cell, Facts, Occurred
 from polku_analytics.contract.entries import type_in_words
 from polku_analytics.contract.privacy import guess_privacy
-from polku_analytics.contract.proportions import MIN_COUNT, Share, has_changed, is_comparable
+from polku_analytics.contract.proportions import MIN_COUNT, Share, has_changed, is_comparable, is_no_chance
 from polku_analytics.contract.shapes import personal_shape
-from polku_schemas import Plan
+from polku_schemas import Plan, snake_case
 
 Section = Literal["unplanned", "unseen", "changed", "quarantine"]
 SECTIONS: Final[tuple[Section, ...]] = ("unplanned", "unseen", "changed", "quarantine")
@@ -122,6 +122,12 @@ class Drift(Struct, frozen=True):
 
 def find_drift(plan: Plan, facts: Facts, sections: Collection[Section] = SECTIONS) -> Drift:
     """Decide what of the facts is worth telling."""
+    shares = _planned_and_types(facts) if "changed" in sections else []
+    texts = list(_new_texts(facts)) if "changed" in sections else []
+    rates = _rates(facts) if "quarantine" in sections else []
+    groups = [group for *_, group in shares] + [group for _, group in rates]
+    # Whatever is compared can be told by chance: the more there is, the surer each has to be.
+    comparisons = len(texts) + sum(is_comparable(one.now, one.before) for group in groups for one in group)
     return Drift(
         plan=plan.name,
         version=plan.version,
@@ -130,8 +136,8 @@ def find_drift(plan: Plan, facts: Facts, sections: Collection[Section] = SECTION
         unplanned_events=_unplanned_events(facts) if "unplanned" in sections else [],
         unplanned_properties=_unplanned_properties(facts) if "unplanned" in sections else [],
         unseen=_unseen(plan, facts) if "unseen" in sections else [],
-        changed=_changed(facts) if "changed" in sections else [],
-        quarantine=_quarantine(facts) if "quarantine" in sections else [],
+        changed=_changed(shares, texts, comparisons),
+        quarantine=_quarantine(rates, comparisons),
     )
 
 
@@ -220,13 +226,21 @@ class _Comparison(Struct, frozen=True):
         return has_changed(self.now, self.before, min_effect=min_effect, comparisons=comparisons)
 
 
-def _compared(cells: Mapping[Cell, Share]) -> Iterator[_Comparison]:
-    """Each release with itself before, or with its source where it is too new; then each source as a whole."""
-    sums: dict[tuple[str | None, str | None, bool], Share] = {}
+_Sums = dict[tuple[str | None, str | None, bool], Share]
+"""By source, release (None: all of the source) and whether now: the share."""
+
+
+def _summed(cells: Mapping[Cell, Share]) -> _Sums:
+    sums: _Sums = {}
     for cell, share in cells.items():
         for release in (cell.sender.release, None):
             key = (cell.sender.source, release, cell.now)
             sums[key] = sums.get(key, Share(0, 0)) + share
+    return sums
+
+
+def _compared(sums: _Sums) -> Iterator[_Comparison]:
+    """Each release with itself before, or with its source where it is too new; then each source as a whole."""
     nothing = Share(0, 0)
     by_release = sorted(sums, key=lambda key: (str(key[0]), key[1] is None, str(key[1])))
     for source, release, now in by_release:
@@ -237,24 +251,34 @@ def _compared(cells: Mapping[Cell, Share]) -> Iterator[_Comparison]:
             yield _Comparison(source, release, sums[source, release, True], before, compared_with)
 
 
-def _changed(facts: Facts) -> list[Changed]:
-    tested: list[tuple[str, str, str, list[_Comparison]]] = []
+_Shares = list[tuple[str, str, str, list[_Comparison]]]
+"""Event, path, what it is a share of (`null` or a type), and by whom it was sent."""
+
+
+def _planned_and_types(facts: Facts) -> _Shares:
+    """The nulls of what is planned, the types of what is not."""
+    compared: _Shares = []
     for (event, path), cells in facts.present.items():
         nulls = {cell: Share(share.of - share.part, share.of) for cell, share in cells.items()}
-        tested.append((event, path, "null", list(_compared(nulls))))
+        compared.append((event, path, "null", list(_compared(_summed(nulls)))))
     for (event, path), seen in facts.beside.items():
         for kind in sorted({kind for types in seen.types.values() for kind in types}):
             shares = {cell: Share(types[kind], types.total()) for cell, types in seen.types.items()}
             # What one type gains the others lose: the gain is told.
-            gains = [found for found in _compared(shares) if found.now.share > found.before.share]
-            tested.append((event, path, kind, gains))
-    count = sum(is_comparable(found.now, found.before) for *_, group in tested for found in group)
+            gains = [found for found in _compared(_summed(shares)) if found.now.share > found.before.share]
+            compared.append((event, path, kind, gains))
+    return compared
+
+
+def _changed(shares: _Shares, texts: Sequence[Changed], comparisons: int) -> list[Changed]:
     changed = [
         Changed(event, path, found.source, found.release, what, found.before, found.now, found.compared_with)
-        for event, path, what, group in tested
-        for found in _told(group, MIN_EFFECT, count)
+        for event, path, what, group in shares
+        for found in _told(group, MIN_EFFECT, comparisons)
     ]
-    changed += [new for (event, path), seen in facts.beside.items() for new in _new_values(event, path, seen)]
+    changed += [
+        new for new in texts if new.now.part >= MIN_NEW_VALUES and is_no_chance(new.now, new.before, comparisons)
+    ]
     return sorted(
         changed, key=lambda found: (found.event, found.path, str(found.source), found.what, found.release or "")
     )
@@ -267,41 +291,49 @@ def _told(group: Sequence[_Comparison], min_effect: float, comparisons: int) -> 
     return [one for one in found if one.release is not None or one.source not in released]
 
 
-def _new_values(event: str, path: str, seen: Beside) -> Iterator[Changed]:
-    """Texts that have come up where there were few different ones before."""
-    is_private = guess_privacy(path.rpartition(".")[2], seen.profile).privacy in ("personal", "sensitive")
-    for source, now in sorted(seen.texts, key=str):
-        before = seen.texts.get((source, False), Counter())
-        if not now or before.total() < MIN_COUNT or len(before) > LISTED_VALUES:
-            continue
-        current = seen.texts[source, now]
-        for value, count in sorted(current.items()):
-            if value not in before and count >= MIN_NEW_VALUES:
-                shown = "(personal)" if is_private or personal_shape(value) else value
-                shares = Share(0, before.total()), Share(count, current.total())
-                yield Changed(event, path, source, None, f"value {shown}", *shares, "source")
+def _new_texts(facts: Facts) -> Iterator[Changed]:
+    """Texts of the window that did not come before, where there were few different ones."""
+    for (event, path), seen in facts.beside.items():
+        # The name by which infer would draft it; that of the object around it says something too.
+        name, is_trait = snake_case(path.removeprefix(TRAITS)), path.startswith(TRAITS)
+        is_private = guess_privacy(name, seen.profile, is_trait=is_trait).privacy in ("personal", "sensitive")
+        for source, now in sorted(seen.texts, key=str):
+            before = seen.texts.get((source, False), Counter())
+            if not now or before.total() < MIN_COUNT or len(before) > LISTED_VALUES:
+                continue
+            current = seen.texts[source, now]
+            for value, count in sorted(current.items()):
+                if value not in before:
+                    shown = "(personal)" if is_private or personal_shape(value) else value
+                    shares = Share(0, before.total()), Share(count, current.total())
+                    yield Changed(event, path, source, None, f"value {shown}", *shares, "source")
 
 
 # Quarantine ---------------------------------------------------------------------------------------------------------
 
 
-def _quarantine(facts: Facts) -> list[QuarantineRate]:
-    of_source: Counter[tuple[str | None, bool]] = Counter()
-    for cell, count in facts.sent.items():
-        of_source[cell.sender.source, cell.now] += count
-    groups: list[tuple[str, list[_Comparison]]] = []
-    for code in sorted({code for code, _ in facts.refused}):
-        shares = {}
-        for cell, count in facts.sent.items():
-            # A refused event may be too broken to say which library sent it: it is one of its source's.
-            of = count if cell.sender.library else of_source[cell.sender.source, cell.now]
-            shares[cell] = Share(facts.refused[code, cell], of)
-        groups.append((code, list(_compared(shares))))
-    count = sum(is_comparable(found.now, found.before) for _, group in groups for found in group)
+def _rates(facts: Facts) -> list[tuple[str, list[_Comparison]]]:
+    """Each code with its share of what each sender sent."""
+    sent = _summed({cell: Share(0, count) for cell, count in facts.sent.items()})
+    nameless = {(cell.sender.source, cell.sender.release) for cell in facts.sent if not cell.sender.library}
     rates = []
-    for code, group in groups:
-        told = _told(group, MIN_QUARANTINE_EFFECT, count)
+    for code in sorted({code for code, _ in facts.refused}):
+        sums = _summed({cell: Share(facts.refused[code, cell], count) for cell, count in facts.sent.items()})
+        # A refused event may be too broken to say which library sent it: it is one of its source's.
+        for source, release in nameless:
+            for now in (True, False):
+                part = sums.get((source, release, now), Share(0, 0)).part
+                sums[source, release, now] = Share(part, sent.get((source, None, now), Share(0, 0)).of)
+        rates.append((code, list(_compared(sums))))
+    return rates
+
+
+def _quarantine(rates: Sequence[tuple[str, list[_Comparison]]], comparisons: int) -> list[QuarantineRate]:
+    told_rates = []
+    for code, group in rates:
+        told = _told(group, MIN_QUARANTINE_EFFECT, comparisons)
         for one in group:
             if one in told or (one.now.part and one.release is not None):
-                rates.append(QuarantineRate(one.source, one.release, code, one.before, one.now, one in told))  # noqa: PERF401
-    return sorted(rates, key=lambda rate: (not rate.has_changed, -rate.now.share, str(rate.source), rate.code))
+                rate = QuarantineRate(one.source, one.release, code, one.before, one.now, one in told)
+                told_rates.append(rate)
+    return sorted(told_rates, key=lambda rate: (not rate.has_changed, -rate.now.share, str(rate.source), rate.code))

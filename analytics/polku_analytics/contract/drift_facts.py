@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -209,9 +209,12 @@ class _Gathering:
                 event = self._event(call, name)
                 if event is not None:
                     cell = Cell(Sender(source, library, version), now)
-                    members = _read(properties)
-                    self._take(event, call, members, _read(traits), cell, moment)
-                    self._add_late(event, {name for name in members if name not in in_column}, cell)
+                    members, of_person = _read(properties), _read(traits)
+                    self._take(event, call, members, of_person, cell, moment)
+                    self._add_late(event, members, in_column, cell)
+                    if call == "identify":
+                        held = [column.removeprefix(TRAIT_PREFIX) for column in in_column if column]
+                        self._add_late(event, of_person, held, cell, prefix=TRAITS)
 
     def count_refused(self) -> None:
         """Count quarantine, and look into what is there only because nobody had planned it."""
@@ -247,10 +250,12 @@ class _Gathering:
         self, event: str, cell: Cell, shares: Mapping[_Column, Share], events: int, *, with_traits: bool
     ) -> None:
         by_path = {column.path: share for column, share in shares.items()}
+        # All members of an object could be there as often as it is, those without a place in the column too.
+        objects = {column.path.rpartition(".")[0]: share.of for column, share in shares.items() if column.holder}
         for path in self._planned(event):
             if with_traits or not path.startswith(TRAITS):
                 is_inside = path.removeprefix(TRAITS).count(".") > 0
-                share = by_path.get(path, Share(0, 0 if is_inside else events))
+                share = by_path.get(path, Share(0, objects.get(path.rpartition(".")[0], 0) if is_inside else events))
                 cells = self.facts.present.setdefault((event, path), {})
                 cells[cell] = cells.get(cell, Share(0, 0)) + share
 
@@ -285,12 +290,31 @@ class _Gathering:
             if path not in paths:
                 self._beside(event, path).take(value, cell, moment)
 
-    def _add_late(self, event: str, names: Iterable[str], cell: Cell) -> None:
-        """Count what was unplanned when it came and is planned now: it is there, though not in its column."""
-        for name in names:
-            cells = self.facts.present.get((event, name))
-            if cells is not None:
-                cells[cell] = Share(cells[cell].part + 1, cells[cell].of)
+    def _add_late(
+        self, event: str, members: Mapping[str, Any], held: Collection[str | None], cell: Cell, prefix: str = ""
+    ) -> None:
+        """Count what was unplanned when it came and is planned now: it is there, though not in its column.
+
+        Of those that are `held`, the column has the rest.
+        """
+        for name, value in members.items():
+            path = prefix + name
+            prop = self._planned(event).get(path)
+            if prop is None or value is None:
+                continue
+            is_held = name in held
+            if not is_held:
+                self._count_late(event, path, cell, Share(1, 0))
+            inner, mark = (prop, "") if prop.items is None else (prop.items, "[*]")
+            for item in value if isinstance(value, list) and mark else [value]:
+                for field in inner.fields if isinstance(item, dict) else ():
+                    is_there = item.get(field) is not None
+                    self._count_late(event, f"{path}{mark}.{field}", cell, Share(is_there, not is_held))
+
+    def _count_late(self, event: str, path: str, cell: Cell, late: Share) -> None:
+        cells = self.facts.present.get((event, path))
+        if cells is not None and cell in cells:
+            cells[cell] += late
 
     def _beside(self, event: str, path: str) -> Beside:
         found = self.facts.beside.get((event, path))

@@ -9,6 +9,7 @@ from typing import Any
 from polku_analytics.contract.drift import Changed, Drift, QuarantineRate, Unseen
 from polku_analytics.contract.proportions import Share
 from polku_analytics.printing import aligned
+from polku_schemas.amounts import counted
 
 _MAX_ROWS = 40
 _MAX_NAMES = 12
@@ -16,8 +17,8 @@ _MAX_NAMES = 12
 
 def explained(drift: Drift, read: str, window: str, baseline: str) -> str:
     """The whole report: what was read, and a table for each kind of drift."""
-    head = f"{drift.plan} {drift.version} beside {drift.events:,} events of {read}, {window}"
-    parts = [f"{head}\ncompared with {drift.baseline_events:,} events, {baseline}"]
+    head = f"{drift.plan} {drift.version} beside {counted(drift.events, 'event')} of {read}, {window}"
+    parts = [f"{head}\ncompared with {counted(drift.baseline_events, 'event')}, {baseline}"]
     if drift.unplanned_events:
         columns = ["unplanned event", "events", "in quarantine", "first", "last", "from"]
         rows = [
@@ -53,7 +54,7 @@ def _unseen(unseen: Sequence[Unseen]) -> list[str]:
         parts.append(_table(columns, rows))
     events = [one.event for one in unseen if not one.path and not one.before]
     if events:
-        parts.append(f"planned, never seen: {len(events)} events: {_listed(events)}")
+        parts.append(f"planned, never seen: {counted(len(events), 'event')}: {_listed(events)}")
     by_event: dict[str, list[Unseen]] = {}
     for one in unseen:
         if one.path and not one.before:

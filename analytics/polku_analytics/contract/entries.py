@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from polku_analytics.contract.privacy import example_of, guess_privacy
 from polku_analytics.contract.profile import Family, Profile
 from polku_analytics.contract.shapes import SHAPES
+from polku_schemas.amounts import counted
 from polku_schemas.check import build_checker
 from polku_schemas.model import Privacy, Property, StringFormat
 from polku_schemas.problems import Problem
@@ -141,7 +142,7 @@ def valid_value(prop: Property, *candidates: Any) -> Any:
 def _comment(profile: Profile, events: int, privacy: Privacy) -> str:
     """What was seen: how many values, how many different ones, from where to where; of persons, no value."""
     where = f" in {events} events" if events > 1 else ""
-    parts = [f"{profile.values:,} value{'' if profile.values == 1 else 's'}{where}"]
+    parts = [f"{counted(profile.values, 'value')}{where}"]
     held, family = (profile, profile.family) if profile.items is None else (profile.items, profile.items.family)
     if held.distinct:
         parts.append(

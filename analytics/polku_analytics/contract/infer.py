@@ -19,6 +19,7 @@ from polku_analytics.contract.examples import event_example
 from polku_analytics.contract.names import Kind, plan_name, unlike
 from polku_analytics.contract.profile import MAX_FIELDS, Family, Profile
 from polku_schemas import Event, Plan, Property, Rule, snake_case
+from polku_schemas.amounts import counted
 
 REQUIRED_FROM: Final = 20
 """A property that came with every one of so many events, or more, is drafted as required."""
@@ -204,7 +205,7 @@ def _settle(places: list[_Place], base: Plan | None) -> Iterator[Note]:
             )
             count = sum(place.profile.values for place in others)
             where = _listed(str(place) for place in others)
-            came = f"but {_WORDS.get(differing, differing)} in {count:,} values of {where}"
+            came = f"but {_WORDS.get(differing, differing)} in {counted(count, 'value')} of {where}"
             yield Note("type", f"`{name}` {holds}, {came}: drafted there as `{home}`")
 
 
@@ -308,9 +309,8 @@ def _other_notes(collected: Collected) -> Iterator[Note]:
         if count:
             yield Note("extra", f"{count:,} {call} calls have properties; no plan describes them, they stay in `extra`")
     if collected.not_objects:
-        yield Note(
-            "extra", f"{collected.not_objects:,} events whose properties or traits are no object: no plan takes them"
-        )
+        odd = counted(collected.not_objects, "event")
+        yield Note("extra", f"{odd} with properties or traits that are no object: no plan takes them")
 
 
 # What the draft says ------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import duckdb
 import msgspec
@@ -153,9 +153,18 @@ class ObservedLake:
         return {field["name"]: neutral_type(field["type"]) for field in fields}
 
     def newest_day(self) -> datetime.date | None:
-        """The day of the newest event, whatever the period is."""
+        """The day of the newest event; of all sources it is that of the whole lake, and no file is opened."""
+        if self.sources:
+            ((newest,),) = self.run(f"SELECT max({EVENT_DATE}) FROM events WHERE {self.within()}")
+            return cast("datetime.date | None", newest)
         days = [file.partition.get(EVENT_DATE) for file in self.lake.snapshot("events").files]
         return max((datetime.date.fromisoformat(day[:10]) for day in days if day), default=None)
+
+    def source_names(self) -> list[str]:
+        """The sources that have events in the period."""
+        return [
+            source for (source,) in self.run("SELECT DISTINCT source FROM events WHERE source IS NOT NULL ORDER BY 1")
+        ]
 
     def within(self, column: str = EVENT_DATE) -> str:
         """The SQL that keeps what belongs to the period and the sources."""

@@ -1,8 +1,10 @@
-"""When two shares differ by more than chance: the pooled two-proportion z-test, with a least effect and a least count.
+"""When two shares differ by more than chance: Fisher's exact test, with a least effect and a least count.
 
-The test is the one of any textbook (NIST/SEMATECH e-Handbook of Statistical Methods, 7.3.3): with p the share of both
-samples together, z = (p1 - p2) / sqrt(p (1 - p) (1/n1 + 1/n2)) is normal if nothing has changed. Many shares are
-compared at once, so the chance that *any* of them is reported wrongly is held at ALPHA (Bonferroni's correction).
+If nothing has changed, those that have the property are spread over both samples as balls drawn from one urn: how many
+of them fall into the one is hypergeometric, whatever the share is. A test by the normal distribution (z-test) is too
+sure where a share is small: where one event in a thousand is refused, one of 100 is by chance every tenth time, and it
+would tell that as a change. Many shares are compared at once, so the chance that *any* of them is reported wrongly is
+held at ALPHA (Bonferroni's correction).
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ ALPHA: Final = 0.01
 
 MIN_COUNT: Final = 100
 """A share of fewer is no share."""
+
+_NEGLIGIBLE: Final = 1e-15
+"""What a tail is not added up beyond, as a part of it."""
 
 
 class Share(Struct, frozen=True):
@@ -41,13 +46,37 @@ def is_comparable(now: Share, before: Share) -> bool:
 
 def chance(now: Share, before: Share) -> float:
     """The probability of a difference at least so large, in either direction, if nothing has changed."""
-    pooled = (now + before).share
-    spread = math.sqrt(pooled * (1 - pooled) * (1 / now.of + 1 / before.of))
-    return math.erfc(abs(now.share - before.share) / spread / math.sqrt(2)) if spread else 1.0
+    more, less = (now, before) if now.share >= before.share else (before, now)
+    return min(1.0, 2 * _at_least(more.part, more + less, more.of))
 
 
 def has_changed(now: Share, before: Share, *, min_effect: float, comparisons: int) -> bool:
     """Whether the share is another one: by at least `min_effect`, and not by chance."""
     if not is_comparable(now, before) or abs(now.share - before.share) < min_effect:
         return False
+    return is_no_chance(now, before, comparisons)
+
+
+def is_no_chance(now: Share, before: Share, comparisons: int) -> bool:
+    """Whether a difference, however small, is more than one of so many comparisons would show by chance."""
     return chance(now, before) < ALPHA / max(comparisons, 1)
+
+
+def _at_least(part: int, urn: Share, drawn: int) -> float:
+    """The probability that `part` or more of those drawn from an urn are of its part; `part` is not below the mean."""
+    rest = urn.of - urn.part - drawn  # of the others, this many stay in the urn if none of the part is drawn
+    term = math.exp(
+        _log_choices(urn.part, part) + _log_choices(urn.of - urn.part, drawn - part) - _log_choices(urn.of, drawn)
+    )
+    tail = 0.0
+    # From the mean on the terms become smaller: soon none is left that counts.
+    while term > tail * _NEGLIGIBLE:
+        tail += term
+        term *= (urn.part - part) * (drawn - part) / ((part + 1) * (rest + part + 1))
+        part += 1
+    return tail
+
+
+def _log_choices(of: int, chosen: int) -> float:
+    """The logarithm of how many ways there are to choose."""
+    return math.lgamma(of + 1) - math.lgamma(chosen + 1) - math.lgamma(of - chosen + 1)

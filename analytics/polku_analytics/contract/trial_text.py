@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from polku_analytics.contract.trial import Break, Trial
 from polku_analytics.printing import aligned
+from polku_schemas.amounts import counted
 
 _MAX_ROWS = 40
 _MAX_NAMES = 12
@@ -11,7 +12,7 @@ _MAX_NAMES = 12
 
 def explained(trial: Trial, read: str) -> str:
     """The whole result; `read` says what was read."""
-    head = f"{trial.plan} {trial.version} ({trial.fingerprint}) tried on {trial.events:,} events of {read}"
+    head = f"{trial.plan} {trial.version} ({trial.fingerprint}) tried on {counted(trial.events, 'event')} of {read}"
     parts = [head, _verdict(trial)]
     if trial.breaks:
         parts.append(break_table(trial.breaks))
@@ -30,13 +31,13 @@ def explained(trial: Trial, read: str) -> str:
         rows = [[q.events, q.source, q.event, q.code, q.would_pass, q.unknown] for q in trial.quarantine[:_MAX_ROWS]]
         parts.append("\n".join([aligned(columns, rows), *_more(len(trial.quarantine))]))
     parts += [
-        f"{found.path} of {found.event} has no value in {found.events:,} events: required, but may be null, and a "
-        "column does not say whether null was sent"
+        f"{found.path} of {found.event} has no value in {counted(found.events, 'event')}: required, but may be null, "
+        "and a column does not say whether null was sent"
         for found in trial.undecided
     ]
     if trial.nothing_seen:
-        count = len(trial.nothing_seen)
-        parts.append(f"nothing seen, so nothing proven, of {count} events: {_listed(trial.nothing_seen)}")
+        count = counted(len(trial.nothing_seen), "event")
+        parts.append(f"nothing seen, so nothing proven, of {count}: {_listed(trial.nothing_seen)}")
     return "\n\n".join(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Collection
 
 from polku_analytics.contract.observed import ObservedLake
 from polku_analytics.errors import AnalyticsError, LakeError
@@ -16,7 +17,7 @@ def last_days(
 ) -> Period:
     """The `days` full days before today, and today so far; before `until` if it is given; from `since` if it is."""
     end = until or today
-    start = since or end - days * _DAY
+    start = since or _days_before(end, days)
     if until is not None and start >= until:
         raise AnalyticsError(f"--since {start} is not before --until {until}")
     return Period(start, until)
@@ -25,7 +26,14 @@ def last_days(
 def days_before(period: Period, days: int) -> Period:
     """The days right before a period."""
     assert period.since is not None  # noqa: S101 - made by last_days
-    return Period(period.since - days * _DAY, period.since)
+    return Period(_days_before(period.since, days), period.since)
+
+
+def _days_before(day: datetime.date, days: int) -> datetime.date:
+    try:
+        return day - days * _DAY
+    except OverflowError:
+        raise AnalyticsError(f"no calendar has {days} days before {day}") from None
 
 
 def in_words(period: Period) -> str:
@@ -34,10 +42,13 @@ def in_words(period: Period) -> str:
     return last if str(period.since) == last else f"{period.since} to {last}"
 
 
-def nothing_to_read(lake: Lake, period: Period) -> LakeError:
-    """What to say when the period has no events: where there are some."""
-    newest = ObservedLake(lake, Period()).newest_day()
+def nothing_to_read(lake: Lake, period: Period, sources: Collection[str] = ()) -> LakeError:
+    """What to say when the period has no events (of these sources): where there are some."""
+    always = ObservedLake(lake, Period(), sources)
+    newest, of_sources = always.newest_day(), f" of {', '.join(sources)}" if sources else ""
     if newest is None:
-        return LakeError(f"{lake.uri} has no events")
-    hint = f"--until {newest + _DAY}"
-    return LakeError(f"{lake.uri} has no such events from {in_words(period)}; its newest day is {newest}: try {hint}")
+        there = ObservedLake(lake, Period()).source_names() if sources else []
+        hint = f"; there are some of {', '.join(there)}" if there else ""
+        return LakeError(f"{lake.uri} has no events{of_sources}{hint}")
+    hint = f"its newest day is {newest}: try --until {newest + _DAY}"
+    return LakeError(f"{lake.uri} has no events{of_sources} from {in_words(period)}; {hint}")

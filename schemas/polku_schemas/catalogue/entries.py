@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from polku_schemas.amounts import counted
 from polku_schemas.catalogue.calls import Calls
 from polku_schemas.catalogue.data import Catalogue, EventEntry, PropertyEntry, fields_of, short_column_type
 from polku_schemas.catalogue.markup import Markup, element, joined, spaced
@@ -27,7 +28,6 @@ from polku_schemas.catalogue.wording import (
     ENUM_SHOWN,
     Code,
     constraint_words,
-    counted,
     described,
     example_text,
     json_text,

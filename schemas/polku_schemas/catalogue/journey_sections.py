@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from polku_schemas.amounts import counted
 from polku_schemas.catalogue.calls import SETUP, SETUP_NOTES
 from polku_schemas.catalogue.data import Catalogue
 from polku_schemas.catalogue.entries import calls_markup
@@ -21,7 +22,7 @@ from polku_schemas.catalogue.phrases import (
     property_anchors,
     prose,
 )
-from polku_schemas.catalogue.wording import Code, counted, duration_words, target_words, when_words
+from polku_schemas.catalogue.wording import Code, duration_words, target_words, when_words
 from polku_schemas.compare import Difference, PlanDiff
 from polku_schemas.model import Funnel, FunnelStep, Plan, Segment, Target
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from polku_schemas.amounts import counted
 from polku_schemas.catalogue.calls import SETUP, SETUP_NOTES, Calls
 from polku_schemas.catalogue.data import (
     PRIVACY_ORDER,
@@ -18,7 +19,6 @@ from polku_schemas.catalogue.marks import code, fenced, prose, table, text
 from polku_schemas.catalogue.wording import (
     NO_LOG,
     constraint_words,
-    counted,
     described,
     duration_words,
     example_text,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from polku_schemas.amounts import counted
 from polku_schemas.catalogue.data import PRIVACY_ORDER, Catalogue, PropertyEntry, StageEntry, short_column_type
 from polku_schemas.catalogue.entries import event_entry, property_entry
 from polku_schemas.catalogue.markup import Markup, element, joined, spaced
@@ -18,7 +19,7 @@ from polku_schemas.catalogue.phrases import (
     stage_class,
     stage_mark,
 )
-from polku_schemas.catalogue.wording import Code, counted, privacy_meaning
+from polku_schemas.catalogue.wording import Code, privacy_meaning
 from polku_schemas.model import Plan, Privacy
 
 _NO_STAGE: Final = "no stage"

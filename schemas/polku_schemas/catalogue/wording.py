@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from polku_schemas.amounts import counted
 from polku_schemas.model import Comparison, Plan, Privacy, Property, Rule, RuleLiteral, Target
 
 
@@ -172,11 +173,6 @@ def target_words(target: Target, plan: Plan) -> Words:
     value = plan.goals[target.of].value
     what: Words = () if value is None else (" of ", Code(value))
     return (f"{_amount(target.value)}", *what, " from the goal ", Code(target.of), per)
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """A number with its noun: `1 event`, `1,300 events`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def duration_words(seconds: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 import msgspec
 
+from polku_schemas.amounts import counted
 from polku_schemas.commands import FINDINGS_EXIT_CODE, plan_folder
 from polku_schemas.commands.github import annotation
 from polku_schemas.plan import PlanReport, builtin_plan_path, read_plan
@@ -77,13 +78,15 @@ _COLOURS: Final = {"error": "red", "warning": "yellow"}
 def _summary(report: PlanReport) -> str:
     plan = report.plan
     counts = {word: count for word, count in _counts(report).items() if count}
-    found = ", ".join(f"{count} {word.removesuffix('s') if count == 1 else word}" for word, count in counts.items())
+    found = ", ".join(counted(count, word.removesuffix("s")) for word, count in counts.items())
     if plan is None:
         return found
-    return (
-        f"{plan.name} {plan.version} ({plan.fingerprint}): {len(plan.events)} events, "
-        f"{len(plan.properties)} properties, {len(plan.traits)} traits, {found or 'nothing to correct'}"
+    size = (
+        counted(len(plan.events), "event"),
+        counted(len(plan.properties), "property", "properties"),
+        counted(len(plan.traits), "trait"),
     )
+    return f"{plan.name} {plan.version} ({plan.fingerprint}): {', '.join([*size, found or 'nothing to correct'])}"
 
 
 def _counts(report: PlanReport) -> dict[str, int]:

@@ -8,8 +8,8 @@ from typing import Final
 
 import click
 
+from polku_schemas.amounts import counted
 from polku_schemas.catalogue import Catalogue, catalogue_of, render_html, render_markdown
-from polku_schemas.catalogue.wording import counted
 from polku_schemas.commands import plan_folder
 from polku_schemas.plan import builtin_plan_path, load_plan
 from polku_schemas.sources import open_plan

@@ -13,6 +13,8 @@ from polku_schemas.documents import read_document
 texts = st.text(max_size=20) | st.sampled_from(
     [
         "null",
+        "Null",
+        "True",
         "Yes",
         "no",
         "1e5",
