@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from polku_collector.batch import Line, QuarantineLine
+from polku_collector.intake.protect import protected_item
 from polku_collector.intake.validate import Arrival, Judged, Validator
-from polku_collector.intake.wire import parse_batch
+from polku_collector.intake.wire import Context, parse_batch
 from polku_schemas import compile_plan
 from polku_schemas.privacy import Protection
 
@@ -115,6 +116,68 @@ def test_what_is_no_json_object_is_not_kept_at_all(raw: bytes) -> None:
     assert isinstance(line, QuarantineLine)
     assert (line.original, line.original_base64) == (None, None)
     assert "its text is not kept" in line.message
+
+
+REPEATED = [
+    b'"properties":{"email":"%b"},"properties":{"product_id":5}',
+    b'"properties":{"product_id":5,"x":{"email":"%b"},"x":1}',
+    b'"email":"%b","email":"","properties":{"product_id":5}',
+    b'"properties":{"product_id":5},"context":{"traits":{"email":"%b"},"traits":null}',
+]
+
+
+@pytest.mark.parametrize("members", REPEATED)
+def test_of_a_name_that_stands_twice_the_first_is_not_kept_unseen(members: bytes) -> None:
+    line = only(judge(b'{"type":"track","event":"product_viewed","userId":"u",%b}' % (members % MAIL.encode())))
+    assert isinstance(line, QuarantineLine)
+    assert json.loads(line.original or "")["properties"]["product_id"] == 5
+
+
+def test_bytes_that_another_encoding_makes_json_of_are_not_kept() -> None:
+    raw = b'{\x00"\x00%b"\x00:\x001\x00}\x00' % MAIL.encode()
+    assert isinstance(only(judge(raw)), QuarantineLine)
+
+
+WIRE = [*sorted(Context.__struct_encode_fields__), "traits", "device"]
+
+
+@pytest.mark.parametrize("name", WIRE)
+@pytest.mark.parametrize("product_id", ["p", 5])
+def test_known_members_of_the_context_hide_nothing(name: str, product_id: Any) -> None:
+    for value in ({"email": MAIL}, [{"email": MAIL}], {"deep": [{"birthday": BORN, "E-Mail": MAIL}]}):
+        only(judge(track({"product_id": product_id}, context={name: value})))
+        only(judge(track({"product_id": product_id}), context={name: value}))
+
+
+def test_what_the_wire_says_of_the_context_is_kept() -> None:
+    context = {"campaign": {"name": "Spring"}, "page": {"title": "Boots"}, "library": {"name": "l"}, "locale": "fi"}
+    line = only(judge(track({"product_id": 5}, context=context)))
+    assert isinstance(line, QuarantineLine)
+    assert json.loads(line.original or "")["context"] == context
+
+
+@pytest.mark.parametrize("written", [json.dumps({"email": MAIL}), MAIL, [MAIL], [[{"email": MAIL}]]])
+def test_properties_that_are_no_object_are_not_kept_and_still_refused_when_judged_again(written: Any) -> None:
+    for item in (track(written), {"type": "identify", "userId": "u", "traits": written}):
+        line = only(judge(item))
+        assert isinstance(line, QuarantineLine)
+        assert line.code == "not_an_object"
+        again = only(judge((line.original or "").encode()))
+        assert isinstance(again, QuarantineLine)
+        assert again.code == "not_an_object"
+    for context in (written, {"traits": written}):
+        only(judge(track({"product_id": "p"}, context=context)))
+        only(judge(track({"product_id": 5}, context=context)))
+
+
+def test_the_name_of_a_page_is_protected_as_the_property_that_it_becomes() -> None:
+    named = RULES.properties["page_name"]
+    properties = RULES.properties | {"page_name": msgspec.structs.replace(named, privacy="sensitive")}
+    protection = Protection(msgspec.structs.replace(RULES, properties=properties), KEY)
+    page = {"type": "page", "userId": "u", "name": "Results of a test", "category": "Health", "properties": []}
+    kept = protected_item(protection, json.dumps(page).encode())
+    assert json.loads(kept or b"") == {"type": "page", "userId": "u", "category": "Health", "properties": []}
+    assert protected_item(PROTECTION, json.dumps(page).encode()) == json.dumps(page).encode()
 
 
 def test_an_original_without_anything_to_protect_is_kept_byte_for_byte() -> None:
