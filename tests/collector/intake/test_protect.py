@@ -63,6 +63,30 @@ def test_properties_are_protected_in_their_columns_on_the_fast_path_and_on_the_s
         assert line.p.rating == 5
 
 
+def test_the_digest_is_of_what_is_stored_so_that_nobody_finds_a_value_by_trying() -> None:
+    def digest(item: dict[str, Any], key: bytes = KEY) -> int:
+        body = json.dumps({"batch": [item]}).encode()
+        validator = Validator(compile_plan(RULES), LIMITS, new_id=lambda: "made", protection=Protection(RULES, key))
+        (line,) = validator.judge(parse_batch(body), Arrival(NOW, None, "web", SOURCES["web"], body)).lines
+        assert isinstance(line, Line)
+        return line.digest
+
+    def identify(**traits: Any) -> dict[str, Any]:
+        return {"type": "identify", "userId": "u", "traits": traits}
+
+    assert digest(identify(birthday=BORN)) == digest(identify(birthday="1999-09-09"))
+    assert digest(identify(email=MAIL)) != digest(identify(email="eino@example.com")), "they have two pseudonyms"
+    assert digest(identify(level=1)) != digest(identify(level=2))
+    for item in (
+        identify(email=MAIL),
+        track({"product_id": "p", "rating": 5, "review_body": MAIL}, "review_submitted"),
+        track({"product_id": "p", "email": MAIL}),
+        track({"email": MAIL}, "never_planned"),
+    ):
+        assert digest(item) == digest(item)
+        assert digest(item) != digest(item, KEY[1:]), "it cannot be made without the key"
+
+
 def test_unplanned_members_are_protected_in_extra() -> None:
     line = only(judge(track({"product_id": "p", "Email": MAIL, "note": {"birthday": BORN}, "colour": "red"})))
     assert isinstance(line, Line)
