@@ -173,6 +173,23 @@ def test_known_members_of_the_context_hide_nothing(name: str, product_id: Any) -
         only(judge(track({"product_id": product_id}), context={name: value}))
 
 
+def test_members_of_the_context_without_a_column_are_known_by_their_names() -> None:
+    properties = RULES.properties | {
+        name: msgspec.structs.replace(RULES.properties["query"], name=name, privacy="sensitive")
+        for name in ("search", "ip")
+    }
+    plan = msgspec.structs.replace(RULES, properties=properties)
+    context = {"ip": "192.0.2.1", "page": {"search": "?q=illness", "path": "/"}}
+    for within in ({}, {"context": context}):
+        body = json.dumps({"batch": [track({"product_id": 5}, **within)], "context": context}).encode()
+        validator = Validator(compile_plan(plan), LIMITS, new_id=lambda: "made", protection=Protection(plan, KEY))
+        (line,) = validator.judge(parse_batch(body), Arrival(NOW, None, "web", SOURCES["web"], body)).lines
+        assert isinstance(line, QuarantineLine)
+        assert "illness" not in str(line)
+        assert "192.0.2.1" not in str(line)
+        assert json.loads(line.context or "") == {"page": {"path": "/"}}
+
+
 def test_what_the_wire_says_of_the_context_is_kept() -> None:
     context = {"campaign": {"name": "Spring"}, "page": {"title": "Boots"}, "library": {"name": "l"}, "locale": "fi"}
     line = only(judge(track({"product_id": 5}, context=context)))
