@@ -26,7 +26,8 @@ class Line(Struct, omit_defaults=True, gc=False, kw_only=True):
     """One accepted event as the journal stores it: everything the lake needs, decided once at intake.
 
     Times are UTC. `p` holds the plan's properties (a compiled struct), `t` its traits; `extra` is JSON text of what
-    has no column. `digest` is a checksum of the event's content: the same id with another digest is another event.
+    has no column. `digest` is a checksum of the event's content, or of what the plan's `privacy` leaves of it: the same
+    id with another digest is another event.
     """
 
     sequence: int = 0

@@ -18,6 +18,7 @@ from polku_schemas.privacy import as_stored
 
 from .batch import REPLAY_STREAM, Block, Line, QuarantineLine, Run
 from .errors import LakeError, StoreUnreachable
+from .intake.protect import protected_item
 from .intake.validate import Arrival, Validator
 from .intake.wire import Body, Context, Unreadable, context_of, parse_single
 from .journal.writer import run_name
@@ -88,12 +89,9 @@ class Judge:
 
     def __init__(self, plan: Plan, settings: Settings, mapping: Mapping) -> None:
         self._sources, self._mapping = settings.sources, mapping
-        # What is in `quarantine` is protected already, but for what came before the plan asked for it.
+        self._protection = protection_of(plan, settings)
         self._validator = Validator(
-            compile_plan(as_stored(plan)),
-            settings.limits,
-            new_id=lambda: "",
-            protection=protection_of(plan, settings),
+            compile_plan(as_stored(plan)), settings.limits, new_id=lambda: "", protection=self._protection
         )
         self.unused = set(mapping.events)
         """The entries of the mapping that no event had a use for yet."""
@@ -112,6 +110,13 @@ class Judge:
             except msgspec.MsgspecError:
                 return _CUT
             original = item_of(decided)
+        if self._protection:
+            # All of `quarantine` is, but for what came before the plan asked for it. Before a mapping renames anything:
+            # only the names that were sent say what may not be stored.
+            protected = protected_item(self._protection, original)
+            if protected is None:
+                return _CUT
+            original = protected
         call = row.event_type
         if (entry := self._mapping.entry(call, row.event_name)) is not None:
             self.unused.discard(entry)

@@ -61,7 +61,8 @@ class Checker:
         if value is None:
             value = {}
         if type(value) is not dict:
-            return Refusal(ProblemCode.NOT_AN_OBJECT, "an object", value).problem(self._root)
+            # A text here may be the whole object, written as JSON once more: nobody knows what would be repeated.
+            return Refusal(ProblemCode.NOT_AN_OBJECT, "an object", value, private=True).problem(self._root)
         unplanned = _take_unplanned(value, self._fields)
         if unplanned:
             try:

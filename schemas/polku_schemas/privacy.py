@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -33,8 +33,8 @@ Protect = Callable[[Struct], None]
 """Changes the values of a decoded record where they stand."""
 
 _Change = Callable[[Any], Any]
-_Treatments = Mapping[str, Treatment]
-"""Name of a property or trait → what is done with its value. Names that are stored as they come are not there."""
+_Rule = Treatment | Literal["look inside"]
+"""What is done with the value of a member of any JSON object. "look inside": its own members are protected."""
 
 
 def needs_key(plan: Plan) -> bool:
@@ -89,11 +89,11 @@ class Protection:
         found = ((name, self._protect(plan, event.properties)) for name, event in plan.events.items())
         self.events = {name: protect for name, protect in found if protect is not None}
         self.traits = self._protect(plan, plan.traits)
-        properties, traits = _treatments(plan, plan.properties), _treatments(plan, plan.traits)
+        properties, traits = _rules(plan, plan.properties), _rules(plan, plan.traits)
         # A name that both dictionaries have means the one where it stands; elsewhere nobody knows.
-        self._in_properties = {n: t for n, t in traits.items() if n not in plan.properties} | properties
-        self._in_traits = {n: t for n, t in properties.items() if n not in plan.traits} | traits
-        self._anywhere = properties | traits
+        self._in_properties = _Names(traits | properties)
+        self._in_traits = _Names(properties | traits)
+        self._anywhere = _Names(properties | {name: rule or properties.get(name) for name, rule in traits.items()})
 
     def __bool__(self) -> bool:
         """Whether there is anything that is not stored as it comes."""
@@ -118,22 +118,24 @@ class Protection:
         digest = hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256")
         return f"psn-{digest.hex()[:_PSEUDONYM_DIGITS]}"
 
-    def _members(self, document: dict[str, Any], treatments: _Treatments) -> dict[str, Any]:
+    def _members(self, document: dict[str, Any], names: _Names) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         for name, value in document.items():
-            treatment = treatments.get(name) or (treatments.get(snake_case(name)) if _is_short(name) else None)
-            if treatment is None:
-                kept[name] = self._unknown(value, treatments)
-            elif treatment == "pseudonymise" and (changed := self._pseudonyms(value)) is not None:
+            rule = names.rule_of(name)
+            if rule is None or rule == "look inside":
+                kept[name] = self._unknown(value, names, objects=rule is not None)
+            elif rule == "pseudonymise" and (changed := self._pseudonyms(value)) is not None:
                 kept[name] = changed
         return kept
 
-    def _unknown(self, value: Any, treatments: _Treatments) -> Any:
+    def _unknown(self, value: Any, names: _Names, *, objects: bool) -> Any:
+        """A value without what its members' names forbid. `objects`: it is objects that hold such members."""
         if isinstance(value, dict):
-            return self._members(value, treatments)
+            return self._members(value, names)
         if isinstance(value, list):
-            return [self._unknown(item, treatments) for item in value]
-        return value
+            return [self._unknown(item, names, objects=objects) for item in value]
+        # In place of such an object it may be that object as a text. Empty, it is still what it should not be.
+        return type(value)() if objects and value is not None else value
 
     def _pseudonyms(self, value: Any) -> Any:
         """Of a text or a list of texts; None for what has none."""
@@ -192,9 +194,38 @@ def _each(protect: Protect) -> _Change:
     return change
 
 
-def _treatments(plan: Plan, properties: Mapping[str, Property]) -> dict[str, Treatment]:
-    found = {name: treatment_of(plan, prop) for name, prop in properties.items()}
-    return {name: treatment for name, treatment in found.items() if treatment is not None}
+class _Names:
+    """What the names of JSON members mean, however they are spelled: `eMail` and `E-Mail` are `email`.
+
+    A name that is in the dictionaries as it is, or in snake case, is that one and no other.
+    """
+
+    __slots__ = ("_rules", "_run_together")
+
+    def __init__(self, rules: Mapping[str, _Rule | None]) -> None:
+        self._rules = rules
+        self._run_together = {name.replace("_", ""): rule for name, rule in rules.items() if rule is not None}
+
+    def __bool__(self) -> bool:
+        return bool(self._run_together)
+
+    def rule_of(self, name: str) -> _Rule | None:
+        if name in self._rules:
+            return self._rules[name]
+        if len(name) > MAX_EVENT_NAME:
+            return None
+        name = snake_case(name)
+        return self._rules[name] if name in self._rules else self._run_together.get(name.replace("_", ""))
+
+
+def _rules(plan: Plan, properties: Mapping[str, Property]) -> dict[str, _Rule | None]:
+    """Every name of a dictionary, with None where values are stored as they come."""
+    rules: dict[str, _Rule | None] = {}
+    for name, prop in properties.items():
+        fields = (prop.items or prop).fields.values()
+        holds = any(treatment_of(plan, field) is not None for field in fields)
+        rules[name] = treatment_of(plan, prop) or ("look inside" if holds else None)
+    return rules
 
 
 def _loosened(plan: Plan, prop: Property) -> Property:
@@ -234,7 +265,3 @@ def _stored_type(prop: Property) -> Any:
 
 def _is_text(prop: Property) -> bool:
     return (prop.items or prop).type in ("string", "uuid")
-
-
-def _is_short(name: str) -> bool:
-    return len(name) <= MAX_EVENT_NAME

@@ -37,13 +37,22 @@ class Refusal(Exception):
     The path grows from the inside outwards while the refusal goes up through the objects and lists.
     """
 
-    def __init__(self, code: ProblemCode, expected: str, value: Any = None, *, came: str = "", path: str = "") -> None:
+    def __init__(
+        self,
+        code: ProblemCode,
+        expected: str,
+        value: Any = None,
+        *,
+        came: str = "",
+        path: str = "",
+        private: bool = False,
+    ) -> None:
         self.code = code
         self.expected = expected
         self.value = value
         self.came = came
         self.path = path
-        self.private = False
+        self.private = private
 
     def problem(self, root: str) -> Problem:
         """The refusal as the value that travels on. A private value is named by its kind only."""
@@ -103,7 +112,7 @@ def check_members(document: Mapping[str, Any], fields: Fields) -> dict[str, Any]
 
 def _check_of(prop: Property, nested: Fields | None) -> Check:
     if prop.items is not None:
-        return _array(prop, _check_of(prop.items, nested))
+        return _array(prop, _check_of(prop.items, nested), nested)
     if nested is not None:
         return _object(nested)
     return _SCALARS[prop.type](prop)
@@ -226,12 +235,12 @@ _SCALARS: Final[dict[str, Callable[[Property], Check]]] = {
 }
 
 
-def _array(prop: Property, item_check: Check) -> Check:
+def _array(prop: Property, item_check: Check, nested: Fields | None) -> Check:
     shortest, longest = _lengths(prop)
 
     def check(value: Any) -> list[Any]:
         if type(value) is not list:
-            raise _wrong_type("a list", value)
+            raise _wrong_type("a list", value, private=nested is not None and bool(nested.private))
         if not shortest <= len(value) <= longest:
             raise _wrong_length(prop, "item", len(value))
         items: list[Any] = []
@@ -249,7 +258,7 @@ def _array(prop: Property, item_check: Check) -> Check:
 def _object(fields: Fields) -> Check:
     def check(value: Any) -> dict[str, Any]:
         if type(value) is not dict:
-            raise _wrong_type("an object", value)
+            raise _wrong_type("an object", value, private=bool(fields.private))
         return check_members(value, fields)
 
     return check
@@ -272,8 +281,8 @@ def _out_of_range(prop: Property, value: float, *, below: bool) -> Refusal:
     return Refusal(ProblemCode.OUT_OF_RANGE, bound, value)
 
 
-def _wrong_type(expected: str, value: Any) -> Refusal:
-    return Refusal(ProblemCode.WRONG_TYPE, expected, value)
+def _wrong_type(expected: str, value: Any, *, private: bool = False) -> Refusal:
+    return Refusal(ProblemCode.WRONG_TYPE, expected, value, private=private)
 
 
 def _not_in_enum(members: tuple[Any, ...], value: Any) -> Refusal:

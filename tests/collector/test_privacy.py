@@ -56,6 +56,15 @@ def test_no_forbidden_value_reaches_the_disk_and_replayed_events_are_joined_by_t
         assert send(process, "broken", amount="5", payer=PAYER, note=NOTE).json()["rejected"]
         batch = f'{{"batch":["{PAYER}"]}}'
         assert httpx.post(f"{process.url}/v1/batch", content=batch, auth=("web-key", "")).json()["rejected"]
+        for hidden in (
+            f'"properties":{{"payer":"{PAYER}"}},"properties":{{"amount":5}}',
+            f'"userId":"u","properties":"{{\\"note\\":\\"{NOTE}\\"}}"',
+            f'"properties":{{"amount":5}},"context":{{"page":{{"payer":"{PAYER}"}},"campaign":[{{"note":"{NOTE}"}}]}}',
+        ):
+            batch = f'{{"batch":[{{"type":"track","event":"paid",{hidden}}}]}}'
+            answer = httpx.post(f"{process.url}/v1/batch", content=batch, auth=("web-key", ""))
+            assert answer.json()["rejected"]
+            assert NOTE not in answer.text
         stored = everything_stored(process)
         assert stored.count("psn-") >= 3, "what is looked through holds the events"
         assert PAYER not in stored
@@ -78,7 +87,13 @@ def test_no_forbidden_value_reaches_the_disk_and_replayed_events_are_joined_by_t
     assert good[2].startswith("psn-")
     assert good[3] is None
     assert json.loads(beside[4]) == {"properties": {"Payer": good[2], "gift": {}}}
-    assert rows(process.lake, "quarantine", "original") == [(None,)]
+    assert sorted(rows(process.lake, "quarantine", "code, original IS NULL")) == [
+        ("missing_id", False),
+        ("missing_id", False),
+        ("not_an_object", False),
+        ("not_an_object", True),
+    ]
+    assert PAYER not in everything_stored(process)
 
 
 @pytest.mark.parametrize(("key", "says"), [(None, "POLKU_PRIVACY_KEY"), ("short", "at least 16")])

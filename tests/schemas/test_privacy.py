@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 from typing import Any
 
 import msgspec
@@ -139,6 +140,37 @@ def test_members_that_are_not_planned_are_known_by_their_names() -> None:
     assert Protection(twice).of_properties({"name": "Boots"}) == {"name": "Boots"}, "where it stands it is a product's"
     assert Protection(twice).of_traits({"name": "Aino"}) == {}
     assert Protection(twice).of_anything({"name": "Who knows"}) == {}
+
+
+@pytest.mark.parametrize("name", ["email", "eMail", "E-Mail", "e_mail", " EMAIL ", "Ema\ud800il"])
+def test_a_name_is_known_however_it_is_spelled(name: str) -> None:
+    protection = Protection(plan_of(personal="drop"), KEY)
+    assert protection.of_properties({"x": [{name: SECRET}]}) == {"x": [{}]}
+
+
+def test_a_name_of_the_plan_is_never_taken_for_another_spelling() -> None:
+    plan = plan_of(personal="drop")
+    plan = msgspec.structs.replace(plan, properties=plan.properties | {"e_mail": prop("e_mail")})
+    assert Protection(plan).of_properties({"eMail": "a mailing", "E mail": 1}) == {"eMail": "a mailing", "E mail": 1}
+    assert Protection(plan).of_properties({"EMAIL": SECRET}) == {}
+
+
+def test_in_place_of_an_object_with_protected_fields_nothing_else_is_kept() -> None:
+    protection = Protection(plan_of(personal="drop"), KEY)
+    found = protection.of_properties({"contact": '{"phone": "1"}', "guests": ["eino", {"guest": "e", "seat": "1A"}, 5]})
+    assert found == {"contact": "", "guests": ["", {"seat": "1A"}, 0]}, "as wrong as it was, without what it said"
+    assert protection.of_properties({"contact": None, "guests": []}) == {"contact": None, "guests": []}
+
+
+def test_a_verdict_does_not_repeat_what_came_in_place_of_such_an_object() -> None:
+    event = compile_plan(plan_of()).find("track", "met")
+    assert event is not None
+    properties = [{"contact": SECRET}, {"guests": SECRET}, {"guests": [SECRET]}]
+    for document in (*({"email": "a@b.fi"} | each for each in properties), SECRET, json.dumps({"x": SECRET})):
+        problem = event.check(msgspec.json.encode(document))
+        assert not isinstance(problem, Checked)
+        assert SECRET not in problem.message
+        assert problem.came == "the string"
 
 
 json_values = st.recursive(

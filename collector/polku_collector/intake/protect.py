@@ -1,21 +1,36 @@
 """Rewrites what is kept beside the columns (`extra`, the originals of refused events) as the plan's privacy rules say.
 
 Columns are protected where they are decoded; here are JSON objects of which only the names are known. Members of the
-wire's own (`type`, `context.library`, …) are never taken for properties of the same name.
+wire's own (`type`, `context.library.name`, …) are never taken for properties of the same name.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 
 from polku_schemas.privacy import Protection
 
-from .wire import Context, WireEvent
+from .wire import Campaign, Context, Library, Page, WireEvent
 
-# Members of an item, and of its context, that mean what the wire says whatever a plan calls by the same name.
-_OF_ITEM: Final = frozenset(WireEvent.__struct_encode_fields__)
-_OF_CONTEXT: Final = frozenset(Context.__struct_encode_fields__)
+_Names = frozenset[str]
+_Part = Callable[[Protection, dict[str, Any]], dict[str, Any]]
+
+# Members that mean what the wire says whatever a plan calls by the same name, and go to columns of the envelope. Two of
+# the context have no column: its `ip`, and its page's `search`.
+_OF_ITEM: Final[_Names] = frozenset(WireEvent.__struct_encode_fields__)
+_OF_CONTEXT: Final[_Names] = frozenset(Context.__struct_encode_fields__) - {"ip"}
+_OF_LIBRARY: Final[_Names] = frozenset(Library.__struct_encode_fields__)
+_OF_PAGE: Final[_Names] = frozenset(Page.__struct_encode_fields__) - {"search"}
+_OF_CAMPAIGN: Final[_Names] = frozenset(Campaign.__struct_encode_fields__)
+
+# Members that are objects of names. Something else there (JSON in a text, say) may hold anything: an empty value of its
+# type is kept, so that a replay finds the same fault.
+_OBJECTS: Final[_Names] = frozenset(("properties", "traits", "context"))
+
+# Members of a page or screen call of which intake makes properties: `name` becomes `page_name`.
+_OF_PAGE_CALLS: Final = ("name", "category")
 
 
 def protected_item(protection: Protection, raw: bytes) -> bytes | None:
@@ -23,12 +38,24 @@ def protected_item(protection: Protection, raw: bytes) -> bytes | None:
 
     None when they are no JSON object, so that nobody can say what is in them.
     """
+    repeats = False
+
+    def object_of(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal repeats
+        found = dict(members)
+        repeats = repeats or len(found) < len(members)
+        return found
+
     try:
-        item = json.loads(raw)
+        # Decoded here: of bytes, `json` would guess the encoding.
+        item = json.loads(raw.decode(), object_pairs_hook=object_of)
         if not isinstance(item, dict):
             return None
         kept = _item(protection, item)
-        return raw if kept == item else json.dumps(kept, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        # Of a name that stands twice only the last was looked at, so the bytes are not what was looked at.
+        if kept == item and not repeats:
+            return raw
+        return json.dumps(kept, ensure_ascii=False).encode("utf-8", "backslashreplace")
     except (ValueError, RecursionError):
         return None
 
@@ -40,27 +67,48 @@ def protected_extra(protection: Protection, extra: dict[str, Any]) -> dict[str, 
 
 
 def _item(protection: Protection, item: dict[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for name, value in item.items():
-        if isinstance(value, dict) and name in _PARTS:
-            kept[name] = _PARTS[name](protection, value)
-        elif name in _OF_ITEM and not isinstance(value, (dict, list)):
-            kept[name] = value
-        else:
-            kept |= protection.of_anything({name: value})
+    kept = _members(protection, item, _OF_ITEM, _PARTS_OF_ITEM)
+    for name in _OF_PAGE_CALLS:
+        for meant in (f"page_{name}", f"screen_{name}"):
+            if kept.get(name) is not None:
+                changed = protection.of_properties({meant: kept.pop(name)})
+                if meant in changed:
+                    kept[name] = changed[meant]
     return kept
 
 
 def _context(protection: Protection, context: dict[str, Any]) -> dict[str, Any]:
+    return _members(protection, context, _OF_CONTEXT, _PARTS_OF_CONTEXT)
+
+
+def _members(protection: Protection, document: dict[str, Any], own: _Names, parts: dict[str, _Part]) -> dict[str, Any]:
+    """The members of an object of the wire: `own` are what the wire says, `parts` are objects with rules of theirs."""
     kept: dict[str, Any] = {}
-    for name, value in context.items():
-        if name == "traits" and isinstance(value, dict):
-            kept[name] = protection.of_traits(value)
-        elif name in _OF_CONTEXT:
+    for name, value in document.items():
+        if name in parts and isinstance(value, dict):
+            kept[name] = parts[name](protection, value)
+        elif name in parts and name in _OBJECTS and value is not None:
+            kept[name] = type(value)()
+        elif name in own and not isinstance(value, (dict, list)):
             kept[name] = value
         else:
             kept |= protection.of_anything({name: value})
     return kept
 
 
-_PARTS: Final = {"properties": Protection.of_properties, "traits": Protection.of_traits, "context": _context}
+def _with(own: _Names) -> _Part:
+    return lambda protection, document: _members(protection, document, own, {})
+
+
+_PARTS_OF_ITEM: Final[dict[str, _Part]] = {
+    "properties": Protection.of_properties,
+    "traits": Protection.of_traits,
+    "context": _context,
+}
+_PARTS_OF_CONTEXT: Final[dict[str, _Part]] = {
+    "traits": Protection.of_traits,
+    "library": _with(_OF_LIBRARY),
+    "page": _with(_OF_PAGE),
+    "campaign": _with(_OF_CAMPAIGN),
+    "context": Protection.of_anything,  # what came as `context` and was no object
+}

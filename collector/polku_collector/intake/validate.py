@@ -216,10 +216,14 @@ class Validator:
         channel: str | None = None
         if planned is not None:
             channel = planned.channel_of(values) if planned.channel_rules and values is not None else planned.channel
-        if self._protection is not None and planned is not None and values is not None:
-            protect = self._protection.events.get(planned.name)
-            if protect is not None:
+        if self._protection is not None:
+            protect = self._protection.events.get(planned.name) if planned is not None else None
+            if protect is not None and values is not None:
                 protect(values)
+            if protect is not None or contents is not None:
+                # Of what is stored: from a checksum of what is not, its values could be found by trying.
+                beside = None if contents is None else (contents.traits, contents.page, contents.extra)
+                digest = crc32(_encode((name or call, values, beside)))
         event_time, adjusted = clock.event_time(event.timestamp or event.original_timestamp, event.sent_at)
         line = Line(
             received_at=arrival.received_at,

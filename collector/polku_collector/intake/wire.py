@@ -160,8 +160,9 @@ def parse_single(body: bytes, call: str | None) -> Body:
 
 
 def context_text(context: Context, limit: int) -> str:
-    """A batch's context as JSON, cut at `limit` bytes; without the address, which is not kept."""
-    return _encode(msgspec.structs.replace(context, ip=None))[:limit].decode("utf-8", "ignore")
+    """A batch's context as JSON, cut at `limit` bytes; without what has no column."""
+    page = context.page and msgspec.structs.replace(context.page, search=None)
+    return _encode(msgspec.structs.replace(context, ip=None, page=page))[:limit].decode("utf-8", "ignore")
 
 
 def context_of(text: str) -> Context:

@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from polku_collector.batch import Line, QuarantineLine
+from polku_collector.intake.protect import protected_item
 from polku_collector.intake.validate import Arrival, Judged, Validator
-from polku_collector.intake.wire import parse_batch
+from polku_collector.intake.wire import Context, parse_batch
 from polku_schemas import compile_plan
 from polku_schemas.privacy import Protection
 
@@ -60,6 +61,30 @@ def test_properties_are_protected_in_their_columns_on_the_fast_path_and_on_the_s
         assert isinstance(line, Line)
         assert line.p.review_body == HASHED
         assert line.p.rating == 5
+
+
+def test_the_digest_is_of_what_is_stored_so_that_nobody_finds_a_value_by_trying() -> None:
+    def digest(item: dict[str, Any], key: bytes = KEY) -> int:
+        body = json.dumps({"batch": [item]}).encode()
+        validator = Validator(compile_plan(RULES), LIMITS, new_id=lambda: "made", protection=Protection(RULES, key))
+        (line,) = validator.judge(parse_batch(body), Arrival(NOW, None, "web", SOURCES["web"], body)).lines
+        assert isinstance(line, Line)
+        return line.digest
+
+    def identify(**traits: Any) -> dict[str, Any]:
+        return {"type": "identify", "userId": "u", "traits": traits}
+
+    assert digest(identify(birthday=BORN)) == digest(identify(birthday="1999-09-09"))
+    assert digest(identify(email=MAIL)) != digest(identify(email="eino@example.com")), "they have two pseudonyms"
+    assert digest(identify(level=1)) != digest(identify(level=2))
+    for item in (
+        identify(email=MAIL),
+        track({"product_id": "p", "rating": 5, "review_body": MAIL}, "review_submitted"),
+        track({"product_id": "p", "email": MAIL}),
+        track({"email": MAIL}, "never_planned"),
+    ):
+        assert digest(item) == digest(item)
+        assert digest(item) != digest(item, KEY[1:]), "it cannot be made without the key"
 
 
 def test_unplanned_members_are_protected_in_extra() -> None:
@@ -115,6 +140,85 @@ def test_what_is_no_json_object_is_not_kept_at_all(raw: bytes) -> None:
     assert isinstance(line, QuarantineLine)
     assert (line.original, line.original_base64) == (None, None)
     assert "its text is not kept" in line.message
+
+
+REPEATED = [
+    b'"properties":{"email":"%b"},"properties":{"product_id":5}',
+    b'"properties":{"product_id":5,"x":{"email":"%b"},"x":1}',
+    b'"email":"%b","email":"","properties":{"product_id":5}',
+    b'"properties":{"product_id":5},"context":{"traits":{"email":"%b"},"traits":null}',
+]
+
+
+@pytest.mark.parametrize("members", REPEATED)
+def test_of_a_name_that_stands_twice_the_first_is_not_kept_unseen(members: bytes) -> None:
+    line = only(judge(b'{"type":"track","event":"product_viewed","userId":"u",%b}' % (members % MAIL.encode())))
+    assert isinstance(line, QuarantineLine)
+    assert json.loads(line.original or "")["properties"]["product_id"] == 5
+
+
+def test_bytes_that_another_encoding_makes_json_of_are_not_kept() -> None:
+    raw = b'{\x00"\x00%b"\x00:\x001\x00}\x00' % MAIL.encode()
+    assert isinstance(only(judge(raw)), QuarantineLine)
+
+
+WIRE = [*sorted(Context.__struct_encode_fields__), "traits", "device"]
+
+
+@pytest.mark.parametrize("name", WIRE)
+@pytest.mark.parametrize("product_id", ["p", 5])
+def test_known_members_of_the_context_hide_nothing(name: str, product_id: Any) -> None:
+    for value in ({"email": MAIL}, [{"email": MAIL}], {"deep": [{"birthday": BORN, "E-Mail": MAIL}]}):
+        only(judge(track({"product_id": product_id}, context={name: value})))
+        only(judge(track({"product_id": product_id}), context={name: value}))
+
+
+def test_members_of_the_context_without_a_column_are_known_by_their_names() -> None:
+    properties = RULES.properties | {
+        name: msgspec.structs.replace(RULES.properties["query"], name=name, privacy="sensitive")
+        for name in ("search", "ip")
+    }
+    plan = msgspec.structs.replace(RULES, properties=properties)
+    context = {"ip": "192.0.2.1", "page": {"search": "?q=illness", "path": "/"}}
+    for within in ({}, {"context": context}):
+        body = json.dumps({"batch": [track({"product_id": 5}, **within)], "context": context}).encode()
+        validator = Validator(compile_plan(plan), LIMITS, new_id=lambda: "made", protection=Protection(plan, KEY))
+        (line,) = validator.judge(parse_batch(body), Arrival(NOW, None, "web", SOURCES["web"], body)).lines
+        assert isinstance(line, QuarantineLine)
+        assert "illness" not in str(line)
+        assert "192.0.2.1" not in str(line)
+        assert json.loads(line.context or "") == {"page": {"path": "/"}}
+
+
+def test_what_the_wire_says_of_the_context_is_kept() -> None:
+    context = {"campaign": {"name": "Spring"}, "page": {"title": "Boots"}, "library": {"name": "l"}, "locale": "fi"}
+    line = only(judge(track({"product_id": 5}, context=context)))
+    assert isinstance(line, QuarantineLine)
+    assert json.loads(line.original or "")["context"] == context
+
+
+@pytest.mark.parametrize("written", [json.dumps({"email": MAIL}), MAIL, [MAIL], [[{"email": MAIL}]]])
+def test_properties_that_are_no_object_are_not_kept_and_still_refused_when_judged_again(written: Any) -> None:
+    for item in (track(written), {"type": "identify", "userId": "u", "traits": written}):
+        line = only(judge(item))
+        assert isinstance(line, QuarantineLine)
+        assert line.code == "not_an_object"
+        again = only(judge((line.original or "").encode()))
+        assert isinstance(again, QuarantineLine)
+        assert again.code == "not_an_object"
+    for context in (written, {"traits": written}):
+        only(judge(track({"product_id": "p"}, context=context)))
+        only(judge(track({"product_id": 5}, context=context)))
+
+
+def test_the_name_of_a_page_is_protected_as_the_property_that_it_becomes() -> None:
+    named = RULES.properties["page_name"]
+    properties = RULES.properties | {"page_name": msgspec.structs.replace(named, privacy="sensitive")}
+    protection = Protection(msgspec.structs.replace(RULES, properties=properties), KEY)
+    page = {"type": "page", "userId": "u", "name": "Results of a test", "category": "Health", "properties": []}
+    kept = protected_item(protection, json.dumps(page).encode())
+    assert json.loads(kept or b"") == {"type": "page", "userId": "u", "category": "Health", "properties": []}
+    assert protected_item(PROTECTION, json.dumps(page).encode()) == json.dumps(page).encode()
 
 
 def test_an_original_without_anything_to_protect_is_kept_byte_for_byte() -> None:

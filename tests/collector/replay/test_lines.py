@@ -13,7 +13,7 @@ from polku_collector.lake.columns import unconvertible
 from polku_collector.lake.replayed import Origin, is_replay_file, origin_of, replay_key, with_origin
 from polku_collector.replay.decide import Fate, Passed, fates, in_order
 from polku_collector.replay.known import Answer, Holder
-from polku_collector.replay.mapping import Mapping
+from polku_collector.replay.mapping import Mapping, Mended, Step
 from polku_collector.replay.rows import Quarantined, Stays
 
 from .world import NOW, PLAN, SETTINGS, World, viewed
@@ -86,6 +86,29 @@ def test_a_line_that_was_cut_or_whose_id_was_taken_stays() -> None:
     assert isinstance(cut, Stays)
     assert isinstance(taken, Stays)
     assert (cut.outcome, taken.outcome) == ("unreadable", "taken")
+
+
+@pytest.mark.parametrize(("old", "new"), [("email", "note"), ("note", "email"), ("email", "product_id")])
+def test_a_mapping_carries_no_protected_value_to_another_name(old: str, new: str) -> None:
+    secret = "aino@example.com"
+    plan = msgspec.structs.replace(PLAN, privacy={"personal": "drop", "sensitive": "drop"})
+    item = viewed("m", **{old: secret})
+    row = Quarantined(
+        stream="s",
+        sequence=1,
+        received_at=NOW,
+        source="web",
+        event_type="track",
+        event_name="product_viewed",
+        code="missing_property",
+        original=json.dumps(item),  # from before the plan had the rule
+        file="",
+    )
+    mended = Mended(rename=(((Step(old),), new),), default=(((Step("product_id"),), "p"),))
+    again = Judge(plan, SETTINGS, Mapping({"product_viewed": mended}))(row)
+    assert isinstance(again, Line)
+    assert secret not in msgspec.json.encode(again).decode()
+    assert again.p.product_id == "p"
 
 
 def passed(event_id: str | None, digest: int = 1, sequence: int = 1, seconds: int = 0) -> Passed:
