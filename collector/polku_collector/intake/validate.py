@@ -306,8 +306,8 @@ class Validator:
         warning: Problem | None = None
         if planned is None:
             if source.unplanned == "quarantine":
-                return Problem(ProblemCode.UNKNOWN_EVENT, "$.event", f"the plan has no event {name!r}")
-            warning = Problem(ProblemCode.UNKNOWN_EVENT, "$.event", f"the plan has no event {name!r}; kept in `extra`")
+                return Problem(ProblemCode.UNKNOWN_EVENT, "$.event", f"the plan has no event {name or call!r}")
+            warning = Problem(ProblemCode.UNKNOWN_EVENT, "$.event", f"the plan has no event {name or call!r}; kept in `extra`")
         elif beside:
             if source.unplanned == "quarantine":
                 return Problem(ProblemCode.UNKNOWN_PROPERTY, path, f"not in the plan: {', '.join(beside)}")
