@@ -305,9 +305,10 @@ class Validator:
         path = "$.properties" if extra.get("properties") else "$.traits"
         warning: Problem | None = None
         if planned is None:
+            message = f"the plan has no event {name or call!r}"
             if source.unplanned == "quarantine":
-                return Problem(ProblemCode.UNKNOWN_EVENT, "$.event", f"the plan has no event {name or call!r}")
-            warning = Problem(ProblemCode.UNKNOWN_EVENT, "$.event", f"the plan has no event {name or call!r}; kept in `extra`")
+                return Problem(ProblemCode.UNKNOWN_EVENT, "$.event", message)
+            warning = Problem(ProblemCode.UNKNOWN_EVENT, "$.event", f"{message}; kept in `extra`")
         elif beside:
             if source.unplanned == "quarantine":
                 return Problem(ProblemCode.UNKNOWN_PROPERTY, path, f"not in the plan: {', '.join(beside)}")
