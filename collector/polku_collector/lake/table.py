@@ -12,11 +12,14 @@ from collections.abc import Collection
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import structlog
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
+from pyarrow.fs import PyFileSystem
 
 from polku_schemas.column_types import Clash, widening
 
@@ -188,10 +191,23 @@ class Table:
         return set(paths.to_pylist())
 
     def dataset(self, paths: Collection[str]) -> Any:  # pyarrow's classes have no types
-        """The rows of some files, with all columns of the table."""
-        whole: Any = self.handle.to_pyarrow_dataset()
-        kept = [fragment for fragment in whole.get_fragments() if fragment.path in paths]
-        return ds.FileSystemDataset(kept, whole.schema, whole.format, whole.filesystem)
+        """The rows of some files, with all columns of the table.
+
+        Not by way of the whole table's dataset, which takes 0.5 ms for every file of the table: with a thousand of them
+        a committer that flushes every 100 ms would always be faster than whoever looks before he commits.
+        """
+        arrow: Any = self.handle.schema().to_arrow()
+        adds: Any = pa.table(self.handle.get_add_actions(flatten=True))
+        adds = adds.filter(pc.is_in(adds["path"], pa.array([*paths], pa.string())))
+        found = adds.select(["path", "size_bytes", f"partition.{self.partition_by}"]).to_pydict()
+        names, sizes, days = found.values()
+        handler = DeltaStorageHandler(self._uri, self._options, dict(zip(names, sizes, strict=True)))
+        files, filesystem, day = ds.ParquetFileFormat(), PyFileSystem(handler), ds.field(self.partition_by)
+        fragments = [
+            files.make_fragment(name, filesystem=filesystem, partition_expression=day == partition)
+            for name, partition in zip(names, days, strict=True)
+        ]
+        return ds.FileSystemDataset(fragments, pa.schema(arrow), files, filesystem)
 
     def _write(self, actions: list[AddAction | RemoveAction], watermarks: dict[str, int]) -> None:
         now = int(time.time() * 1000)

@@ -98,8 +98,9 @@ def test_two_replays_at_once_move_every_event_once(tmp_path: Path, processes: Fo
     assert world.ids() == (passing, ["bad0", "bad1"])
 
 
-def send(process: CollectorProcess, items: list[Any], key: str = "web-key") -> None:
-    answer = httpx.post(f"{process.url}/v1/batch", json={"batch": items}, auth=(key, ""), timeout=30)
+def send(process: CollectorProcess, items: list[Any], key: str = "web-key", client: httpx.Client | None = None) -> None:
+    post = httpx.post if client is None else client.post
+    answer = post(f"{process.url}/v1/batch", json={"batch": items}, auth=(key, ""), timeout=30)
     assert answer.status_code == 200
 
 
@@ -109,14 +110,14 @@ def test_beside_a_collector_under_load_every_id_is_one_row(tmp_path: Path) -> No
     mapping, done, sent = read_mapping(tmp_path / "map.yaml"), threading.Event(), set[str]()
 
     def load_it(process: CollectorProcess) -> None:
-        chance, number, bad = random.Random(1), 0, list[str]()
+        chance, number, bad, client = random.Random(1), 0, list[str](), httpx.Client()
         while not done.is_set():
             number += 1
             fresh = [f"bad-{number}-{item}" for item in range(5)]
             items = [viewed(event_id, prodId="p") for event_id in fresh]
             items += [viewed(f"good-{number}-{item}", product_id="p") for item in range(5)]
             items += [viewed(event_id, product_id="p") for event_id in chance.sample(bad, min(2, len(bad)))]
-            send(process, items)
+            send(process, items, client=client)
             bad += fresh
             sent.update(item["messageId"] for item in items)
             time.sleep(0.01)
