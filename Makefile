@@ -14,7 +14,7 @@ demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
 
 test-browser: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group browser

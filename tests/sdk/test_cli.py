@@ -10,7 +10,7 @@ from typing import Any
 import click
 import pytest
 
-from polku import cli
+from polku import __version__, cli
 
 
 class FullError(Exception):
@@ -114,7 +114,7 @@ def test_it_runs_as_a_module_and_as_the_installed_script() -> None:
     script = Path(sys.executable).with_name("polku")
     for command in ([sys.executable, "-m", "polku.cli"], [str(script)]):
         done = subprocess.run([*command, "--version"], capture_output=True, text=True, env=os.environ)
-        assert (done.returncode, done.stdout) == (0, "polku 0.1.0\n")
+        assert (done.returncode, done.stdout) == (0, f"polku {__version__}\n")
 
 
 def test_an_installed_command_is_listed_with_what_it_does() -> None:
