@@ -8,13 +8,16 @@ DOCUMENTS ?= 100000
 # Packages of the system are installed where they are missing, with sudo unless one is root.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test test-browser test-node test-oracles check format bench clean
+.PHONY: demo test chaos test-browser test-node test-oracles check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest --numprocesses auto --dist worksteal $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist worksteal --ignore tests/power_cut $(ARGS)
+
+chaos: $(STAMP)
+	$(BIN)/pytest tests/power_cut $(ARGS)
 
 test-browser: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group browser

@@ -12,8 +12,6 @@ from collections.abc import Collection
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import structlog
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
@@ -196,6 +194,9 @@ class Table:
         Not by way of the whole table's dataset, which takes 0.5 ms for every file of the table: with a thousand of them
         a committer that flushes every 100 ms would always be faster than whoever looks before he commits.
         """
+        import pyarrow.compute as pc  # here: they load pandas where it is installed, and every start would wait for it
+        import pyarrow.dataset as ds
+
         arrow: Any = self.handle.schema().to_arrow()
         adds: Any = pa.table(self.handle.get_add_actions(flatten=True))
         adds = adds.filter(pc.is_in(adds["path"], pa.array([*paths], pa.string())))
