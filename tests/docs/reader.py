@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import IO, Any
 
+from tests.collector.world import free_port
 from tests.docs.blocks import Block
 
 SECONDS = 90
@@ -39,7 +39,7 @@ class Reader:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.port = str(_free_port())
+        self.port = str(free_port())
         own = {name: value for name, value in os.environ.items() if not name.startswith(("POLKU_", "AWS_"))}
         self.environment = own | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -200,9 +200,3 @@ def _wait(condition: Any, explain: Any) -> None:
     while not condition():
         assert time.monotonic() < deadline, explain() if callable(explain) else explain
         time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
