@@ -76,7 +76,7 @@ class Protection:
     Raises ValueError when the plan asks for pseudonyms and there is no key.
     """
 
-    __slots__ = ("_anywhere", "_in_properties", "_in_traits", "_key", "events", "traits")
+    __slots__ = ("_anywhere", "_begun", "_in_properties", "_in_traits", "events", "traits")
 
     events: dict[str, Protect]
     """By event name; events with nothing to protect are not there."""
@@ -85,7 +85,7 @@ class Protection:
     def __init__(self, plan: Plan, key: bytes = b"") -> None:
         if needs_key(plan) and not key:
             raise ValueError("the plan asks for pseudonyms, and there is no key")
-        self._key = key
+        self._begun = hmac.new(key, digestmod="sha256")  # each pseudonym goes on from here: a third faster than anew
         found = ((name, self._protect(plan, event.properties)) for name, event in plan.events.items())
         self.events = {name: protect for name, protect in found if protect is not None}
         self.traits = self._protect(plan, plan.traits)
@@ -113,10 +113,11 @@ class Protection:
 
     def pseudonym(self, text: str) -> str:
         """What stands for a text: `psn-` and the first 128 bits of its keyed hash."""
-        if PSEUDONYM.fullmatch(text):
+        if text.startswith("psn-") and PSEUDONYM.fullmatch(text):
             return text
-        digest = hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256")
-        return f"psn-{digest.hex()[:_PSEUDONYM_DIGITS]}"
+        hashed = self._begun.copy()
+        hashed.update(text.encode("utf-8", "surrogatepass"))
+        return f"psn-{hashed.hexdigest()[:_PSEUDONYM_DIGITS]}"
 
     def _members(self, document: dict[str, Any], names: _Names) -> dict[str, Any]:
         kept: dict[str, Any] = {}

@@ -320,7 +320,7 @@ class Validator:
         if context_extra:
             extra["context"] = context_extra
         if self._protection is not None:
-            extra = protected_extra(self._protection, extra)
+            extra = protected_extra(self._protection, extra) if extra else extra
             if self._protection.traits is not None and traits is not None and call != "group":
                 self._protection.traits(traits.values)
         return Contents(
