@@ -189,8 +189,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     channels: tuple[str, ...]
     reserved: tuple[str, ...] = ()
     """Names that no event, property or trait may have, beside those the tables need themselves."""
-    privacy: dict[ForbiddingPrivacy, Treatment] = {}
-    """What is done with the values of a privacy class; a class that is not named is stored as it comes."""
+    privacy: dict[Privacy, Treatment] = {}
+    """What is done with the values of a class of ForbiddingPrivacy; a class that is not named is stored as it comes."""
     properties: dict[str, Property]
     traits: dict[str, Property]
     events: dict[str, Event]

@@ -24,7 +24,7 @@ from polku_schemas.lint.places import Places
 from polku_schemas.lint.reachability import rule_findings, unreached_findings, unused_findings
 from polku_schemas.lint.stored import not_stored_findings
 from polku_schemas.members import Members
-from polku_schemas.model import ForbiddingPrivacy, Plan, Treatment
+from polku_schemas.model import ForbiddingPrivacy, Plan, Privacy, Treatment
 
 __all__ = ["Plan", "PlanReport", "builtin_plan_path", "load_plan", "read_plan"]
 
@@ -125,8 +125,8 @@ def _read_head(members: Members, empty: Plan) -> Plan:
     )
 
 
-def _read_privacy(members: Members) -> dict[ForbiddingPrivacy, Treatment]:
-    found: dict[ForbiddingPrivacy, Treatment] = {}
+def _read_privacy(members: Members) -> dict[Privacy, Treatment]:
+    found: dict[Privacy, Treatment] = {}
     for privacy_class in get_args(ForbiddingPrivacy):
         if privacy_class in members:
             treatment = members.one_of(privacy_class, get_args(Treatment))

@@ -24,10 +24,11 @@ from msgspec.structs import force_setattr
 from polku_schemas.compile import MAX_EVENT_NAME, snake_case
 from polku_schemas.model import Plan, Property, Treatment
 
-PSEUDONYM: Final = re.compile(r"psn-[0-9a-f]{32}")
-"""What a pseudonym looks like. A value of this form is left as it is, so that nothing is hashed twice."""
+_PREFIX: Final = "psn-"
+_DIGITS: Final = 32
 
-_PSEUDONYM_DIGITS: Final = 32
+PSEUDONYM: Final = re.compile(rf"{_PREFIX}[0-9a-f]{{{_DIGITS}}}")
+"""What a pseudonym looks like. A value of this form is left as it is, so that nothing is hashed twice."""
 
 Protect = Callable[[Struct], None]
 """Changes the values of a decoded record where they stand."""
@@ -44,8 +45,6 @@ def needs_key(plan: Plan) -> bool:
 
 def treatment_of(plan: Plan, prop: Property) -> Treatment | None:
     """What is done with the values of a property instead of storing them; None if they are stored as they come."""
-    if prop.privacy not in ("personal", "sensitive"):
-        return None
     treatment = plan.privacy.get(prop.privacy)
     if treatment == "pseudonymise" and not _is_text(prop):
         return "drop"
@@ -113,11 +112,11 @@ class Protection:
 
     def pseudonym(self, text: str) -> str:
         """What stands for a text: `psn-` and the first 128 bits of its keyed hash."""
-        if text.startswith("psn-") and PSEUDONYM.fullmatch(text):
+        if text.startswith(_PREFIX) and PSEUDONYM.fullmatch(text):
             return text
         hashed = self._begun.copy()
         hashed.update(text.encode("utf-8", "surrogatepass"))
-        return f"psn-{hashed.hexdigest()[:_PSEUDONYM_DIGITS]}"
+        return _PREFIX + hashed.hexdigest()[:_DIGITS]
 
     def _members(self, document: dict[str, Any], names: _Names) -> dict[str, Any]:
         kept: dict[str, Any] = {}

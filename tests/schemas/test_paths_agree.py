@@ -97,7 +97,7 @@ def test_the_paths_agree_on_any_bytes(event: CompiledEvent, raw: bytes) -> None:
 
 
 @given(documents(), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1000, deadline=None)
 def test_the_paths_agree_on_damaged_documents(document: tuple[CompiledEvent, bytes], data: st.DataObject) -> None:
     event, raw = document
     at = data.draw(st.integers(0, len(raw)))
@@ -107,7 +107,7 @@ def test_the_paths_agree_on_damaged_documents(document: tuple[CompiledEvent, byt
 
 
 @given(documents())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1000, deadline=None)
 def test_a_member_given_twice_counts_once(document: tuple[CompiledEvent, bytes]) -> None:
     event, raw = document
     if raw not in (b"{}", b""):

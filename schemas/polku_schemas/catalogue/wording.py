@@ -40,7 +40,7 @@ _NOT_STORED: Final = {
 
 def privacy_meaning(plan: Plan, name: Privacy) -> str:
     """What a privacy class says about a person, and what becomes of its values if they are not stored as they come."""
-    treatment = plan.privacy.get(name) if name in ("personal", "sensitive") else None
+    treatment = plan.privacy.get(name)
     return PRIVACY_MEANING[name] + (f" {_NOT_STORED[treatment]}" if treatment else "")
 
 
