@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow.dataset as ds
 import pytest
 
 from polku_collector.batch import QuarantineLine
+from polku_collector.lake.store import LocalStore
+from polku_collector.lake.table import Table
 from polku_collector.replay.casts import Cast
 from polku_collector.replay.mapping import Mapping, Mended, Step
 from polku_collector.replay.rows import Selection, read
@@ -342,6 +345,27 @@ def test_nothing_of_a_person_is_in_the_log_of_either_table(world: World) -> None
     for path in world.lake.glob("*/_delta_log/*.json"):
         assert secret not in path.read_text()
     assert secret not in json.dumps(report.document())
+
+
+def test_the_rows_of_some_files_are_those_that_deltalake_reads(world: World) -> None:
+    for day in range(3):  # what is replayed has other columns than the rest
+        sent = viewed(f"x{day}", product_id="p"), viewed(f"y{day}"), viewed(f"z{day}", price="x")
+        world.send(*sent, received_at=NOW + timedelta(days=day))
+        world.commit()
+    world.replay()
+    store = LocalStore(world.lake)
+    for name, day_column in (("events", "event_date"), ("quarantine", "received_date")):
+        table = Table(store, name, day_column, None)
+        paths = sorted(table.files())
+        assert len(paths) > 1
+        for some in (paths, paths[1:]):
+            whole = table.handle.to_pyarrow_dataset()
+            kept = ds.FileSystemDataset(
+                [fragment for fragment in whole.get_fragments() if fragment.path in some],
+                *(whole.schema, whole.format, whole.filesystem),
+            )
+            order = [("stream", "ascending"), ("sequence", "ascending")]
+            assert table.dataset(some).to_table().sort_by(order) == kept.to_table().sort_by(order)
 
 
 def test_removed_files_stay_for_readers(world: World) -> None:
