@@ -136,7 +136,8 @@ def test_a_new_minor_version_is_taken_under_load_and_lives_beside_the_old_one(tm
     plan = write_plan(tmp_path / "plan", "1.0", AMOUNT)
     with collector(tmp_path, "--plan", str(plan), "--workers", "2") as process:
         with steady_load(process, amount=5, till="7") as acknowledged:
-            wait_until(lambda: len(acknowledged) > 50, 30)
+            # The table has to be there first: a slow committer would find it made with the new columns.
+            wait_until(lambda: len(acknowledged) > 50 and rows(process.lake, "events", "event_id"), 60, process.log)
             write_plan(tmp_path / "plan", "1.1", AMOUNT + TILL, "till")
             wait_for_plan(process, "1.1", workers=2)
             seen = len(acknowledged)
