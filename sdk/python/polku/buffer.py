@@ -85,12 +85,13 @@ class Buffer:
                 self._seal()
                 wake = True
             batch = self._open
+            first = not batch  # asked before the append, at which another event may come in between
             batch.append(raw)
             self._open_bytes += size
             self.queued += 1
             self.queued_bytes += size
             self._taken += 1
-            if len(batch) == 1:
+            if first:
                 self._opened_at = time.monotonic()
                 wake = True
             if len(batch) >= settings.batch_events:
@@ -192,10 +193,12 @@ class Buffer:
             return self.queued, self.queued_bytes, self.delivered, dict(self.lost)
 
     def _seal(self) -> None:
-        if self._open:
-            self._sealed.append(self._open)
-            self._open = []
-            self._open_bytes = 0
+        # First out of reach, then sealed: a signal handler that tracks between two of these lines may seal too.
+        fresh: list[bytes] = []
+        batch, self._open = self._open, fresh
+        self._open_bytes = 0
+        if batch:
+            self._sealed.append(batch)
 
     def _has_room(self, size: int) -> bool:
         settings = self._settings

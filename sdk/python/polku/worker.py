@@ -63,6 +63,7 @@ class Worker:
     def reset(self) -> None:
         """Start afresh, as a forked child does: no thread, nothing queued, nothing counted."""
         self._bell = Bell()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = False
         self._finished = False
@@ -132,8 +133,14 @@ class Worker:
     # Everything below runs on the worker's thread, or on the caller's when that is closing without one.
 
     def _wake(self) -> None:
-        if self._thread is None and not self._closing:
-            self._start()
+        # Never waited for: who holds it is starting the thread, and may be the code that a signal has interrupted.
+        starting = self._starting
+        if self._thread is None and not self._closing and starting.acquire(blocking=False):
+            try:
+                if self._thread is None:
+                    self._start()
+            finally:
+                starting.release()
         self._bell.ring()
 
     def _start(self) -> None:
