@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import click
 
+from .compose_mirror import check as check_mirror
 from .errors import SettingsError
 from .journal.stream import streams_directory
 from .logs import configure
@@ -43,6 +44,8 @@ def collector(config: Path | None, **flags: Any) -> None:
     settings = load(config, os.environ, flags)
     plan = plan_of(settings)
     protection_of(plan, settings)  # it cannot start without the key that the plan needs
+    if settings.lake.iceberg.catalog is not None:
+        check_mirror(settings)
     _check_directories(settings)
     configure(readable=settings.dev)
     lock = _lock_journal(Path(settings.journal.directory))
@@ -78,6 +81,9 @@ def collector(config: Path | None, **flags: Any) -> None:
             ],
             Role("committer", "polku_collector.compose_committer:run", (settings,)),
             renewal=renewal,
+            helpers=[Role("mirror", "polku_collector.compose_mirror:run", (settings,))]
+            if settings.lake.iceberg.catalog is not None
+            else [],
             drain_seconds=settings.limits.drain_seconds,
             on_restart=restarted,
         )
