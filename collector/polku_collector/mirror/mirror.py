@@ -119,7 +119,7 @@ class Mirror:
             )
         changes = _changes(self._delta, table, watermark, self._root)
         transaction = table.transaction()
-        widened = _widen(transaction, self._delta.columns)
+        widened = _widen(transaction, table, self._delta.columns)
         if changes is None and not widened:
             return False
         if changes is not None:
@@ -199,11 +199,10 @@ def _files(table: IcebergTable) -> list[DataFile]:
     return [entry.data_file for manifest in manifests for entry in manifest.fetch_manifest_entry(table.io)]
 
 
-def _widen(transaction: Transaction, columns: dict[str, str]) -> list[str]:
-    """Give the Iceberg table the columns and the members of structs that it lacks; returns the columns."""
+def _widen(transaction: Transaction, table: IcebergTable, columns: dict[str, str]) -> list[str]:
+    """Give the Iceberg table the columns and the members of structs that it lacks; returns their names."""
     wanted = schema_of(columns)
-    have = transaction.table_metadata.schema()
-    missing = sorted(set(wanted.column_names) - set(have.column_names))
+    missing = sorted(set(wanted.column_names) - set(table.schema().column_names))
     if missing:
         with transaction.update_schema() as update:
             update.union_by_name(wanted)
