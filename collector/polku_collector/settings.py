@@ -53,7 +53,7 @@ class Iceberg(Struct, frozen=True, forbid_unknown_fields=True):
     quarantine_table: str = "quarantine"
     location: str | None = None  # where metadata is kept; default: `_iceberg` in the lake
     interval_seconds: PositiveSeconds = 60.0
-    keep_snapshots_hours: PositiveSeconds = 24.0
+    keep_snapshots_hours: PositiveSeconds = 6.0
 
 
 class Lake(Struct, frozen=True, forbid_unknown_fields=True):

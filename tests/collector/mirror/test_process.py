@@ -22,7 +22,7 @@ from .crash import catch_up_and_die
 from .world import SmallLake, assert_same_rows
 
 # POLKU_ROUNDS=200 for a long run.
-ROUNDS = int(os.environ.get("POLKU_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("POLKU_ROUNDS", "8"))
 
 
 def config(root: Path) -> str:

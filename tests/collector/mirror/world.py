@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import uuid
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ COLUMNS = {
     "user_id": "string",
     "products": "list<struct<product_id:string,price:double>>",
 }
+os.environ.setdefault("POLARS_ICEBERG_PLANNER", "pyiceberg")  # it warns that there is a faster one
+
 IDENTIFIER = ("polku", "events")
 _TYPES = {"event_time": pa.timestamp("us", "UTC"), "event_date": pa.date32()}
 
