@@ -82,7 +82,7 @@ COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
     _names("settings"),
     _names("planned intake journal lake"),
     _names("app replay mirror"),
-    _names("compose_intake compose_committer compose_plan compose_replay compose_mirror"),
+    _names("compose_intake compose_committer compose_plan compose_replay compose_mirror compose_handover"),
     _names("cli lake_cli"),
 )
 

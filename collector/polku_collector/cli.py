@@ -81,15 +81,22 @@ def collector(config: Path | None, **flags: Any) -> None:
             ],
             Role("committer", "polku_collector.compose_committer:run", (settings,)),
             renewal=renewal,
-            helpers=[Role("mirror", "polku_collector.compose_mirror:run", (settings,))]
-            if settings.lake.iceberg.catalog is not None
-            else [],
+            helpers=_helpers(settings),
             drain_seconds=settings.limits.drain_seconds,
             on_restart=restarted,
         )
         if settings.plan and settings.watch_plan:
             watch_folder(Path(settings.plan), supervisor.renew)
         sys.exit(supervisor.run())
+
+
+def _helpers(settings: Settings) -> list[Role]:
+    """What works beside intake and committer, if it is wanted."""
+    wanted = {
+        "mirror": settings.lake.iceberg.catalog is not None,
+        "handover": settings.lake.commit == "for_all",
+    }
+    return [Role(name, f"polku_collector.compose_{name}:run", (settings,)) for name, is_on in wanted.items() if is_on]
 
 
 def _check_directories(settings: Settings) -> None:

@@ -97,6 +97,26 @@ def replay(
         sys.exit(EXIT_SOME_STAY)
 
 
+@lake.command("commit-handed-over")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--lake", metavar="URI", help="Where the tables live: a directory or s3://bucket/prefix.")
+@click.option("--once", is_flag=True, help="Commit what is there, and end.")
+def commit_handed_over(config: Path, lake: str | None, once: bool) -> None:
+    """Commit the files of collectors with [lake] commit = "hand_over", until it is told to stop.
+
+    A collector with commit = "for_all" does it beside its own work; this is for a machine that does nothing else. Two
+    at once do no harm. SIGTERM ends it after the commit it is at; it can be killed at any moment.
+    """
+    from .compose_handover import take_once, take_until_stopped
+
+    settings = load(config, os.environ, {"lake": lake})
+    configure(readable=settings.dev)
+    if once:
+        click.echo(f"{take_once(settings)} rows committed")
+    else:
+        take_until_stopped(settings)
+
+
 @lake.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--lake", metavar="URI", help="Where the tables live: a directory or s3://bucket/prefix.")

@@ -66,6 +66,8 @@ class Lake(Struct, frozen=True, forbid_unknown_fields=True):
     dedup_max_bytes: Positive = 1024 * MIB
     checkpoint_commits: Positive = 20  # a checkpoint and a fresh table handle every so many commits
     scratch: str | None = None  # default: `staging` inside the journal directory
+    # Who commits: this node, another one (this one uploads files and leaves notes), or this one for others too.
+    commit: Literal["self", "hand_over", "for_all"] = "self"
     iceberg: Iceberg = Iceberg()
 
 
