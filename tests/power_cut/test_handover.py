@@ -48,7 +48,9 @@ def test_whoever_is_killed_each_event_is_committed_once(
     chance = random.Random(seed)
     settings = tmp_path / "taker.toml"
     settings.write_text(f"{CONFIG}\n[lake]\nflush_seconds = 0.3\n")
-    handing = f'{CONFIG}\n[lake]\ncommit = "hand_over"\n'
+    patient = CONFIG.replace("drain_seconds = 60", "drain_seconds = 240")
+    assert patient != CONFIG
+    handing = f'{patient}\n[lake]\ncommit = "hand_over"\n'
     acknowledged: dict[str, None] = {}
     done = threading.Event()
     kills: collections.Counter[str] = collections.Counter()
@@ -72,6 +74,7 @@ def test_whoever_is_killed_each_event_is_committed_once(
                 node.wait_ready(120)
             for sender in senders:
                 sender.start()
+            wait_until(lambda: len({each.partition("-")[0] for (each,) in found()}) == NODES, 300, nodes[0].log)
             deadline = time.monotonic() + SECONDS
             while time.monotonic() < deadline:
                 time.sleep(chance.uniform(0.5, 2.0))
@@ -83,9 +86,9 @@ def test_whoever_is_killed_each_event_is_committed_once(
             for node in nodes:
                 node.wait_ready(120)
             for node in nodes:
-                assert node.stop(180) == 0, node.log()
+                assert node.stop(300) == 0, node.log()
             shutil.rmtree(nodes[0].root / "journal")
-            wait_until(lambda: set(acknowledged) <= {each for (each,) in found(endpoint)}, 120, nodes[0].log)
+            wait_until(lambda: set(acknowledged) <= {each for (each,) in found()}, 120, nodes[0].log)
             taker.process.terminate()
             assert taker.process.wait(60) == 0
         finally:
@@ -94,7 +97,7 @@ def test_whoever_is_killed_each_event_is_committed_once(
             for node in nodes:
                 node.close()
         print(dict(kills), len(acknowledged), "events")
-        counted = collections.Counter(each for (each,) in found(endpoint))
+        counted = collections.Counter(each for (each,) in found())
         assert [each for each in acknowledged if counted[each] != 1] == []
         assert max(counted.values()) == 1
         listed = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
@@ -139,5 +142,5 @@ def kill_one(chance: random.Random, nodes: list[CollectorProcess], taker: TakerP
     return victim
 
 
-def found(endpoint: str) -> list[tuple[str]]:
+def found() -> list[tuple[str]]:
     return rows(LAKE, "events", "event_id", {"AWS_ALLOW_HTTP": "true"})

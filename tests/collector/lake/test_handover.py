@@ -1,6 +1,7 @@
-"""Nodes hand over files and one commits them: each event once, whoever dies where, whatever files it comes back with."""
+"""Nodes hand over files and one commits them: each event once, whoever dies, and wherever."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,12 @@ def take(lake: Path) -> int:
 
 def refused(lake: Path) -> int:
     return int(DeltaTable(str(lake / "quarantine")).to_pyarrow_table().num_rows)
+
+
+def added(lake: Path) -> list[str]:
+    """The files that the logs of both tables add, as often as they do."""
+    entries = [json.loads(each) for path in lake.rglob("_delta_log/*.json") for each in path.read_text().splitlines()]
+    return [entry["add"]["path"] for entry in entries if "add" in entry]
 
 
 def note(before: dict[str, int], after: dict[str, int]) -> Note:
@@ -238,6 +245,7 @@ def test_whoever_takes_over_may_die_before_and_after_each_commit(
     take(lake)
     assert (ids(lake), refused(lake)) == (["1", "2"], 3)
     assert notes_in(LocalStore(lake)) == {}
+    assert len(added(lake)) == len(set(added(lake))), "a file that was merged away meanwhile would come back"
 
 
 def test_two_that_take_over_at_once_do_it_once(lake: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
