@@ -19,7 +19,7 @@ from tests.collector.world import free_port
 from .load import Ledger, Load
 from .oracle import Verdict, judge
 from .plan import Point, Round
-from .points import COMMITTER_POINTS, COPY_POINTS, INTAKE_POINTS, LOCAL_POINTS, STORE_POINTS
+from .points import COMMITTER_POINTS, COPY_POINTS, INTAKE_POINTS, LOCAL_POINTS, STORE_POINTS, StorePoint
 from .readers import Reader
 from .store import StoreProcess
 from .world import LAKE_URI, Node, lake_folder
@@ -48,6 +48,8 @@ class Outcome(Struct):
     rows: int = 0
     quarantined: int = 0
     seconds: float = 0.0
+    phases: dict[str, float] = field(default_factory=dict)
+    """how long each took"""
 
 
 def run(plan: Round, root: Path, readers: dict[str, Reader]) -> Outcome:
@@ -56,9 +58,12 @@ def run(plan: Round, root: Path, readers: dict[str, Reader]) -> Outcome:
     outcome = Outcome([])
     ledger = Ledger()
     with _world(plan, root) as world:
+        outcome.phases["start"] = time.monotonic() - started
         try:
             world.play(ledger, outcome)
+            outcome.phases["play"] = time.monotonic() - started
             world.drain(outcome)
+            outcome.phases["drain"] = time.monotonic() - started
         except AssertionError as error:
             outcome.wrong.append(f"{str(error)[-3000:]}")
         for node in world.nodes:
@@ -162,8 +167,9 @@ class _World:
             thread.join()
         load.stop()
         for node in self.nodes:
-            if node.restart_if_dead():
-                node.wait_ready()
+            node.restart_if_dead()
+        for node in self.nodes:
+            node.wait_ready()
         load.send_what_is_open()
 
     def _follow_timeline(self, outcome: Outcome) -> None:
@@ -266,18 +272,21 @@ class _World:
         for point in points:
             if self._quiet.is_set():
                 return
-            if point.name in STORE_POINTS:
+            place = STORE_POINTS.get(point.name) or _DISK_POINTS[point.name]
+            if place.provoked_by and node.kill_role(place.provoked_by, 0):
+                outcome.kills[place.provoked_by] += 1
+            if isinstance(place, StorePoint):
                 node.whole_node = point.whole_node
-                node.points.arm(STORE_POINTS[point.name])
+                node.points.arm(place)
                 self._await(lambda: node.points.fired)
                 if node.points.disarm():
                     outcome.points[point.name] += 1
                 continue
-            armed = node.disk.arm(_DISK_POINTS[point.name])
+            armed = node.disk.arm(place)
             self._await(lambda armed=armed: node.disk.has_fired(armed))  # type: ignore[misc]
             if node.disk.disarm(armed):
                 outcome.points[point.name] += 1
-                outcome.kills[_DISK_POINTS[point.name].role] += 1
+                outcome.kills[place.role] += 1
                 if point.whole_node and node.process.poll() is None:
                     node.process.kill()
                     outcome.kills["supervisor"] += 1

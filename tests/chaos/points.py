@@ -29,6 +29,8 @@ class DiskPoint(Struct, frozen=True):
     skip: int = 0
     error: str = ""
     """the name of an errno that the operation raises, each time; empty: SIGKILL, once"""
+    provoked_by: str = ""
+    """the role whose death brings somebody to this point"""
 
 
 class StorePoint(Struct, frozen=True):
@@ -37,6 +39,7 @@ class StorePoint(Struct, frozen=True):
     method: str
     pattern: str
     moment: Moment
+    provoked_by: str = ""
 
 
 _SEGMENT = r"/streams/\w+/\d+\.journal$"
@@ -45,9 +48,11 @@ _DATA = r"date=[\d-]+/[^/]+\.parquet$"
 
 # Intake: protocol.md, 2. Each is a place where an answer is, or is not yet, allowed.
 INTAKE_POINTS = {
-    "stream made, not named": DiskPoint("intake", "rename", r"/streams/\w+$", "before"),
-    "stream named, not durable": DiskPoint("intake", "rename", r"/streams/\w+$", "after"),
-    "segment made, without a header": DiskPoint("intake", "create", _SEGMENT, "after"),
+    "stream made, not named": DiskPoint("intake", "rename", r"/streams/\w+$", "before", provoked_by="intake"),
+    "stream named, not durable": DiskPoint(
+        "intake", "rename", r"/streams/\w+$", "after", provoked_by="intake"
+    ),
+    "segment made, without a header": DiskPoint("intake", "create", _SEGMENT, "after", provoked_by="intake"),
     "header or block half written": DiskPoint("intake", "write", _SEGMENT, "middle"),
     "block half written": DiskPoint("intake", "write", _SEGMENT, "middle", skip=3),
     "block written, not fsynced": DiskPoint("intake", "sync", _SEGMENT, "before", skip=2),
@@ -58,17 +63,19 @@ INTAKE_POINTS = {
 
 # The committer, whatever the lake is: streams taken over and trimmed, the index of ids.
 COMMITTER_POINTS = {
-    "dead stream taken over, not fsynced": DiskPoint("committer", "sync_file", _SEGMENT, "before"),
-    "dead stream fsynced, not published": DiskPoint("committer", "sync_directory", r"/streams/\w+$", "after"),
-    "stream not bound to its table yet": DiskPoint("committer", "rename", r"/streams/\w+/table$", "before"),
-    "stream bound to its table": DiskPoint("committer", "rename", r"/streams/\w+/table$", "after"),
+    "dead stream taken over, not fsynced": DiskPoint("committer", "sync_file", _SEGMENT, "before", provoked_by="intake"),
+    "dead stream fsynced, not published": DiskPoint(
+        "committer", "sync_directory", r"/streams/\w+$", "after", provoked_by="intake"
+    ),
+    "stream not bound to its table yet": DiskPoint("committer", "rename", r"/streams/\w+/table$", "before", provoked_by="intake"),
+    "stream bound to its table": DiskPoint("committer", "rename", r"/streams/\w+/table$", "after", provoked_by="intake"),
     "committed, ids not remembered": DiskPoint("committer", "create", r"/ids/[^/]+$", "before"),
     "run of ids half written": DiskPoint("committer", "write", r"/ids/[^/]+$", "middle"),
     "run of ids written, manifest old": DiskPoint("committer", "rename", r"/ids/manifest", "before"),
     "ids remembered, journal not trimmed": DiskPoint("committer", "rename", r"/ids/manifest", "after"),
     "before a segment is trimmed": DiskPoint("committer", "remove", _SEGMENT, "before"),
     "after a segment is trimmed": DiskPoint("committer", "remove", _SEGMENT, "after"),
-    "drained stream removed": DiskPoint("committer", "sync_directory", r"/streams$", "before"),
+    "drained stream removed": DiskPoint("committer", "sync_directory", r"/streams$", "before", provoked_by="intake"),
 }
 
 # The committer on a local lake: protocol.md, 3.4. What comes before the fsync of a commit comes after the commit.
@@ -109,7 +116,7 @@ STORE_POINTS = {
     "before a checkpoint": StorePoint("PUT", r"/events/_delta_log/.*checkpoint.*parquet", "before"),
     "checkpoint there, not pointed to": StorePoint("PUT", r"/events/_delta_log/.*checkpoint.*parquet", "after"),
     "checkpoint pointed to": StorePoint("PUT", r"/events/_delta_log/_last_checkpoint", "after"),
-    "in the probe of the store": StorePoint("PUT", r"_polku_probe", "after"),
+    "in the probe of the store": StorePoint("PUT", r"_polku_probe", "after", provoked_by="committer"),
 }
 
 
@@ -118,7 +125,7 @@ class DiskPoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self._number = 0
 
     def arm(self, point: DiskPoint) -> Path:
