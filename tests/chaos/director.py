@@ -320,5 +320,3 @@ class _World:
             left = list((node.root / "journal" / "streams").glob("*/*.journal"))
             if left:
                 outcome.wrong.append(f"{node.root.name} ended with 0 and left {len(left)} segments of its journal")
-
-

@@ -315,7 +315,17 @@ def _times(chance: random.Random, seconds: float, every: float) -> list[float]:
 
 def _kills(chance: random.Random, seconds: float, *, nodes: int, every: float) -> tuple[Kill, ...]:
     """A supervisor that is killed takes its children along, and a new one has no back-off: two birds."""
-    roles = ["intake", "intake", "intake", "committer", "committer", "committer", "maintenance", "supervisor", "supervisor"]
+    roles = [
+        "intake",
+        "intake",
+        "intake",
+        "committer",
+        "committer",
+        "committer",
+        "maintenance",
+        "supervisor",
+        "supervisor",
+    ]
     kills = [
         Kill(at, node, chance.choice(roles), chance.randrange(8))
         for node in range(nodes)

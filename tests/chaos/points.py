@@ -49,26 +49,32 @@ _DATA = r"date=[\d-]+/[^/]+\.parquet$"
 # Intake: protocol.md, 2. Each is a place where an answer is, or is not yet, allowed.
 INTAKE_POINTS = {
     "stream made, not named": DiskPoint("intake", "rename", r"/streams/\w+$", "before", provoked_by="intake"),
-    "stream named, not durable": DiskPoint(
-        "intake", "rename", r"/streams/\w+$", "after", provoked_by="intake"
-    ),
+    "stream named, not durable": DiskPoint("intake", "rename", r"/streams/\w+$", "after", provoked_by="intake"),
     "segment made, without a header": DiskPoint("intake", "create", _SEGMENT, "after", provoked_by="intake"),
     "header or block half written": DiskPoint("intake", "write", _SEGMENT, "middle"),
     "block half written": DiskPoint("intake", "write", _SEGMENT, "middle", skip=3),
     "block written, not fsynced": DiskPoint("intake", "sync", _SEGMENT, "before", skip=2),
     "block fsynced, not answered": DiskPoint("intake", "sync", _SEGMENT, "after", skip=2),
-    "first block of a segment, directory not fsynced": DiskPoint("intake", "sync_directory", r"/streams/\w+$", "before"),
+    "first block of a segment, directory not fsynced": DiskPoint(
+        "intake", "sync_directory", r"/streams/\w+$", "before"
+    ),
     "first block of a segment, directory fsynced": DiskPoint("intake", "sync_directory", r"/streams/\w+$", "after"),
 }
 
 # The committer, whatever the lake is: streams taken over and trimmed, the index of ids.
 COMMITTER_POINTS = {
-    "dead stream taken over, not fsynced": DiskPoint("committer", "sync_file", _SEGMENT, "before", provoked_by="intake"),
+    "dead stream taken over, not fsynced": DiskPoint(
+        "committer", "sync_file", _SEGMENT, "before", provoked_by="intake"
+    ),
     "dead stream fsynced, not published": DiskPoint(
         "committer", "sync_directory", r"/streams/\w+$", "after", provoked_by="intake"
     ),
-    "stream not bound to its table yet": DiskPoint("committer", "rename", r"/streams/\w+/table$", "before", provoked_by="intake"),
-    "stream bound to its table": DiskPoint("committer", "rename", r"/streams/\w+/table$", "after", provoked_by="intake"),
+    "stream not bound to its table yet": DiskPoint(
+        "committer", "rename", r"/streams/\w+/table$", "before", provoked_by="intake"
+    ),
+    "stream bound to its table": DiskPoint(
+        "committer", "rename", r"/streams/\w+/table$", "after", provoked_by="intake"
+    ),
     "committed, ids not remembered": DiskPoint("committer", "create", r"/ids/[^/]+$", "before"),
     "run of ids half written": DiskPoint("committer", "write", r"/ids/[^/]+$", "middle"),
     "run of ids written, manifest old": DiskPoint("committer", "rename", r"/ids/manifest", "before"),

@@ -1,8 +1,8 @@
 """A proxy before an S3-compatible server that makes faults, and tells of each request before and after its effect.
 
 It takes in a request whole before it sends it on, as a store does that never keeps half an object. Which faults are in
-force is set from outside (`faults`), each scoped by method and key. `on_moment` is called with every request, once
-before and once after the store has done it; if it returns True the client is taken to be dead, and nothing more is done.
+force is set from outside (`faults`), each scoped by method and key. `on_moment` is called with every request, before
+and after the store has done it; if it returns True the client is taken to be dead, and nothing more is done.
 """
 
 from __future__ import annotations
@@ -270,4 +270,7 @@ def _error(status: str, code: str) -> bytes:
     return head.encode() + body
 
 
-_ERRORS = {"error_500": _error("500 Internal Server Error", "InternalError"), "slow_down": _error("503 Slow Down", "SlowDown")}
+_ERRORS = {
+    "error_500": _error("500 Internal Server Error", "InternalError"),
+    "slow_down": _error("503 Slow Down", "SlowDown"),
+}

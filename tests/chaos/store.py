@@ -3,7 +3,7 @@
 It keeps objects as files, so that it can be killed and started again with what it had, and so that engines without
 S3 can read the tables; it creates an object for `If-None-Match` with a hard link, which only one of several writers can
 make. Nagle's algorithm is switched off: with it each answer waits 40 ms for the client's acknowledgement, and a Delta
-commit takes 400 ms instead of 60 ms (moto: 170 ms).
+commit takes 400 ms instead of 60 ms (moto: 170 ms). DeleteObjects, which deltalake cleans its log with, is added.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 from tests.collector.world import free_port
 
@@ -65,6 +69,19 @@ def _serve() -> None:
 
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True
     socketserver.TCPServer.request_queue_size = socket.SOMAXCONN
+    one_key: Any = localbucket.S3Handler._post_request
+
+    def post(handler: Any, bucket: str, key: str) -> None:  # Any: the server has no types
+        if key or "delete" not in handler.query:
+            one_key(handler, bucket, key)
+            return
+        gone = [found.text or "" for found in ElementTree.fromstring(handler._read_body()).iterfind(".//{*}Key")]  # noqa: S314
+        for name in gone:
+            handler._object_path(bucket, name).unlink(missing_ok=True)
+        deleted = "".join(f"<Deleted><Key>{escape(name)}</Key></Deleted>" for name in gone)
+        handler._send(HTTPStatus.OK, f"<DeleteResult>{deleted}</DeleteResult>".encode())
+
+    localbucket.S3Handler._post_request = post
     localbucket.main()
 
 
