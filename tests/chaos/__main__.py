@@ -1,4 +1,4 @@
-"""Play the rounds, print what came of each and the report; exit 1 if anything was wrong, and say how to see it again."""
+"""Play the rounds, print what came of each and the report; exit 1 if anything was wrong, and say how to repeat it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rounds that damage a journal at rest: what was acknowledged is in the tables once, or kept in `corrupt/` and reported.
+"""Rounds that damage a journal at rest: what was acknowledged is in the tables once, or kept in `corrupt/` and told.
 
 A collector that commits seldom is killed with a journal full of small segments. Then bytes are flipped, segments cut,
 emptied, swapped or removed, marks deleted, a stream copied; and a collector is started on what is left.

@@ -18,15 +18,15 @@ from tests.collector.world import free_port
 
 from .load import Ledger, Load
 from .oracle import Verdict, judge
-from .plan import Point, Round
+from .plan import Lane, Round
 from .points import COMMITTER_POINTS, COPY_POINTS, INTAKE_POINTS, LOCAL_POINTS, STORE_POINTS, StorePoint
 from .readers import Reader
 from .store import StoreProcess
 from .world import LAKE_URI, Node, lake_folder
 
 _DISK_POINTS = {**INTAKE_POINTS, **COMMITTER_POINTS, **LOCAL_POINTS, **COPY_POINTS}
-# How long a point stays armed: a committer needs about 2 s to come back.
-_PATIENCE_SECONDS = 4.0
+# How long a point stays armed: a process that was just killed needs some seconds to come back.
+_PATIENCE_SECONDS = 10.0
 _DRAINS = 3
 
 
@@ -153,11 +153,11 @@ class _World:
     def play(self, ledger: Ledger, outcome: Outcome) -> None:
         plan = self._plan
         load = Load(
-            [node.url for node in self.nodes], ledger, plan.seed, threads=2 + len(self.nodes), pause_seconds=0.1
+            [node.url for node in self.nodes], ledger, plan.seed, threads=2 + len(self.nodes), pause_seconds=0.15
         )
         armers = [
-            threading.Thread(target=self._arm_in_turn, args=(node, points, outcome))
-            for node, points in zip(self.nodes, plan.points, strict=False)
+            threading.Thread(target=self._arm_in_turn, args=(self.nodes[lane.node], lane, outcome))
+            for lane in plan.lanes
         ]
         for thread in armers:
             thread.start()
@@ -260,16 +260,14 @@ class _World:
     def _fill_disk(self, bytes_left: int, outcome: Outcome) -> None:
         with (self._disk / "filler").open("wb", buffering=0) as filler:
             free = shutil.disk_usage(self._disk).free
-            try:
+            with contextlib.suppress(OSError):  # the collectors were faster
                 os.posix_fallocate(filler.fileno(), 0, max(4096, free - bytes_left))
-            except OSError:  # the collectors were faster
-                pass
         outcome.faults["full disk"] += 1
         outcome.windows += 1
 
-    def _arm_in_turn(self, node: Node, points: tuple[Point, ...], outcome: Outcome) -> None:
-        """Arm a node's points one after the other until the round is over."""
-        for point in points:
+    def _arm_in_turn(self, node: Node, lane: Lane, outcome: Outcome) -> None:
+        """Arm the points of a lane one after the other until the round is over."""
+        for point in lane.points:
             if self._quiet.is_set():
                 return
             place = STORE_POINTS.get(point.name) or _DISK_POINTS[point.name]

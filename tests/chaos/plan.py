@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from msgspec import Struct
 
@@ -18,8 +18,6 @@ from .points import (
 )
 from .proxy import Fault, Kind
 
-T = TypeVar("T")
-
 
 class Kill(Struct, frozen=True):
     """SIGKILL of a process at a time, whatever it is doing. `store`: the S3 server, which is away for a while."""
@@ -32,10 +30,17 @@ class Kill(Struct, frozen=True):
 
 
 class Point(Struct, frozen=True):
-    """A named point to be killed at. They are armed one after the other, each until it fires or patience ends."""
+    """A named point to be killed at."""
 
     name: str
     whole_node: bool = False
+
+
+class Lane(Struct, frozen=True):
+    """Points of one node that are armed one after the other, each until it fires or patience ends."""
+
+    node: int
+    points: tuple[Point, ...]
 
 
 class FaultWindow(Struct, frozen=True):
@@ -83,8 +88,7 @@ class Round(Struct, frozen=True):
     seconds: float = 20.0
     flush_seconds: float = 0.2
     kills: tuple[Kill, ...] = ()
-    points: tuple[tuple[Point, ...], ...] = ()
-    """for each node"""
+    lanes: tuple[Lane, ...] = ()
     faults: tuple[FaultWindow, ...] = ()
     disk_errors: tuple[DiskError, ...] = ()
     full_disk: tuple[FullDisk, ...] = ()
@@ -104,19 +108,17 @@ def draw(scenario: str, seed: str, seconds: float) -> Round:
 
 
 def _local_kills(chance: random.Random, seed: str, seconds: float) -> Round:
-    points = {**INTAKE_POINTS, **COMMITTER_POINTS, **LOCAL_POINTS}
     return Round(
         "local-kills",
         seed,
         "local",
         seconds=seconds,
         kills=_kills(chance, seconds, nodes=1, every=4.0),
-        points=(_points(chance, points, seconds),),
+        lanes=_lanes(chance, seconds, 1, INTAKE_POINTS, {**COMMITTER_POINTS, **LOCAL_POINTS}),
     )
 
 
 def _local_two(chance: random.Random, seed: str, seconds: float) -> Round:
-    points = {**COMMITTER_POINTS, **LOCAL_POINTS}
     return Round(
         "local-two-nodes",
         seed,
@@ -125,7 +127,7 @@ def _local_two(chance: random.Random, seed: str, seconds: float) -> Round:
         workers=1,
         seconds=seconds,
         kills=_kills(chance, seconds, nodes=2, every=4.0),
-        points=tuple(_points(chance, points, seconds) for _ in range(2)),
+        lanes=_lanes(chance, seconds, 2, INTAKE_POINTS, {**COMMITTER_POINTS, **LOCAL_POINTS}),
     )
 
 
@@ -137,7 +139,7 @@ def _staging_elsewhere(chance: random.Random, seed: str, seconds: float) -> Roun
         workers=1,
         seconds=seconds,
         kills=_kills(chance, seconds, nodes=1, every=6.0),
-        points=(_points(chance, COPY_POINTS, seconds),),
+        lanes=_lanes(chance, seconds, 1, COPY_POINTS),
         staging_elsewhere=True,
     )
 
@@ -213,7 +215,7 @@ def _clock(chance: random.Random, seed: str, seconds: float) -> Round:
         seconds=seconds,
         flush_seconds=0.4,
         kills=_kills(chance, seconds, nodes=2, every=6.0),
-        points=(_points(chance, STORE_POINTS, seconds),),
+        lanes=_lanes(chance, seconds, 1, STORE_POINTS),
         clock=tuple(steps),
     )
 
@@ -226,7 +228,7 @@ def _s3_points(chance: random.Random, seed: str, seconds: float) -> Round:
         seconds=seconds,
         flush_seconds=0.3,
         kills=_kills(chance, seconds, nodes=1, every=4.0),
-        points=(_points(chance, {**STORE_POINTS, **COMMITTER_POINTS}, seconds),),
+        lanes=_lanes(chance, seconds, 1, INTAKE_POINTS, STORE_POINTS, COMMITTER_POINTS),
     )
 
 
@@ -252,7 +254,7 @@ def _s3_two(chance: random.Random, seed: str, seconds: float) -> Round:
         seconds=seconds,
         flush_seconds=0.4,
         kills=_kills(chance, seconds, nodes=2, every=4.0),
-        points=tuple(_points(chance, {**STORE_POINTS, **COMMITTER_POINTS}, seconds) for _ in range(2)),
+        lanes=_lanes(chance, seconds, 2, INTAKE_POINTS, {**STORE_POINTS, **COMMITTER_POINTS}),
         faults=_faults(chance, seconds, nodes=2),
     )
 
@@ -267,7 +269,7 @@ def _s3_four(chance: random.Random, seed: str, seconds: float) -> Round:
         seconds=seconds,
         flush_seconds=1.0,
         kills=_kills(chance, seconds, nodes=4, every=3.0),
-        points=tuple(_points(chance, STORE_POINTS, seconds) for _ in range(4)),
+        lanes=_lanes(chance, seconds, 4, STORE_POINTS),
         faults=_faults(chance, seconds, nodes=4),
     )
 
@@ -334,12 +336,16 @@ def _kills(chance: random.Random, seconds: float, *, nodes: int, every: float) -
     return tuple(sorted(kills, key=lambda kill: kill.at))
 
 
-def _points(chance: random.Random, points: dict[str, T], seconds: float) -> tuple[Point, ...]:
-    """More than can fire, so that there is always one."""
-    names: list[str] = []
-    while len(names) < 2 * seconds:
-        names += chance.sample(list(points), len(points))
-    return tuple(Point(name, whole_node=chance.random() < 0.3) for name in names)
+def _lanes(chance: random.Random, seconds: float, nodes: int, *points: Mapping[str, object]) -> tuple[Lane, ...]:
+    """For each node a lane of each of these sets of points: more than can fire, so that there is always one."""
+    lanes = []
+    for node in range(nodes):
+        for names in points:
+            order: list[str] = []
+            while len(order) < seconds:
+                order += chance.sample(list(names), len(names))
+            lanes.append(Lane(node, tuple(Point(name, whole_node=chance.random() < 0.2) for name in order)))
+    return tuple(lanes)
 
 
 _SCOPES: Sequence[tuple[str, str]] = (

@@ -32,7 +32,7 @@ keys = ["web-key"]
 channel = "web"
 
 [lake]
-flush_bytes = 65536
+flush_bytes = 262144
 checkpoint_commits = {commits}
 
 [journal]
