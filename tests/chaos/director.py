@@ -155,10 +155,7 @@ class _World:
         load = Load(
             [node.url for node in self.nodes], ledger, plan.seed, threads=2 + len(self.nodes), pause_seconds=0.15
         )
-        armers = [
-            threading.Thread(target=self._arm_in_turn, args=(self.nodes[lane.node], lane, outcome))
-            for lane in plan.lanes
-        ]
+        armers = [threading.Thread(target=self._arm_in_turn, args=(lane, ledger, outcome)) for lane in plan.lanes]
         for thread in armers:
             thread.start()
         self._follow_timeline(outcome)
@@ -265,9 +262,12 @@ class _World:
         outcome.faults["full disk"] += 1
         outcome.windows += 1
 
-    def _arm_in_turn(self, node: Node, lane: Lane, outcome: Outcome) -> None:
-        """Arm the points of a lane one after the other until the round is over."""
+    def _arm_in_turn(self, lane: Lane, ledger: Ledger, outcome: Outcome) -> None:
+        """Arm the points of a lane one after the other until the round is over, each on a node that has come back."""
+        node = self.nodes[lane.node]
         for point in lane.points:
+            served = ledger.requests[lane.node]
+            self._await(lambda served=served: ledger.requests[lane.node] > served + 1)
             if self._quiet.is_set():
                 return
             place = STORE_POINTS.get(point.name) or _DISK_POINTS[point.name]

@@ -15,6 +15,7 @@ BATCH = 20
 # What cannot be stored as it is; goes to quarantine.
 _INVALID = 0.08
 _AGAIN = 0.12  # a batch that was answered is sent again
+_GIVEN_UP = 0.05  # a batch that was not answered is not tried again at once
 _ELSEWHERE = 0.3  # … to another collector
 _TIMEOUT_SECONDS = 20.0
 
@@ -60,6 +61,8 @@ class Ledger:
         self.answered: dict[str, Counter[int]] = {}
         self.unanswered: dict[str, Counter[int]] = {}
         self.statuses: Counter[str] = Counter()
+        self.requests: Counter[int] = Counter()
+        """answered with 200, by node"""
         self.wrong: list[str] = []
         """answers that were not what they had to be"""
         self._lock = threading.Lock()
@@ -70,6 +73,7 @@ class Ledger:
         with self._lock:
             what = str(answer.status_code) if isinstance(answer, httpx.Response) else type(answer).__name__
             self.statuses[what] += 1
+            self.requests[node] += stored
             for event_id in ids:
                 (self.answered if stored else self.unanswered).setdefault(event_id, Counter())[node] += 1
             if stored and isinstance(answer, httpx.Response):
@@ -114,10 +118,13 @@ class Load:
     def _run(self, seed: str) -> None:
         chance, number = random.Random(seed), 0
         done: list[tuple[int, list[str]]] = []
+        ids: list[str] = []  # what is being tried again
         with httpx.Client(timeout=_TIMEOUT_SECONDS) as client:
             while not self._stop.is_set():
                 node = chance.randrange(len(self._urls))
-                if done and chance.random() < _AGAIN:
+                if ids:
+                    pass
+                elif done and chance.random() < _AGAIN:
                     first, ids = chance.choice(done[-200:])
                     node = node if chance.random() < _ELSEWHERE else first
                 else:
@@ -125,11 +132,16 @@ class Load:
                     number += BATCH
                 if self._post(client, node, ids):
                     done.append((node, ids))
+                    ids = []
                     self._stop.wait(chance.uniform(0, 2 * self._pause))
-                else:
+                    continue
+                if chance.random() < _GIVEN_UP:
                     with self._lock:
                         self._open.append(ids)
-                    self._stop.wait(0.2)
+                    ids = []
+                self._stop.wait(0.2)
+            if ids:
+                self._open.append(ids)
 
     def _post(self, client: httpx.Client, node: int, ids: list[str]) -> bool:
         body = {"batch": [event(event_id) for event_id in ids]}
