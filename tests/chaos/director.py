@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from tests.collector.world import free_port
+from tests.collector.world import free_port, wait_until
 
 from .load import Ledger, Load
 from .oracle import Verdict, judge
@@ -28,6 +28,7 @@ _DISK_POINTS = {**INTAKE_POINTS, **COMMITTER_POINTS, **LOCAL_POINTS, **COPY_POIN
 # How long a point stays armed: a process that was just killed needs some seconds to come back.
 _PATIENCE_SECONDS = 10.0
 _DRAINS = 3
+_START_SECONDS = 180.0
 
 
 class Outcome(Struct):
@@ -136,7 +137,8 @@ class _World:
                 )
             )
         for node in self.nodes:
-            node.wait_ready()
+            node.wait_ready(_START_SECONDS)
+            wait_until(lambda node=node: '"committing"' in node.log(), _START_SECONDS, node.log)
 
     def close(self) -> None:
         for node in self.nodes:
@@ -166,7 +168,7 @@ class _World:
         for node in self.nodes:
             node.restart_if_dead()
         for node in self.nodes:
-            node.wait_ready()
+            node.wait_ready(_START_SECONDS)
         load.send_what_is_open()
 
     def _follow_timeline(self, outcome: Outcome) -> None:
@@ -311,7 +313,7 @@ class _World:
                 for node in self.nodes:
                     node.restart()
                 for node in self.nodes:
-                    node.wait_ready()
+                    node.wait_ready(_START_SECONDS)
         else:
             outcome.wrong.append(f"not drained after {_DRAINS} times: exit codes {codes}")
         for node in self.nodes:
