@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -18,16 +19,25 @@ from tests.collector.world import free_port, wait_until
 
 from .load import Ledger, Load
 from .oracle import Verdict, judge
-from .plan import Lane, Round
-from .points import COMMITTER_POINTS, COPY_POINTS, INTAKE_POINTS, LOCAL_POINTS, STORE_POINTS, StorePoint
+from .plan import ClockStep, DiskError, FaultWindow, Kill, Lane, Round
+from .points import (
+    COMMITTER_POINTS,
+    COPY_POINTS,
+    INTAKE_POINTS,
+    LOCAL_POINTS,
+    MAINTENANCE_POINTS,
+    STORE_POINTS,
+    StorePoint,
+)
 from .readers import Reader
 from .store import StoreProcess
 from .world import LAKE_URI, Node, lake_folder
 
-_DISK_POINTS = {**INTAKE_POINTS, **COMMITTER_POINTS, **LOCAL_POINTS, **COPY_POINTS}
+_DISK_POINTS = {**INTAKE_POINTS, **COMMITTER_POINTS, **LOCAL_POINTS, **COPY_POINTS, **MAINTENANCE_POINTS}
 # How long a point stays armed: a process that was just killed needs some seconds to come back.
 _PATIENCE_SECONDS = 10.0
 _DRAINS = 3
+_STORE_AWAY_SECONDS = 1.5
 _START_SECONDS = 180.0
 
 
@@ -180,81 +190,77 @@ class _World:
                     node.restart_if_dead()
             act()
 
-    def _timeline(self, outcome: Outcome) -> Iterator[tuple[float, Callable[[], None]]]:
+    def _timeline(self, outcome: Outcome) -> Iterator[tuple[float, Callable[[], object]]]:
         plan = self._plan
         for kill in plan.kills:
             if kill.role == "store":
-                yield kill.at, lambda: self._kill_store(outcome)
-                yield kill.at + 1.5, self._start_store
+                yield kill.at, partial(self._kill_store, outcome)
+                yield kill.at + _STORE_AWAY_SECONDS, self._start_store
             else:
-                yield kill.at, lambda kill=kill: self._kill(kill.node, kill.role, kill.which, outcome)  # type: ignore[misc]
+                yield kill.at, partial(self._kill, kill, outcome)
         for window in plan.faults:
-            proxy = self.nodes[window.node].proxy
-            assert proxy is not None
-            end = window.at + window.seconds
-            if window.fault.kind == "refuse":
-                yield window.at, proxy.refuse
-                yield end, lambda proxy=proxy: self._count_window(proxy.listen(), outcome)  # type: ignore[misc,func-returns-value]
-                continue
             before: list[int] = []
-
-            def begin(proxy=proxy, window=window, before=before) -> None:  # type: ignore[no-untyped-def]
-                before.append(proxy.made[window.fault.kind])
-                proxy.faults = (window.fault,)
-
-            def finish(proxy=proxy, window=window, before=before) -> None:  # type: ignore[no-untyped-def]
-                proxy.faults = ()
-                outcome.windows += proxy.made[window.fault.kind] > before[0]
-
-            yield window.at, begin
-            yield end, finish
+            yield window.at, partial(self._begin_fault, window, before)
+            yield window.at + window.seconds, partial(self._end_fault, window, before, outcome)
         for error in plan.disk_errors:
-            disk = self.nodes[error.node].disk
             armed: list[Path] = []
-            yield error.at, lambda disk=disk, error=error, armed=armed: armed.append(disk.arm(error.point))  # type: ignore[misc]
-
-            def healed(disk=disk, error=error, armed=armed) -> None:  # type: ignore[no-untyped-def]
-                if disk.disarm(armed[0]):
-                    outcome.windows += 1
-                    outcome.faults[f"disk {error.point.error}"] += 1
-
-            yield error.at + error.seconds, healed
+            yield error.at, partial(self._break_disk, error, armed)
+            yield error.at + error.seconds, partial(self._heal_disk, error, armed, outcome)
         for full in plan.full_disk:
-            yield full.at, lambda full=full: self._fill_disk(full.bytes_left, outcome)  # type: ignore[misc]
+            yield full.at, partial(self._fill_disk, full.bytes_left, outcome)
             yield full.at + full.seconds, (self._disk / "filler").unlink
         for step in plan.clock:
-
-            def jump(step=step) -> None:  # type: ignore[no-untyped-def]
-                self.nodes[step.node].step_clock(step.off_seconds)
-                outcome.faults["clock step"] += 1
-                outcome.windows += 1
-
-            yield step.at, jump
+            yield step.at, partial(self._step_clock, step, outcome)
         yield plan.seconds, lambda: None
 
-    @staticmethod
-    def _count_window(done: None, outcome: Outcome) -> None:
-        outcome.windows += 1
-
-    def _kill(self, number: int, role: str, which: int, outcome: Outcome) -> None:
-        node = self.nodes[number]
-        if role == "supervisor":
+    def _kill(self, kill: Kill, outcome: Outcome) -> None:
+        node = self.nodes[kill.node]
+        if kill.role == "supervisor":
             if node.process.poll() is None:
                 node.kill()
-                outcome.kills[role] += 1
+                outcome.kills[kill.role] += 1
             node.restart_if_dead()
-        elif node.kill_role(role, which):
-            outcome.kills[role] += 1
+        elif node.kill_role(kill.role, kill.which):
+            outcome.kills[kill.role] += 1
 
     def _kill_store(self, outcome: Outcome) -> None:
         assert self._store is not None
-        self._store.kill()
-        outcome.kills["store"] += 1
-        outcome.windows += 1
+        if self._store.kill():
+            outcome.kills["store"] += 1
+            outcome.windows += 1
 
     def _start_store(self) -> None:
         assert self._store is not None
         self._store.start()
+
+    def _begin_fault(self, window: FaultWindow, before: list[int]) -> None:
+        proxy = self.nodes[window.node].proxy
+        assert proxy is not None
+        before.append(proxy.made[window.fault.kind])
+        if window.fault.kind == "refuse":
+            proxy.refuse()
+        else:
+            proxy.faults = (window.fault,)
+
+    def _end_fault(self, window: FaultWindow, before: list[int], outcome: Outcome) -> None:
+        proxy = self.nodes[window.node].proxy
+        assert proxy is not None
+        proxy.faults = ()
+        proxy.listen()
+        outcome.windows += proxy.made[window.fault.kind] > before[0]
+
+    def _break_disk(self, error: DiskError, armed: list[Path]) -> None:
+        armed.append(self.nodes[error.node].disk.arm(error.point))
+
+    def _heal_disk(self, error: DiskError, armed: list[Path], outcome: Outcome) -> None:
+        if self.nodes[error.node].disk.disarm(armed[0]):
+            outcome.windows += 1
+            outcome.faults[f"disk {error.point.error}"] += 1
+
+    def _step_clock(self, step: ClockStep, outcome: Outcome) -> None:
+        self.nodes[step.node].step_clock(step.off_seconds)
+        outcome.faults["clock step"] += 1
+        outcome.windows += 1
 
     def _fill_disk(self, bytes_left: int, outcome: Outcome) -> None:
         with (self._disk / "filler").open("wb", buffering=0) as filler:
@@ -269,27 +275,33 @@ class _World:
         node = self.nodes[lane.node]
         for point in lane.points:
             served = ledger.requests[lane.node]
-            self._await(lambda served=served: ledger.requests[lane.node] > served + 1)
+            self._await(partial(_has_served, ledger, lane.node, served + 1))
             if self._quiet.is_set():
                 return
             place = STORE_POINTS.get(point.name) or _DISK_POINTS[point.name]
-            if place.provoked_by and node.kill_role(place.provoked_by, 0):
-                outcome.kills[place.provoked_by] += 1
             if isinstance(place, StorePoint):
                 node.whole_node = point.whole_node
                 node.points.arm(place)
-                self._await(lambda: node.points.fired)
+                self._provoke(node, place.provoked_by, outcome)
+                self._await(node.points.has_fired)
                 if node.points.disarm():
                     outcome.points[point.name] += 1
                 continue
             armed = node.disk.arm(place)
-            self._await(lambda armed=armed: node.disk.has_fired(armed))  # type: ignore[misc]
+            self._provoke(node, place.provoked_by, outcome)
+            self._await(partial(node.disk.has_fired, armed))
             if node.disk.disarm(armed):
                 outcome.points[point.name] += 1
                 outcome.kills[place.role] += 1
                 if point.whole_node and node.process.poll() is None:
                     node.process.kill()
                     outcome.kills["supervisor"] += 1
+
+    @staticmethod
+    def _provoke(node: Node, role: str, outcome: Outcome) -> None:
+        """Kill whose successor, or whose heir, will come to the point."""
+        if role and node.kill_role(role, 0):
+            outcome.kills[role] += 1
 
     def _await(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -320,3 +332,7 @@ class _World:
             left = list((node.root / "journal" / "streams").glob("*/*.journal"))
             if left:
                 outcome.wrong.append(f"{node.root.name} ended with 0 and left {len(left)} segments of its journal")
+
+
+def _has_served(ledger: Ledger, node: int, more_than: int) -> bool:
+    return ledger.requests[node] > more_than

@@ -33,8 +33,8 @@ class Verdict(Struct):
     """files that belong to no table any more, all of which a vacuum takes"""
 
 
-def judge(lake: Path, ledger: Ledger, readers: dict[str, Reader], *, every_copy: bool = True) -> Verdict:
-    """What is wrong with the tables of a lake. `every_copy` False: copies may have been taken out (compaction)."""
+def judge(lake: Path, ledger: Ledger, readers: dict[str, Reader]) -> Verdict:
+    """What is wrong with the tables of a lake."""
     verdict = Verdict(list(ledger.wrong))
     events = _rows(lake / "events", EVENT_COLUMNS)
     quarantine = _rows(lake / "quarantine", ("event_id", "stream", "sequence", "code"))

@@ -13,10 +13,14 @@ from .points import (
     COPY_POINTS,
     INTAKE_POINTS,
     LOCAL_POINTS,
+    MAINTENANCE_POINTS,
     STORE_POINTS,
     DiskPoint,
 )
 from .proxy import Fault, Kind
+from .world import HAS_MAINTENANCE
+
+_MAINTENANCE: Mapping[str, object] = MAINTENANCE_POINTS if HAS_MAINTENANCE else {}
 
 
 class Kill(Struct, frozen=True):
@@ -114,7 +118,7 @@ def _local_kills(chance: random.Random, seed: str, seconds: float) -> Round:
         "local",
         seconds=seconds,
         kills=_kills(chance, seconds, nodes=1, every=4.0),
-        lanes=_lanes(chance, seconds, 1, INTAKE_POINTS, {**COMMITTER_POINTS, **LOCAL_POINTS}),
+        lanes=_lanes(chance, seconds, 1, INTAKE_POINTS, {**COMMITTER_POINTS, **LOCAL_POINTS}, _MAINTENANCE),
     )
 
 
@@ -127,7 +131,7 @@ def _local_two(chance: random.Random, seed: str, seconds: float) -> Round:
         workers=1,
         seconds=seconds,
         kills=_kills(chance, seconds, nodes=2, every=4.0),
-        lanes=_lanes(chance, seconds, 2, INTAKE_POINTS, {**COMMITTER_POINTS, **LOCAL_POINTS}),
+        lanes=_lanes(chance, seconds, 2, INTAKE_POINTS, {**COMMITTER_POINTS, **LOCAL_POINTS}, _MAINTENANCE),
     )
 
 
@@ -340,7 +344,7 @@ def _lanes(chance: random.Random, seconds: float, nodes: int, *points: Mapping[s
     """For each node a lane of each of these sets of points: more than can fire, so that there is always one."""
     lanes = []
     for node in range(nodes):
-        for names in points:
+        for names in filter(None, points):
             order: list[str] = []
             while len(order) < seconds:
                 order += chance.sample(list(names), len(names))

@@ -102,6 +102,15 @@ LOCAL_POINTS = {
     "checkpoint of events fsynced": DiskPoint("committer", "sync_file", r"/events/.*\.checkpoint.*$", "after"),
 }
 
+# Whoever merges files, which takes the same steps as a commit.
+MAINTENANCE_POINTS = {
+    "merged file there, not committed": DiskPoint(
+        "maintenance", "sync_directory", r"/events/event_date=[\d-]+$", "after"
+    ),
+    "merge committed, not fsynced": DiskPoint("maintenance", "sync_file", rf"/events{_LOG}", "before"),
+    "merge committed and fsynced": DiskPoint("maintenance", "sync_file", rf"/events{_LOG}", "after"),
+}
+
 # The staging folder on another disk than the lake: files are copied, not moved.
 COPY_POINTS = {
     "copy half written": DiskPoint("committer", "write", r"\.partial$", "middle"),
@@ -169,8 +178,7 @@ class StorePoints:
             fired, self._armed = self._armed is None, None
             return fired
 
-    @property
-    def fired(self) -> bool:
+    def has_fired(self) -> bool:
         return self._armed is None
 
     def take(self, moment: Moment, request: Request) -> bool:

@@ -39,6 +39,9 @@ class StoreProcess:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
+        """Start it if it is dead."""
+        if self._process is not None:
+            return
         command = [sys.executable, __file__, "--port", str(self.port), str(self.folder)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
@@ -46,11 +49,14 @@ class StoreProcess:
             assert time.monotonic() < deadline, "the store does not start"
             time.sleep(0.05)
 
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+    def kill(self) -> bool:
+        """SIGKILL; False if it was dead."""
+        if self._process is None:
+            return False
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+        return True
 
     def _answers(self) -> bool:
         try:

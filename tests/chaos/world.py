@@ -21,7 +21,7 @@ from .store import BUCKET, StoreProcess
 
 INJECTED = Path(__file__).parent / "injected"
 CLOCK_SOURCE = Path(__file__).parent / "clock.c"
-ROLES = ("intake", "committer", "maintenance")
+ROLES = ("intake", "committer", "maintenance", "plan")
 _CLOCK = struct.Struct("<q")
 COMMITS = 5  # between two checkpoints, so that there are many
 
@@ -43,7 +43,12 @@ reserve_bytes = {reserve}
 drain_seconds = 60
 """
 # With compaction all the time, where this version of the collector has it.
-MAINTENANCE = ""
+HAS_MAINTENANCE = "maintenance" in Settings.__struct_fields__
+MAINTENANCE = """
+[maintenance]
+compact_files = 10
+interval_seconds = 1
+"""
 
 
 class Node(CollectorProcess):
@@ -79,7 +84,7 @@ class Node(CollectorProcess):
             self.proxy = Proxy(store.port, proxy_port, seed=seed, on_moment=self._moment)
             self._environment |= store_environment(self.proxy.address)
         config = CONFIG.format(commits=COMMITS, reserve=reserve_bytes)
-        if "maintenance" in Settings.__struct_fields__:
+        if HAS_MAINTENANCE:
             config += MAINTENANCE
         arguments = ["--flush-seconds", str(flush_seconds), "--workers", str(workers)]
         super().__init__(root, *arguments, lake=lake, config=config)
@@ -89,9 +94,8 @@ class Node(CollectorProcess):
         return subprocess.Popen(command, stdout=self._log, stderr=self._log, env=self._environment)
 
     def children(self, role: str) -> list[int]:
-        """The process ids of the living children of a role. The kernel keeps 15 characters of a name."""
-        name = f"polku-{role}"[:15]
-        return [pid for pid in _children_of(self.process.pid) if _name_of(pid) == name]
+        """The process ids of the living children of a role."""
+        return [pid for pid in _children_of(self.process.pid) if _role_of(pid) == role]
 
     def kill_role(self, role: str, which: int) -> bool:
         """SIGKILL a child; False if there was none."""
@@ -126,12 +130,13 @@ class Node(CollectorProcess):
             return False
         for pid in _children_of(self.process.pid):
             if _holds_port(pid, peer_port):
-                role = _name_of(pid).removeprefix("polku-")
+                role = _role_of(pid)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+                self.killed[role] += 1
                 if self.whole_node:
                     self.process.kill()
-                self.killed["supervisor" if self.whole_node else role] += 1
+                    self.killed["supervisor"] += 1
                 return True
         return False
 
@@ -171,9 +176,11 @@ def _children_of(parent: int) -> list[int]:
     return []
 
 
-def _name_of(pid: int) -> str:
+def _role_of(pid: int) -> str:
+    """By the process's name, of which the kernel keeps 15 characters."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        return next((role for role in ROLES if name == f"polku-{role}"[:15]), name)
     return ""
 
 

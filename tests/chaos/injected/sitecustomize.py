@@ -27,7 +27,7 @@ def _install(folder: str) -> None:
                 point = json.loads(Path(folder, name).read_text())
             except (OSError, ValueError):  # disarmed meanwhile, or not wholly written
                 continue
-            if (point["operation"], point["moment"]) != (operation, moment) or point["role"] not in ("", _role()):
+            if (point["operation"], point["moment"]) != (operation, moment) or not _is(point["role"]):
                 continue
             if re.search(point["pattern"], path) is None:
                 continue
@@ -89,8 +89,9 @@ def _read(folder: str, name: str) -> str:
         return ""
 
 
-def _role() -> str:
-    return Path("/proc/self/comm").read_text().strip().removeprefix("polku-")
+def _is(role: str) -> bool:
+    """Whether this process is of a role; empty: any. The kernel keeps 15 characters of a name."""
+    return not role or Path("/proc/self/comm").read_text().strip() == f"polku-{role}"[:15]
 
 
 def _path_of(descriptor: int) -> str:
