@@ -14,9 +14,8 @@ from .readers import EVENT_COLUMNS, Reader, Sail, duckdb_rows, polars_rows
 
 IDS = [f"id-{number}" for number in range(80)]
 READERS: dict[str, Reader] = {"DuckDB": duckdb_rows, "Polars": polars_rows}
-KINDS: dict[str, pa.DataType] = dict(
-    zip(EVENT_COLUMNS, [pa.string(), pa.string(), pa.int64(), *[pa.string()] * 6], strict=True)
-)
+KINDS: dict[str, pa.DataType] = dict.fromkeys(EVENT_COLUMNS, pa.string())
+KINDS["sequence"] = pa.int64()
 KINDS["price"] = pa.float64()
 KINDS["event_date"] = pa.string()
 
