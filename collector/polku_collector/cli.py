@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 
 from .errors import SettingsError
-from .journal.stream import streams_directory
+from .journal.stream import lock_journal, streams_directory
 from .logs import configure
 from .metrics import Metrics, forget_process, metrics_directory, use_directory
 from .planned import plan_of, protection_of, put_in_force
@@ -45,7 +44,7 @@ def collector(config: Path | None, **flags: Any) -> None:
     protection_of(plan, settings)  # it cannot start without the key that the plan needs
     _check_directories(settings)
     configure(readable=settings.dev)
-    lock = _lock_journal(Path(settings.journal.directory))
+    lock = lock_journal(Path(settings.journal.directory))
     use_directory(metrics_directory(settings.journal.directory), fresh=True)
     metrics = Metrics()
 
@@ -79,6 +78,9 @@ def collector(config: Path | None, **flags: Any) -> None:
             Role("committer", "polku_collector.compose_committer:run", (settings,)),
             renewal=renewal,
             drain_seconds=settings.limits.drain_seconds,
+            helpers=[Role("maintenance", "polku_collector.compose_maintenance:run", (settings,))]
+            if settings.maintenance.enabled
+            else [],
             on_restart=restarted,
         )
         if settings.plan and settings.watch_plan:
@@ -98,19 +100,6 @@ def _check_directories(settings: Settings) -> None:
             raise SettingsError(f"{directory}: cannot be created: {error.strerror}") from None
         if not os.access(directory, os.W_OK | os.X_OK):
             raise SettingsError(f"{directory}: cannot be written by this user")
-
-
-def _lock_journal(journal: Path) -> IO[bytes]:
-    """A journal has one collector: two would share its index of ids and remove each other's streams."""
-    lock = (journal / "lock").open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise SettingsError(
-            f"the journal {journal} is in use by another collector: "
-            "stop that one, or give this one a --journal of its own"
-        ) from None
-    return lock
 
 
 def _banner(settings: Settings, port: int, events: int) -> None:

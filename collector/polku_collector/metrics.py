@@ -47,6 +47,21 @@ METRICS: dict[str, Metric] = {
     "polku_lake_duplicates_total": Metric("counter", "Events recognised as copies of earlier ones."),
     "polku_lake_unconvertible_total": Metric("counter", "Accepted events the lake could not turn into columns."),
     "polku_dedup_window_seconds": Metric("newest", "How far back copies are recognised at present."),
+    "polku_table_files": Metric("newest", "Live files of a table, as maintenance last saw it.", ("table",)),
+    "polku_compactions_total": Metric("counter", "Merges of files committed, by table.", ("table",)),
+    "polku_compaction_files_total": Metric("counter", "Files that were merged into others, by table.", ("table",)),
+    "polku_compaction_bytes_total": Metric("counter", "Bytes of those files.", ("table",)),
+    "polku_compaction_duplicates_total": Metric("counter", "Copies from other collectors that merges removed."),
+    "polku_compaction_conflicting_ids_total": Metric(
+        "counter", "Events that merges met with the id of another and other content; both are kept."
+    ),
+    "polku_retention_rows_total": Metric("counter", "Rows removed because of their age, by table.", ("table",)),
+    "polku_vacuum_files_total": Metric("counter", "Files deleted that no table needs any more.", ("table",)),
+    "polku_maintenance_conflicts_total": Metric("counter", "Work given up because another collector was faster."),
+    "polku_maintenance_failures_total": Metric("counter", "Maintenance that failed and is tried again."),
+    "polku_maintenance_last_seconds": Metric(
+        "newest", "When compaction, retention or vacuum last ended well (Unix time).", ("work",)
+    ),
     "polku_plan_reloads_total": Metric(
         "counter", "Changed plans that were looked at, by outcome: in_force, refused or later.", ("outcome",)
     ),
@@ -94,9 +109,9 @@ class Metrics:
         """Add to a histogram."""
         self._by_name[name].observe(value)
 
-    def set(self, name: str, value: float) -> None:
+    def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
-        self._by_name[name].set(value)
+        (self._by_name[name].labels(**labels) if labels else self._by_name[name]).set(value)
 
 
 def exposition() -> bytes:

@@ -1,4 +1,4 @@
-"""The parent of a node's processes, N intake workers and one committer: starts, restarts and stops them in order.
+"""The parent of a node's processes, intake workers, one committer and helpers: starts, restarts, stops them in order.
 
 Every child asks the kernel to be ended with its parent, so that a killed supervisor leaves nobody on the port. On
 SIGTERM intake finishes its requests first; then the committer puts what is journalled into the lake. When a new plan
@@ -80,11 +80,14 @@ class Supervisor:
         *,
         renewal: Renewal,
         drain_seconds: float,
+        helpers: list[Role] | None = None,
         on_restart: Callable[[str, int], None] = lambda role, pid: None,
     ) -> None:
-        """`on_restart(role, pid)` is told of each child that died."""
+        """`helpers` work beside the others and may be killed at any moment. `on_restart(role, pid)` is told of each
+        child that died."""
         self._intake = [_Child(role) for role in intake]
         self._committer = _Child(committer)
+        self._helpers = [_Child(role) for role in helpers or []]
         self._drain_seconds, self._on_restart = drain_seconds, on_restart
         self._stopping = False
         self._renewal, self._renewer = renewal, _Child(renewal.role)
@@ -96,7 +99,7 @@ class Supervisor:
             signal.signal(number, self._stop)
         hangup = (lambda number, frame: self.renew()) if self._renewal.on_hangup else self._stop
         signal.signal(signal.SIGHUP, hangup)
-        children = [self._committer, *self._intake]
+        children = [self._committer, *self._intake, *self._helpers]
         hopeless: int | None = None
         for child in children:
             self._start(child)
@@ -106,7 +109,7 @@ class Supervisor:
                 hopeless = self._watch(child) if hopeless is None else hopeless
             self._renew()
         _terminate(self._renewer)
-        for child in self._intake:
+        for child in (*self._helpers, *self._intake):
             _terminate(child)
         for child in self._intake:
             _join(child, self._drain_seconds)
@@ -114,6 +117,8 @@ class Supervisor:
             self._start(self._committer)  # it had just died: what is journalled still wants to be committed
         _terminate(self._committer)
         _join(self._committer, self._drain_seconds + 10)
+        for child in self._helpers:  # nobody waits for them: they had the time of the drain
+            _join(child, 0)
         if hopeless is not None:
             return hopeless
         process = self._committer.process
@@ -259,6 +264,6 @@ def _join(child: _Child, seconds: float) -> None:
         return
     child.process.join(seconds)
     if child.process.exitcode is None:
-        log.error("child does not stop, killing it", role=child.role.name)
+        (log.error if seconds else log.info)("child does not stop, killing it", role=child.role.name)
         child.process.kill()
         child.process.join()

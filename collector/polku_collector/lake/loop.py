@@ -21,6 +21,7 @@ from ..errors import CollectorError, CommitUncertain
 from .budget import FileBudget
 from .columns import ColumnsStep, TooManyDays, Written
 from .commit import add_actions, commit
+from .fenced import put
 from .gather import Clashes, wanted_columns
 from .parquet import DataFile
 from .remember import Memory
@@ -163,15 +164,19 @@ class Committer:
         before = {name: before[name] for name in after}
         self._budget.spent(len(written.events))
 
-        self._put(self._events, written.events)
+        there = put(self._store, self._events, written.events)
         if written.quarantine and not half_done:
-            self._put(self._quarantine, written.quarantine)
-            self._commit(self._quarantine, written.quarantine, after)
+            self._commit(
+                self._quarantine,
+                written.quarantine,
+                after,
+                check=put(self._store, self._quarantine, written.quarantine),
+            )
         # The replay's watermark goes along unchanged, so that this commit and that of a replay exclude each other.
         fence = {REPLAY_STREAM: replayed} if written.events else {}
         self._events.refresh()
         try:
-            attempts = self._commit(self._events, written.events, after | fence, before | fence)
+            attempts = self._commit(self._events, written.events, after | fence, before | fence, there)
         except CommitUncertain:
             if self._events.watermark(REPLAY_STREAM) == replayed:
                 raise
@@ -217,17 +222,18 @@ class Committer:
         done = self._quarantine.watermark(stream)
         return [block for block in blocks if block.last_sequence <= done]
 
-    def _put(self, table: Table, files: list[DataFile]) -> None:
-        for file in files:
-            self._store.put(file.path, f"{table.name}/{file.key}")
-
     def _commit(
-        self, table: Table, files: list[DataFile], after: dict[str, int], before: dict[str, int] | None = None
+        self,
+        table: Table,
+        files: list[DataFile],
+        after: dict[str, int],
+        before: dict[str, int] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> int:
         if before is None:
             table.refresh()
             before = {stream: table.watermark(stream) for stream in after}
-        attempts = commit(table, add_actions(files, table.partition_by), before, after)
+        attempts = commit(table, add_actions(files, table.partition_by), before, after, check=check)
         table.settle()
         self._commits[table.name] += 1
         return attempts

@@ -6,15 +6,21 @@ writers cannot overwrite each other's commits there. Tables, names and commits a
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import json
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
 
 from polku_collector.errors import LakeError, StoreUnreachable
 from polku_collector.files import DISK, Files
@@ -29,6 +35,15 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
 MULTIPART_BYTES = 16 * 1024 * 1024
 _COPY_BYTES = 1024 * 1024
+_KEYS_A_REQUEST = 1000  # what S3 deletes at once
+
+
+class StoredFile(Struct, frozen=True):
+    """A file below a table: its path there, as the log would name it."""
+
+    path: str
+    size_bytes: int
+    modified: float
 
 
 class Store(Protocol):
@@ -38,6 +53,21 @@ class Store(Protocol):
         """Move a finished file into the store; durable on return. Putting it again is harmless."""
 
     def exists(self, key: str) -> bool: ...
+
+    def local(self, key: str, folder: Path) -> Path:
+        """A path on this machine with the file's bytes, in `folder` if it has to be brought here. Not to be changed."""
+
+    def stored(self, table: str) -> list[StoredFile]:
+        """The data files that stand below a table, its own or left over; the log and what others put there are none."""
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Delete files; durable on return. One that is not there is no error."""
+
+    def now(self) -> float:
+        """The time by the clock that dates the store's files, in seconds since 1970."""
+
+    def oldest_commit(self, table: str) -> int:
+        """The version of the oldest commit that a crash could still take; 0 or beyond all where there is none."""
 
     def uri(self, table: str) -> str:
         """What deltalake opens a table by."""
@@ -110,6 +140,44 @@ class LocalStore:
 
     def exists(self, key: str) -> bool:
         return (self.root / _checked(key)).exists()
+
+    def local(self, key: str, folder: Path) -> Path:
+        path = self.root / _checked(key)
+        if not path.exists():
+            raise StoreUnreachable(f"{path} is not there.")
+        return path
+
+    def stored(self, table: str) -> list[StoredFile]:
+        root = self.root / _checked(table)
+        found = []
+        for folder, folders, names in os.walk(root):
+            folders[:] = [name for name in folders if not name.startswith(("_", "."))]
+            for name in names:
+                path = Path(folder) / name
+                if _is_data(name):
+                    with contextlib.suppress(FileNotFoundError):  # another vacuum was faster
+                        status = path.stat()
+                        relative = path.relative_to(root).as_posix()
+                        found.append(StoredFile(relative, status.st_size, status.st_mtime))
+        return found
+
+    def remove(self, keys: Sequence[str]) -> None:
+        paths = [self.root / _checked(key) for key in keys]
+        try:
+            for path in paths:
+                self._files.remove(path)
+            for folder in {path.parent for path in paths}:
+                if folder.exists():
+                    self._files.sync_directory(folder)
+        except OSError as error:
+            raise StoreUnreachable(f"{error.filename} could not be deleted: {error.strerror}.") from error
+
+    def now(self) -> float:
+        return time.time()
+
+    def oldest_commit(self, table: str) -> int:
+        log = self.root / _checked(table) / "_delta_log"
+        return min((int(path.stem) for path in log.glob("*.json") if path.stem.isdigit()), default=0)
 
     def uri(self, table: str) -> str:
         return str(self.root / _checked(table))
@@ -199,6 +267,50 @@ class S3Store:
             return True
 
         return bool(self._reach(f"look for {key}", head))
+
+    def local(self, key: str, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{uuid.uuid4().hex}.parquet"
+        self._reach(f"read {key}", lambda: self._client.download_file(self.bucket, self._key(key), str(path)))
+        return path
+
+    def stored(self, table: str) -> list[StoredFile]:
+        prefix = self._key(table) + "/"
+
+        def listed() -> list[StoredFile]:
+            found = []
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for entry in page.get("Contents", []):
+                    path = entry["Key"].removeprefix(prefix)
+                    *folders, name = path.split("/")
+                    if _is_data(name) and not any(folder.startswith(("_", ".")) for folder in folders):
+                        found.append(StoredFile(path, entry["Size"], entry["LastModified"].timestamp()))
+            return found
+
+        return list(self._reach(f"list {table}", listed))
+
+    def remove(self, keys: Sequence[str]) -> None:
+        from botocore.exceptions import ClientError
+
+        for first in range(0, len(keys), _KEYS_A_REQUEST):
+            some = [self._key(key) for key in keys[first : first + _KEYS_A_REQUEST]]
+            listed = {"Objects": [{"Key": key} for key in some], "Quiet": True}
+            try:
+                done = self._client.delete_objects(Bucket=self.bucket, Delete=listed)
+            except ClientError:  # not every store knows how to delete many at once
+                done = {"Errors": [{"Key": key} for key in some]}
+            for error in done.get("Errors", []):
+                delete = functools.partial(self._client.delete_object, Bucket=self.bucket, Key=error["Key"])
+                self._reach(f"delete {error['Key']}", delete)
+
+    def now(self) -> float:
+        """By the store's own clock, as its answers are dated."""
+        answer = self._reach("ask", lambda: self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1))
+        stated = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        return parsedate_to_datetime(stated).timestamp() if stated else time.time()
+
+    def oldest_commit(self, table: str) -> int:
+        return 1 << 62  # none: an object store answers when an object is durable
 
     def uri(self, table: str) -> str:
         return f"s3://{self.bucket}/{self._key(table)}"
@@ -336,6 +448,13 @@ def _points_to_a_file(pointer: Path) -> bool:
     except (ValueError, KeyError, TypeError):
         return False
     return any(pointer.parent.glob(f"{version:020d}.checkpoint*"))
+
+
+def _is_data(name: str) -> bool:
+    """A data file, or what a crash left of one that was being copied into place (`LocalStore._copy`)."""
+    if name.startswith((".", "_")):
+        return name.startswith(".") and name.endswith(".parquet.partial")
+    return name.endswith(".parquet")
 
 
 def _is_json(data: bytes) -> bool:
