@@ -8,7 +8,7 @@ long the table takes events.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -63,13 +63,9 @@ def merges(files: Iterable[LiveFile], *, today: str, target_bytes: int, everythi
     return sorted(found, key=lambda merge: (-_gain(merge) * weight[merge.partition >= today], merge.partition))
 
 
-def next_merge(
-    files: Sequence[LiveFile], *, today: str, most_files: int, target_bytes: int, begun: bool
-) -> Merge | None:
-    """The merge to make now, or None. `begun`: earlier ones were made because there were too many files."""
-    if len(files) <= (most_files // 2 if begun else most_files):
-        return None
-    return next(iter(merges(files, today=today, target_bytes=target_bytes)), None)
+def is_too_many(files: int, most_files: int, *, begun: bool) -> bool:
+    """Whether to merge now. `begun`: it was done already, because there were too many."""
+    return files > (most_files // 2 if begun else most_files)
 
 
 def _bins(files: list[LiveFile], target_bytes: int, everything: bool) -> list[list[LiveFile]]:

@@ -16,13 +16,12 @@ import pyarrow as pa
 import structlog
 from msgspec import Struct
 
-from ..errors import CollectorError
 from ..lake.store import Store
 from ..lake.table import MAINTENANCE, LiveFile, Table
 from .copies import COMPARED_BYTES, Copies, drop_copies, neighbours
-from .plan import Merge, merges, next_merge
+from .plan import Merge, is_too_many, merges
 from .retention import Limits, age_days, condition, expired
-from .rewrite import Part, Rewriter, Rewritten, replace_files
+from .rewrite import Overtaken, Part, Rewriter, Rewritten, replace_files
 from .vacuum import REMEMBERED_HOURS, Leftovers, all_leftovers, delete, known_leftovers
 
 log = structlog.get_logger("polku.maintenance")
@@ -31,6 +30,8 @@ _EVENTS = "events"
 # As the committer does, and for its reason: a handle and a log without checkpoints grow slow.
 _CHECKPOINT_COMMITS = 20
 _FILES_A_LOOK = 500
+_LEFT_ALONE_SECONDS = 3600.0
+_MOST_FAILURES = 3  # one after the other: then it is not the files, but the store
 
 
 class Rules(Struct, frozen=True):
@@ -85,7 +86,7 @@ class Maintainer:
     ) -> None:
         """`scratch`: a folder of its own."""
         self._store, self._rules, self._scratch, self._observer, self._clock = store, rules, scratch, observer, clock
-        self._left_alone: set[str] = set()
+        self._left_alone: dict[str, float] = {}  # path → until when
         self._deleted: dict[str, set[str]] = {}
         self._commits = 0
 
@@ -98,35 +99,42 @@ class Maintainer:
     def compact(self, table: Table, *, everything: bool = False, stop: Callable[[], bool] = lambda: False) -> int:
         """Merge files while there are too many, or as long as there is anything to merge; returns the merges made.
 
-        Raises Overtaken when somebody else was at work, and CollectorError when the store is away.
+        Files that cannot be merged are left as they are for an hour. Raises Overtaken when somebody else was at work,
+        and whatever failed when nothing works.
         """
-        done = 0
+        done = failed = 0
         table.reopen()
+        now = self._clock()
+        self._left_alone = {path: until for path, until in self._left_alone.items() if until > now}
         while not stop():
             table.refresh()
             turn, files = table.watermark(MAINTENANCE), table.live_files()
             self._observer.files(table.name, len(files))
-            merge = self._next([file for file in files if file.path not in self._left_alone], everything, done > 0)
+            merge = self._next(files, everything, done > 0)
             if merge is None:
                 break
             try:
                 self._merge(table, merge, files, turn, everything)
-            except CollectorError as error:
-                if error.transient:
+            except Overtaken:
+                raise
+            except Exception as error:
+                # One damaged file shall not keep all the others from being looked after.
+                failed += 1
+                if failed >= _MOST_FAILURES:
                     raise
-                # Files that are not what the log says of them: whoever mends them shall find them as they are.
-                self._left_alone |= {file.path for file in merge.files}
+                self._left_alone |= dict.fromkeys((file.path for file in merge.files), now + _LEFT_ALONE_SECONDS)
                 self._observer.failed(table.name, error)
-                log.error("files are left as they are", table=table.name, reason=str(error))
+                log.error("files are left as they are", table=table.name, day=merge.partition, reason=str(error))
                 continue
-            done += 1
+            done, failed = done + 1, 0
         return done
 
     def _next(self, files: Sequence[LiveFile], everything: bool, begun: bool) -> Merge | None:
-        today, target = str(self.today), self._rules.target_bytes
-        if everything:
-            return next(iter(merges(files, today=today, target_bytes=target, everything=True)), None)
-        return next_merge(files, today=today, most_files=self._rules.most_files, target_bytes=target, begun=begun)
+        if not everything and not is_too_many(len(files), self._rules.most_files, begun=begun):
+            return None
+        able = [file for file in files if file.path not in self._left_alone]
+        target = self._rules.target_bytes
+        return next(iter(merges(able, today=str(self.today), target_bytes=target, everything=everything)), None)
 
     def _merge(self, table: Table, merge: Merge, files: Sequence[LiveFile], turn: int, everything: bool) -> None:
         started = time.perf_counter()
