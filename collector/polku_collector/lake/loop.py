@@ -32,6 +32,8 @@ log = structlog.get_logger("polku.lake")
 
 _LONGEST_PAUSE_SECONDS = 30.0
 _FRESH_START_AFTER = 10
+# A checkpoint holds every file that was removed lately: it takes at most this part of the time, however many those are.
+_CHECKPOINT_PAUSES = 100
 # A historical source may bring any day: a flush takes the blocks of about a year at most.
 MAX_DAYS = 400
 _WHOLE = 1 << 60
@@ -83,6 +85,7 @@ class Committer:
         self._columns, self._memory, self._streams, self._observer = columns, memory, streams, observer
         self._flush_bytes, self._checkpoint_commits = flush_bytes, checkpoint_commits
         self._commits = {events.name: 0, quarantine.name: 0}
+        self._next_checkpoint = {events.name: 0.0, quarantine.name: 0.0}
         self._budget = FileBudget()
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
@@ -242,8 +245,14 @@ class Committer:
         for table in (self._events, self._quarantine):
             if self._commits[table.name] >= self._checkpoint_commits:
                 self._commits[table.name] = 0
+                started = time.monotonic()
                 try:
+                    if started < self._next_checkpoint[table.name]:
+                        table.reopen()  # a handle grows slow all the same
+                        continue
                     table.checkpoint()
+                    taken = time.monotonic() - started
+                    self._next_checkpoint[table.name] = started + taken * _CHECKPOINT_PAUSES
                 except Exception as error:
                     log.warning("no checkpoint this time", table=table.name, reason=str(error))
 

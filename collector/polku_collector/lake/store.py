@@ -37,6 +37,9 @@ MULTIPART_BYTES = 16 * 1024 * 1024
 _COPY_BYTES = 1024 * 1024
 _KEYS_A_REQUEST = 1000  # what S3 deletes at once
 
+# How many commits at the end of a log may not be durable yet: each writer has one, until he has settled it.
+UNSETTLED_COMMITS = 32
+
 
 class StoredFile(Struct, frozen=True):
     """A file below a table: its path there, as the log would name it."""
@@ -66,17 +69,15 @@ class Store(Protocol):
     def now(self) -> float:
         """The time by the clock that dates the store's files, in seconds since 1970."""
 
-    def oldest_commit(self, table: str) -> int:
-        """The version of the oldest commit that a crash could still take; 0 or beyond all where there is none."""
-
     def uri(self, table: str) -> str:
         """What deltalake opens a table by."""
 
     def storage_options(self) -> dict[str, str]:
         """What deltalake needs to reach the store."""
 
-    def sync_log(self, table: str, version: int) -> None:
-        """Make a commit that deltalake wrote durable, with a checkpoint of the same version if there is one."""
+    def sync_log(self, table: str, version: int, first: int | None = None) -> None:
+        """Make commits that deltalake wrote durable, from `first` (or this one alone) up to a version, and a checkpoint of
+        that version if there is one. The older ones go first."""
 
     def mend_log(self, table: str) -> list[str]:
         """Move aside what a power cut left half-written at the end of a table's log; returns the names.
@@ -175,19 +176,16 @@ class LocalStore:
     def now(self) -> float:
         return time.time()
 
-    def oldest_commit(self, table: str) -> int:
-        log = self.root / _checked(table) / "_delta_log"
-        return min((int(path.stem) for path in log.glob("*.json") if path.stem.isdigit()), default=0)
-
     def uri(self, table: str) -> str:
         return str(self.root / _checked(table))
 
     def storage_options(self) -> dict[str, str]:
         return {}
 
-    def sync_log(self, table: str, version: int) -> None:
+    def sync_log(self, table: str, version: int, first: int | None = None) -> None:
         log = self.root / _checked(table) / "_delta_log"
-        names = [f"{version:020d}.json", "_last_checkpoint"]
+        names = [f"{number:020d}.json" for number in range(version if first is None else first, version + 1)]
+        names.append("_last_checkpoint")
         names += [path.name for path in log.glob(f"{version:020d}.checkpoint*")]
         for name in names:
             if (log / name).exists():
@@ -198,8 +196,10 @@ class LocalStore:
 
     def mend_log(self, table: str) -> list[str]:
         log = self.root / _checked(table) / "_delta_log"
-        torn = [path for path in sorted(log.glob("*.json"))[-1:] if not _is_commit(path)]
-        torn += [path for path in sorted(log.glob("*.checkpoint.parquet"))[-1:] if not _is_parquet(path)]
+        torn = [path for path in sorted(log.glob("*.checkpoint.parquet"))[-1:] if not _is_parquet(path)]
+        whole = [path for path in sorted(log.glob("*.checkpoint.parquet"))[-2:] if path not in torn]
+        reached = int(whole[-1].name.partition(".")[0]) if whole else None
+        torn += _beyond_damage(log, reached)
         pointer = log / "_last_checkpoint"
         if pointer.exists() and (torn or not _points_to_a_file(pointer)):
             torn.append(pointer)  # only a hint: without it the log is listed
@@ -309,9 +309,6 @@ class S3Store:
         stated = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         return parsedate_to_datetime(stated).timestamp() if stated else time.time()
 
-    def oldest_commit(self, table: str) -> int:
-        return 1 << 62  # none: an object store answers when an object is durable
-
     def uri(self, table: str) -> str:
         return f"s3://{self.bucket}/{self._key(table)}"
 
@@ -332,7 +329,7 @@ class S3Store:
                 options["AWS_ALLOW_HTTP"] = "true"
         return options
 
-    def sync_log(self, table: str, version: int) -> None:
+    def sync_log(self, table: str, version: int, first: int | None = None) -> None:
         """Nothing to do: an object store answers when an object is durable."""
 
     def mend_log(self, table: str) -> list[str]:
@@ -433,6 +430,24 @@ class S3Store:
         except (Boto3Error, BotoCoreError, ClientError, OSError) as error:
             place = f"s3://{self.bucket}" + (f" at {self._endpoint}" if self._endpoint else "")
             raise StoreUnreachable(f"The store {place} did not let us {what}: {error}") from error
+
+
+def _beyond_damage(log: Path, checkpoint: int | None) -> list[Path]:
+    """The newest commits from the first on that is half-written or missing; what a checkpoint holds is not needed.
+
+    Several writers may each have had a commit that was not durable yet. Nobody relied on one beyond a damaged one: who
+    makes a commit durable does so with those before it.
+    """
+    newest = sorted(path for path in log.glob("*.json") if path.stem.isdigit())[-UNSETTLED_COMMITS - 1 :]
+    previous = None
+    for number, path in enumerate(newest):
+        version = int(path.stem)
+        if checkpoint is None or version > checkpoint:
+            follows = previous is None or version == previous + 1
+            if not follows or not _is_commit(path):
+                return newest[number:]
+        previous = version
+    return []
 
 
 def _is_commit(path: Path) -> bool:

@@ -24,7 +24,7 @@ from polku_schemas.column_types import Clash, widening
 
 from ..errors import CommitUncertain, LakeError, TableMismatch
 from .statistics import STATISTICS_COLUMNS
-from .store import Store
+from .store import UNSETTLED_COMMITS, Store
 from .types import columns_of, field_of, schema_of
 
 log = structlog.get_logger("polku.lake")
@@ -107,7 +107,8 @@ class Table:
             self.handle = self._open_or_create(columns)
         self.columns = columns_of(self.handle.schema())
         # A killed committer may have left its last commit unsettled; the journal is trimmed by what we read here.
-        self._settled = self.handle.version() - 1
+        # Others may not have settled theirs either, and nothing is proven before what it stands on.
+        self._settled = max(-1, self.handle.version() - UNSETTLED_COMMITS)
         if columns is not None:
             self.settle()
             self.add_columns(columns)
@@ -294,17 +295,14 @@ class Table:
             post_commithook_properties=HOOKS_OFF,
         )
 
-    def settle(self, *, everything: bool = False) -> None:
+    def settle(self) -> None:
         """Make every commit this handle has not yet settled durable, its own and others'. The watermark is then proven.
 
-        A commit does not move its own handle's version: the handle is refreshed first. `everything`: also commits of
-        before it was opened, whose writers may have been killed before they settled them.
+        A commit does not move its own handle's version: the handle is refreshed first.
         """
         self.refresh()
-        if everything:
-            self._settled = min(self._settled, self._store.oldest_commit(self.name) - 1)
-        for version in range(self._settled + 1, self.handle.version() + 1):
-            self._store.sync_log(self.name, version)
+        if self._settled < self.handle.version():
+            self._store.sync_log(self.name, self.handle.version(), self._settled + 1)
         self._settled = self.handle.version()
 
     def checkpoint(self) -> None:

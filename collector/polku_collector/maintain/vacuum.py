@@ -73,6 +73,6 @@ def sorted_out(
 def delete(store: Store, table: Table, leftovers: Leftovers) -> int:
     """Delete them, after what removed them from the table is durable; returns how many."""
     if leftovers.paths:
-        table.settle(everything=True)
+        table.settle()
         store.remove([f"{table.name}/{path}" for path in leftovers.paths])
     return len(leftovers.paths)
