@@ -81,8 +81,10 @@ COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
     _names("errors batch files logs metrics supervisor watch"),
     _names("settings"),
     _names("planned intake journal lake"),
-    _names("app replay mirror"),
+    _names("app replay mirror maintain"),
     _names("compose_intake compose_committer compose_plan compose_replay compose_mirror compose_handover"),
+    _names("compose_maintenance"),
+    _names("compose_status"),
     _names("cli lake_cli"),
 )
 
@@ -234,7 +236,7 @@ def test_only_the_composition_knows_more_than_one_stage() -> None:
     for found in imports_of("polku_collector"):
         if (target := _collector_part(found.module)) in STAGES and found.file.parent.name == "polku_collector":
             knows.setdefault(found.file.stem, set()).add(str(target))
-    composed = {"compose_intake", "compose_committer", "compose_replay"}
+    composed = {"compose_intake", "compose_committer", "compose_replay", "compose_status"}
     assert {name for name, stages in knows.items() if len(stages) > 1} == composed
 
 

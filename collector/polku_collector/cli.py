@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 
 from .compose_mirror import check as check_mirror
 from .errors import SettingsError
-from .journal.stream import streams_directory
+from .journal.stream import lock_journal, streams_directory
 from .logs import configure
 from .metrics import Metrics, forget_process, metrics_directory, use_directory
 from .planned import plan_of, protection_of, put_in_force
@@ -48,7 +47,7 @@ def collector(config: Path | None, **flags: Any) -> None:
         check_mirror(settings)
     _check_directories(settings)
     configure(readable=settings.dev)
-    lock = _lock_journal(Path(settings.journal.directory))
+    lock = lock_journal(Path(settings.journal.directory))
     use_directory(metrics_directory(settings.journal.directory), fresh=True)
     metrics = Metrics()
 
@@ -93,6 +92,7 @@ def collector(config: Path | None, **flags: Any) -> None:
 def _helpers(settings: Settings) -> list[Role]:
     """What works beside intake and committer, if it is wanted."""
     wanted = {
+        "maintenance": settings.maintenance.enabled,
         "mirror": settings.lake.iceberg.catalog is not None,
         "handover": settings.lake.commit == "for_all",
     }
@@ -111,19 +111,6 @@ def _check_directories(settings: Settings) -> None:
             raise SettingsError(f"{directory}: cannot be created: {error.strerror}") from None
         if not os.access(directory, os.W_OK | os.X_OK):
             raise SettingsError(f"{directory}: cannot be written by this user")
-
-
-def _lock_journal(journal: Path) -> IO[bytes]:
-    """A journal has one collector: two would share its index of ids and remove each other's streams."""
-    lock = (journal / "lock").open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise SettingsError(
-            f"the journal {journal} is in use by another collector: "
-            "stop that one, or give this one a --journal of its own"
-        ) from None
-    return lock
 
 
 def _banner(settings: Settings, port: int, events: int) -> None:

@@ -54,6 +54,21 @@ METRICS: dict[str, Metric] = {
     "polku_iceberg_failures_total": Metric("counter", "Attempts to mirror that failed, by table.", ("table",)),
     "polku_iceberg_lag_versions": Metric("newest", "Commits that Iceberg does not show yet, by table.", ("table",)),
     "polku_iceberg_lag_seconds": Metric("newest", "Age of the oldest of those commits, by table.", ("table",)),
+    "polku_table_files": Metric("newest", "Live files of a table, as maintenance last saw it.", ("table",)),
+    "polku_compactions_total": Metric("counter", "Merges of files committed, by table.", ("table",)),
+    "polku_compaction_files_total": Metric("counter", "Files that were merged into others, by table.", ("table",)),
+    "polku_compaction_bytes_total": Metric("counter", "Bytes of those files.", ("table",)),
+    "polku_compaction_duplicates_total": Metric("counter", "Copies from other collectors that merges removed."),
+    "polku_compaction_conflicting_ids_total": Metric(
+        "counter", "Events that merges met with the id of another and other content; both are kept."
+    ),
+    "polku_retention_rows_total": Metric("counter", "Rows removed because of their age, by table.", ("table",)),
+    "polku_vacuum_files_total": Metric("counter", "Files deleted that no table needs any more.", ("table",)),
+    "polku_maintenance_conflicts_total": Metric("counter", "Work given up because another collector was faster."),
+    "polku_maintenance_failures_total": Metric("counter", "Maintenance that failed and is tried again."),
+    "polku_maintenance_last_seconds": Metric(
+        "newest", "When compaction, retention or vacuum last ended well (Unix time).", ("work",)
+    ),
     "polku_plan_reloads_total": Metric(
         "counter", "Changed plans that were looked at, by outcome: in_force, refused or later.", ("outcome",)
     ),

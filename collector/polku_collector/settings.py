@@ -80,6 +80,25 @@ class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     reserve_bytes: Positive = 256 * MIB  # disk kept free, so that the committer can always drain the journal
 
 
+class Retention(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many days rows are kept after their day is over. Events are kept for ever unless something is said here."""
+
+    events_days: Positive | None = None
+    quarantine_days: Positive = 30
+    events: dict[str, Positive] = {}  # by event name; goes before events_days
+
+
+class Maintenance(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the tables are looked after."""
+
+    enabled: bool = True
+    compact_files: Annotated[int, Meta(ge=10)] = 1000  # files are merged when a table has more than this
+    target_file_bytes: Annotated[int, Meta(ge=MIB)] = 128 * MIB
+    vacuum_retention_hours: Annotated[int, Meta(ge=1, le=8760)] = 24  # how long files stay that left a table
+    interval_seconds: PositiveSeconds | None = None  # default: 10 on a local disk, 60 on an object store
+    retention: Retention = Retention()
+
+
 class PrivacySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The secret behind the pseudonyms of a plan whose `privacy` asks for them."""
 
@@ -109,6 +128,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     lake: Lake = Lake()
     journal: JournalSettings = JournalSettings()
     limits: Limits = Limits()
+    maintenance: Maintenance = Maintenance()
     privacy: PrivacySettings = PrivacySettings()
 
     @property
@@ -116,7 +136,17 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         """The commit interval in force."""
         if self.lake.flush_seconds is not None:
             return self.lake.flush_seconds
-        return 10.0 if "://" in self.lake.uri and not self.lake.uri.startswith("file://") else 1.0
+        return 10.0 if self.is_remote else 1.0
+
+    @property
+    def maintenance_seconds(self) -> float:
+        """How often the tables are looked at."""
+        return self.maintenance.interval_seconds or (60.0 if self.is_remote else 10.0)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the lake is on an object store."""
+        return "://" in self.lake.uri and not self.lake.uri.startswith("file://")
 
 
 # flag → place in the file; POLKU_<FLAG> is the environment variable of the same name.

@@ -22,7 +22,7 @@ from ..batch import REPLAY_STREAM
 from ..errors import CommitUncertain
 from .columns import Written
 from .commit import commit
-from .loop import Committer
+from .loop import Committer, Put
 from .parquet import DataFile
 from .store import Store
 from .table import Table
@@ -62,6 +62,10 @@ class Note(Struct, frozen=True):
     written_at: float
     events: list[HandedFile]
     quarantine: list[HandedFile]
+
+    def files(self, table: str) -> list[HandedFile]:
+        """Those of one of the two tables."""
+        return self.events if table == "events" else self.quarantine
 
 
 _decode = msgspec.json.Decoder(Note).decode
@@ -133,7 +137,14 @@ class HandingCommitter(Committer):
         return max(self._events.watermark(stream), self._handed.get(stream, 0))
 
     def _settle(
-        self, written: Written, before: dict[str, int], after: dict[str, int], replayed: int, *, half_done: bool
+        self,
+        written: Written,
+        before: dict[str, int],
+        after: dict[str, int],
+        replayed: int,
+        there: Put,
+        *,
+        in_quarantine: bool,
     ) -> int | None:
         note = Note(
             format=_FORMAT,
@@ -143,7 +154,7 @@ class HandingCommitter(Committer):
             written_at=time.time(),
             events=[_handed(file) for file in written.events],
             # Of a half-done flush of this node, before it began to hand over, these are in the table.
-            quarantine=[] if half_done else [_handed(file) for file in written.quarantine],
+            quarantine=[] if in_quarantine else [_handed(file) for file in written.quarantine],
         )
         key = note_key(note.before)
         if not self._store.create(key, msgspec.json.encode(note)):

@@ -21,6 +21,7 @@ from ..errors import CollectorError, CommitUncertain
 from .budget import FileBudget
 from .columns import ColumnsStep, TooManyDays, Written
 from .commit import add_actions, commit
+from .fenced import put
 from .gather import Clashes, wanted_columns
 from .parquet import DataFile
 from .remember import Memory
@@ -31,6 +32,8 @@ log = structlog.get_logger("polku.lake")
 
 _LONGEST_PAUSE_SECONDS = 30.0
 _FRESH_START_AFTER = 10
+# A checkpoint holds every file that was removed lately: it takes at most this part of the time, however many those are.
+_CHECKPOINT_PAUSES = 100
 # A historical source may bring any day: a flush takes the blocks of about a year at most.
 MAX_DAYS = 400
 _WHOLE = 1 << 60
@@ -50,6 +53,13 @@ class Flush(Struct, frozen=True):
     seconds: float
     attempts: int
     dedup_window_seconds: float
+
+
+class Put(Struct, frozen=True):
+    """The files of a flush are in the store: the checks that they still are, before a late commit."""
+
+    events: Callable[[], None]
+    quarantine: Callable[[], None]
 
 
 class Observer(Protocol):
@@ -82,6 +92,7 @@ class Committer:
         self._columns, self._memory, self._streams, self._observer = columns, memory, streams, observer
         self._flush_bytes, self._checkpoint_commits = flush_bytes, checkpoint_commits
         self._commits = {events.name: 0, quarantine.name: 0}
+        self._next_checkpoint = {events.name: 0.0, quarantine.name: 0.0}
         self._budget = FileBudget()
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
@@ -163,10 +174,10 @@ class Committer:
         before = {name: before[name] for name in after}
         self._budget.spent(len(written.events))
 
-        self._put(self._events, written.events)
-        if written.quarantine and not half_done:
-            self._put(self._quarantine, written.quarantine)
-        attempts = self._settle(written, before, after, replayed, half_done=bool(half_done))
+        in_quarantine = bool(half_done) or not written.quarantine
+        refused = [] if in_quarantine else written.quarantine
+        there = Put(put(self._store, self._events, written.events), put(self._store, self._quarantine, refused))
+        attempts = self._settle(written, before, after, replayed, there, in_quarantine=in_quarantine)
         if attempts is None:
             return size
         self._memory.remember(after)
@@ -183,16 +194,26 @@ class Committer:
         return self._events.watermark(stream)
 
     def _settle(
-        self, written: Written, before: dict[str, int], after: dict[str, int], replayed: int, *, half_done: bool
+        self,
+        written: Written,
+        before: dict[str, int],
+        after: dict[str, int],
+        replayed: int,
+        there: Put,
+        *,
+        in_quarantine: bool,
     ) -> int | None:
-        """Commit files that are in the store; returns the attempts, or None if the flush has to be looked at again."""
-        if written.quarantine and not half_done:
-            self._commit(self._quarantine, written.quarantine, after)
+        """Commit files that are in the store; returns the attempts, or None if the flush has to be looked at again.
+
+        `in_quarantine`: there is nothing to commit to `quarantine`, or it has been already.
+        """
+        if not in_quarantine:
+            self._commit(self._quarantine, written.quarantine, after, check=there.quarantine)
         # The replay's watermark goes along unchanged, so that this commit and that of a replay exclude each other.
         fence = {REPLAY_STREAM: replayed} if written.events else {}
         self._events.refresh()
         try:
-            return self._commit(self._events, written.events, after | fence, before | fence)
+            return self._commit(self._events, written.events, after | fence, before | fence, there.events)
         except CommitUncertain:
             if self._events.watermark(REPLAY_STREAM) == replayed:
                 raise
@@ -229,17 +250,18 @@ class Committer:
         done = self._quarantine.watermark(stream)
         return [block for block in blocks if block.last_sequence <= done]
 
-    def _put(self, table: Table, files: list[DataFile]) -> None:
-        for file in files:
-            self._store.put(file.path, f"{table.name}/{file.key}")
-
     def _commit(
-        self, table: Table, files: list[DataFile], after: dict[str, int], before: dict[str, int] | None = None
+        self,
+        table: Table,
+        files: list[DataFile],
+        after: dict[str, int],
+        before: dict[str, int] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> int:
         if before is None:
             table.refresh()
             before = {stream: table.watermark(stream) for stream in after}
-        attempts = commit(table, add_actions(files, table.partition_by), before, after)
+        attempts = commit(table, add_actions(files, table.partition_by), before, after, check=check)
         table.settle()
         self._commits[table.name] += 1
         return attempts
@@ -248,8 +270,14 @@ class Committer:
         for table in (self._events, self._quarantine):
             if self._commits[table.name] >= self._checkpoint_commits:
                 self._commits[table.name] = 0
+                started = time.monotonic()
                 try:
+                    if started < self._next_checkpoint[table.name]:
+                        table.reopen()  # a handle grows slow all the same
+                        continue
                     table.checkpoint()
+                    taken = time.monotonic() - started
+                    self._next_checkpoint[table.name] = started + taken * _CHECKPOINT_PAUSES
                 except Exception as error:
                     log.warning("no checkpoint this time", table=table.name, reason=str(error))
 
