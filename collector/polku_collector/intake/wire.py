@@ -15,9 +15,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from polku_schemas import Problem, ProblemCode
 
+from .shape import Shape
 from .split import NotJson, TooMany, items, members
-
-MAX_DEPTH = 64
 
 # Objects that an honest event brings: itself, context, page, properties, lines of an order, …
 _BRACES_PER_EVENT = 64
@@ -59,7 +58,7 @@ class Context(Struct, forbid_unknown_fields=True, omit_defaults=True, rename="ca
     channel: str | None = None
     consent: list[str] | None = None
     group_id: Id = None
-    ip: str | None = None  # known and dropped: an address gets no column
+    ip: str | None = None  # known, so that it is stored as the source's policy says and in no other way
 
 
 class WireEvent(Struct, rename="camel", gc=False):
@@ -128,21 +127,22 @@ _decode_event = msgspec.json.Decoder(WireEvent).decode
 _decode_context = msgspec.json.Decoder(Context).decode
 _decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+_SHAPE = Shape()
 _ODD = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-def parse_batch(body: bytes, max_events: int = 10_000) -> Body:
+def parse_batch(body: bytes, max_events: int = 10_000, shape: Shape = _SHAPE) -> Body:
     """Read the body of /v1/batch. Raises Unreadable (not JSON, or no list `batch`) or TooMany."""
     if body.count(b"{") > _BRACES_PER_EVENT * max_events:
-        return _parse_parts(body, max_events)  # counts the events before anything is made of them
+        return _parse_parts(body, max_events, shape)  # counts the events before anything is made of them
     try:
         batch = _decode_batch(body)
     except _ODD:
-        return _parse_parts(body, max_events)
+        return _parse_parts(body, max_events, shape)
     return Body(batch.batch, None, batch.context, batch.sent_at, batch.write_key)
 
 
-def parse_single(body: bytes, call: str | None) -> Body:
+def parse_single(body: bytes, call: str | None, shape: Shape = _SHAPE) -> Body:
     """Read the body of /v1/track, /v1/identify, …; the endpoint says the type (None: the event). Raises Unreadable."""
     try:
         event = _decode_event(body)
@@ -151,7 +151,7 @@ def parse_single(body: bytes, call: str | None) -> Body:
             members(body)
         except NotJson as error:
             raise Unreadable(f"the body is not a JSON object: {error}", "$") from None
-        item = _item(body)
+        item = _item(body, shape)
         event = item.event or WireEvent()
         event.type = call or event.type
         return Body(None, [item], None, event.sent_at, event.write_key)
@@ -180,12 +180,12 @@ def raw_items(body: bytes, events: list[WireEvent]) -> list[bytes]:
     return found if len(found) == len(events) else [_encode(event) for event in events]
 
 
-def _parse_parts(body: bytes, max_events: int) -> Body:
+def _parse_parts(body: bytes, max_events: int, shape: Shape) -> Body:
     try:
         parts = members(body)
         if "batch" not in parts:
             raise Unreadable('the body has no member "batch"', "$.batch")
-        found = [_item(raw) for raw in items(parts["batch"], max_events)]
+        found = [_item(raw, shape) for raw in items(parts["batch"], max_events)]
     except NotJson as error:
         raise Unreadable(
             f"the body is not a JSON object with a list of events in `batch`: {error}", "$.batch"
@@ -196,27 +196,28 @@ def _parse_parts(body: bytes, max_events: int) -> Body:
         if name in parts
     }
     # The envelope is read like an item: what is odd in it is passed over, the events decide for themselves.
-    envelope = _item(b"{" + b",".join(b'"%b":%b' % (key.encode(), raw) for key, raw in outer.items()) + b"}")
+    envelope = _item(b"{" + b",".join(b'"%b":%b' % (key.encode(), raw) for key, raw in outer.items()) + b"}", shape)
     event = envelope.event or WireEvent()
     return Body(None, found, event.context, event.sent_at, event.write_key)
 
 
-def _item(raw: bytes) -> Item:
+def _item(raw: bytes, shape: Shape) -> Item:
     """One item alone: strictly, else tolerantly."""
     try:
         return Item(_decode_event(raw), raw=raw)
     except _ODD:
-        return _tolerant_item(raw)
+        return _tolerant_item(raw, shape)
 
 
-def _tolerant_item(raw: bytes) -> Item:
+def _tolerant_item(raw: bytes, shape: Shape) -> Item:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         message = f"byte {error.start} of the event is not UTF-8"
         return Item(None, Problem(ProblemCode.INVALID_UTF8, "$", message), raw)
-    if _depth(raw) > MAX_DEPTH:
-        return Item(None, Problem(ProblemCode.TOO_DEEP, "$", f"nested deeper than {MAX_DEPTH} levels"), raw)
+    problem = shape.problem(raw)
+    if problem is not None:
+        return Item(None, problem, raw)
     try:
         document = json.loads(text, parse_constant=lambda name: None)
     except ValueError as error:
@@ -235,27 +236,6 @@ def _tolerant_item(raw: bytes) -> Item:
     except msgspec.ValidationError as error:
         return Item(None, _envelope_problem(str(error)), raw)
     return Item(event, raw=raw, context_extra=context_extra or None, repaired=repaired)
-
-
-def _depth(raw: bytes) -> int:
-    depth = deepest = 0
-    inside = escaped = False
-    for byte in raw:
-        if inside:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                inside = False
-        elif byte == 0x22:
-            inside = True
-        elif byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest
 
 
 def _without_surrogates(value: Any) -> tuple[Any, bool]:  # Any: JSON
@@ -291,8 +271,9 @@ def _split_context(context: Any) -> tuple[Any, dict[str, Any]]:  # Any: JSON
     rest: dict[str, Any] = {}
     for name, value in context.items():
         if name == "ip":
-            continue  # whatever it is: an address gets no column and no place in `extra`
-        if name not in _CONTEXT_MEMBERS:
+            if isinstance(value, str):  # whatever else it is: it has no place in `extra`
+                known["ip"] = value
+        elif name not in _CONTEXT_MEMBERS:
             rest[name] = value
         elif name in _NESTED and isinstance(value, dict):
             members_ = {field.encode_name for field in msgspec.structs.fields(_NESTED[name])}
