@@ -94,7 +94,7 @@ class Inflater:
 
     def close(self) -> bytes:
         """The whole body, once all of it was fed."""
-        if self._rest:
+        if self._rest and self._members:
             raise self._broken(f"goes on after the {self._encoding} ends")
         if self._member is not None or not self._members:
             raise self._broken(f"is cut short: the {self._encoding} does not end")
@@ -104,7 +104,7 @@ class Inflater:
         """Begin the next member if there is one; returns what it is to be fed. Nothing that follows is lost unseen."""
         if self._members and self._encoding == "gzip":
             data = data.lstrip(b"\0")  # padding, as tapes and block devices leave it
-        if self._members and 0 < len(data) < MAGIC_BYTES:
+        if 0 < len(data) < MAGIC_BYTES:
             self._rest, data = data, b""  # too short to tell yet
         if not data:
             return b""

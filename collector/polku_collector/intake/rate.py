@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
+# What sums of fractions may be off; nobody waits for it.
+_ROUNDING_SECONDS: Final = 1e-6
 _FULL_AT: Final = struct.Struct("d")
 
 
@@ -44,7 +46,7 @@ class Meter:
     def overdrawn(self) -> float:
         """0 while at least one event could be taken; else the seconds after which any request can be."""
         full_in = self._bucket.full_at() - self._now()
-        return full_in if full_in + self._seconds_an_event > self._patience else 0.0
+        return full_in if full_in + self._seconds_an_event > self._patience + _ROUNDING_SECONDS else 0.0
 
     def take(self, events: int) -> float:
         """Take so many events and return 0; or take none, and return the seconds until as many can be taken.
@@ -58,10 +60,10 @@ class Meter:
             nonlocal wait
             begin = max(full_at, now)
             wait = min(begin + cost - self._patience, begin) - now
-            return begin + cost if wait <= 0 else full_at
+            return begin + cost if wait <= _ROUNDING_SECONDS else full_at
 
         self._bucket.change(decide)
-        return max(wait, 0.0)
+        return wait if wait > _ROUNDING_SECONDS else 0.0
 
 
 class SharedBucket:

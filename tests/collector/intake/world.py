@@ -29,6 +29,7 @@ SOURCES = {
     "strict": Source(keys=["strict-key"], unplanned="quarantine", cors=["https://shop.example"]),
     "past": Source(keys=["past-key"], historical=True),
 }
+NO_PROXIES = Proxies()
 LIMITS = Limits(max_body_bytes=200_000, max_batch_events=500, max_event_bytes=20_000, body_seconds=1.0)
 
 
@@ -85,7 +86,7 @@ class World:
 def intake(
     limits: Limits = LIMITS,
     senders: Senders | None = None,
-    proxies: Proxies = Proxies(),
+    proxies: Proxies = NO_PROXIES,
     prefixes: Sequence[str] = (),
     files: int | None = None,
 ) -> Iterator[World]:
