@@ -18,7 +18,6 @@ from msgspec import Struct
 
 from ..batch import Journal, Schemas
 from ..errors import JournalBroken, JournalFull
-from ..settings import Limits
 from .bots import without_bots
 from .client_address import Proxies, note_addresses
 from .rate import retry_after
@@ -138,7 +137,7 @@ class IntakeEndpoint:
             _admit(sender, headers)  # before the body is read: what is refused shall cost little
         raw = await read_body(receive, headers, limits, self._held)
         received_at = self._now()
-        body = _parsed(scope["path"], raw, limits)
+        body = _parsed(scope["path"], raw, limits.max_batch_events, senders.shape)
         size = len(raw)
         if body.context is not None:  # it goes into every line: a small body must not become a large block
             size += len(_encode(body.context)) * len(body)
@@ -199,11 +198,10 @@ class IntakeEndpoint:
 _encode = msgspec.json.Encoder().encode
 
 
-def _parsed(path: str, raw: bytes, limits: Limits) -> Body:
-    shape = Shape(limits.max_depth, limits.max_keys)
+def _parsed(path: str, raw: bytes, max_events: int, shape: Shape) -> Body:
     try:
         if path in BATCH_PATHS:
-            return parse_batch(raw, limits.max_batch_events, shape)
+            return parse_batch(raw, max_events, shape)
         return parse_single(raw, SINGLE_PATHS[path], shape)
     except Unreadable as error:
         raise Refused(400, "invalid_json", str(error), error.path) from None

@@ -199,18 +199,8 @@ class GuardedProtocol(HttpToolsProtocol):
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > self.guard.max_header_bytes or len(self.headers) > _MAX_HEADERS:
                 self._refuse_head()
-        if not self.transport.is_closing():
-            super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        if not self.transport.is_closing():
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        if not self.transport.is_closing():
-            super().on_message_complete()
-            if self.cycle.response_complete:  # answered before: uvicorn does not look any more
-                self.cycle.more_body = False
+                return  # without a request to belong to, the rest of what was read ends in `send_400_response`
+        super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's answer to what is no HTTP, in our form."""

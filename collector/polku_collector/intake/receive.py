@@ -51,7 +51,12 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limits: Li
         raise too_large(most)
     try:
         async with asyncio.timeout(limits.body_seconds):
-            part, more = await _part(receive)
+            message = await receive()  # as in `_part`, without its cost: this is the whole body nearly always
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part, more = message.get("body", b""), message.get("more_body", False)
+            if not more and part[:1] == b"{" and b"content-encoding" not in headers and len(part) <= most:
+                return part
             while more and len(part) < MAGIC_BYTES:
                 following, more = await _part(receive)
                 part += following
@@ -132,9 +137,9 @@ def presented_key(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"basic":
         try:
-            return _decoded(credentials.strip()).partition(":")[0]
+            return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
         except (binascii.Error, UnicodeDecodeError):
-            return ""
+            return _tolerantly(credentials.strip()).partition(":")[0]
     if scheme.lower() == b"bearer":
         return credentials.strip().decode("latin-1")
     if b"writeKey=" in query:
@@ -144,10 +149,13 @@ def presented_key(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
     return None
 
 
-def _decoded(credentials: bytes) -> str:
-    """Base64 of either alphabet, with its padding or without: clients send all four."""
+def _tolerantly(credentials: bytes) -> str:
+    """Base64 of either alphabet, with its padding or without: clients send all four. Empty for what is none."""
     plain = credentials.rstrip(b"=").translate(_URL_SAFE)
-    return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True).decode()
+    try:
+        return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
 
 
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")

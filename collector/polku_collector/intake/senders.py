@@ -6,7 +6,6 @@ A source for which nothing special is set costs a request one look at `plain`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
 
 from msgspec import Struct
 
@@ -16,6 +15,7 @@ from .bots import IsBot
 from .client_address import DROPPED, AddressRule
 from .rate import Meter
 from .refused import Refused
+from .shape import Shape
 
 
 class Sender(Struct, frozen=True):
@@ -57,6 +57,7 @@ class Senders(Struct, frozen=True):
 
     keys: KeyRing[Sender]
     limits: Limits
+    shape: Shape
     origins: frozenset[str]
     """Those that some source allows: a preflight cannot carry the key."""
 
@@ -79,7 +80,4 @@ def senders_of(
         plain = meter is None and robots is None and source.ip == "drop"
         found.append((Sender(name, source, meter, address, robots, plain), source.keys))
     origins = frozenset(origin for source in sources.values() for origin in source.cors)
-    return Senders(KeyRing(found), limits, origins)
-
-
-NOBODY: Final = senders_of({}, Limits())
+    return Senders(KeyRing(found), limits, Shape(limits.max_depth, limits.max_keys), origins)
