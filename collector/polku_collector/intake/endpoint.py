@@ -134,7 +134,8 @@ class IntakeEndpoint:
             sender = senders.keys.owner_of(key)
             if sender is None:
                 raise _wrong_key()
-            _admit(sender, headers)  # before the body is read: what is refused shall cost little
+            if sender.meter is not None or b"origin" in headers:
+                _admit(sender, headers)  # before the body is read: what is refused shall cost little
         raw = await read_body(receive, headers, limits, self._held)
         received_at = self._now()
         body = _parsed(scope["path"], raw, limits.max_batch_events, senders.shape)
@@ -147,7 +148,8 @@ class IntakeEndpoint:
             sender = senders.keys.owner_of(body.write_key or "")
             if sender is None:
                 raise _wrong_key()
-            _admit(sender, headers)
+            if sender.meter is not None or b"origin" in headers:
+                _admit(sender, headers)
         if len(body) > limits.max_batch_events:
             limit = limits.max_batch_events
             raise Refused(413, "too_many_events", f"{len(body)} events in one batch, at most {limit}", "$.batch")

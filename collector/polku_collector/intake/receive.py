@@ -74,8 +74,8 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limits: Li
             finally:
                 taken.give_back()
     except TimeoutError:
-        message = f"the body did not arrive within {limits.body_seconds:g} seconds"
-        raise Refused(408, "timeout", message) from None
+        late = f"the body did not arrive within {limits.body_seconds:g} seconds"
+        raise Refused(408, "timeout", late) from None
 
 
 class _Taken:
