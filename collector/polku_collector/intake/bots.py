@@ -20,7 +20,7 @@ def without_bots(judged: Judged, is_bot: IsBot) -> tuple[Judged, list[Verdict]]:
     kept: list[Line | QuarantineLine] = []
     refused: list[Verdict] = []
     for index, line in enumerate(judged.lines):
-        if isinstance(line, Line) and line.user_agent is not None and is_bot(line.user_agent):
+        if isinstance(line, Line) and (agent := line.context and line.context.user_agent) and is_bot(agent):
             problem = Problem(ProblemCode.BOT, "$.context.userAgent", _MESSAGE)
             refused.append(Verdict(index, line.event_id, problem.code, problem.path, problem.message))
         else:

@@ -81,20 +81,25 @@ class AddressRule(Struct, frozen=True):
 DROPPED: Final = AddressRule("drop")
 
 
-def note_addresses(
-    lines: Sequence[Line | QuarantineLine], body: Body, rule: AddressRule, client: Address | None
-) -> None:
-    """Note in each line what is stored of its address: what the event says, or its batch, or else the connection."""
-    outer = rule.stored(parsed(body.context.ip)) if body.context is not None and body.context.ip else None
-    default = outer or rule.stored(client)
+def addresses_said(body: Body) -> list[str | None]:
+    """What each event says is its address, or its batch for it. To be asked before they are judged: a judged event has
+    lost it."""
+    outer = body.context.ip if body.context is not None else None
     events = body.events if body.events is not None else [item.event for item in body.items or ()]
-    for line, event in zip(lines, events, strict=True):
-        if not isinstance(line, Line):
-            continue
-        own = event.context.ip if event is not None and event.context is not None else None
-        kept = (rule.stored(parsed(own)) if own else None) or default
-        if kept is not None:
-            line.extra = _with_address(line.extra, kept)
+    own = (event.context.ip if event is not None and event.context is not None else None for event in events)
+    return [ip if ip and parsed(ip) else outer for ip in own]
+
+
+def note_addresses(
+    lines: Sequence[Line | QuarantineLine], said: Sequence[str | None], rule: AddressRule, client: Address | None
+) -> None:
+    """Note in each line what is stored of its address: of what was said, or else of the connection's."""
+    default = rule.stored(client)
+    for line, text in zip(lines, said, strict=True):
+        if isinstance(line, Line):
+            kept = (rule.stored(parsed(text)) if text else None) or default
+            if kept is not None:
+                line.extra = _with_address(line.extra, kept)
 
 
 def parsed(text: str) -> Address | None:

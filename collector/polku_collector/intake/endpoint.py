@@ -19,7 +19,7 @@ from msgspec import Struct
 from ..batch import Journal, Schemas
 from ..errors import JournalBroken, JournalFull
 from .bots import without_bots
-from .client_address import Proxies, note_addresses
+from .client_address import Proxies, addresses_said, note_addresses
 from .rate import retry_after
 from .receive import ClientGone, Held, Receive, Scope, Send, headers_of, presented_key, read_body
 from .refused import Refused
@@ -159,11 +159,12 @@ class IntakeEndpoint:
         sent_at = _time(headers.get(b"x-polku-sent-at")) or body.sent_at
         in_force = self.in_force
         arrival = Arrival(received_at, sent_at, name, sender.source, raw, sender.address)
+        said = () if sender.source.ip == "drop" else addresses_said(body)
         judged = in_force.validator.judge(body, arrival)
         bots: Sequence[Verdict] = ()
         if not sender.plain:
             if sender.source.ip != "drop":
-                note_addresses(judged.lines, body, sender.address, self._proxies.client_of(scope))
+                note_addresses(judged.lines, said, sender.address, self._proxies.client_of(scope))
             if sender.is_bot is not None:
                 judged, bots = without_bots(judged, sender.is_bot)
                 if bots:

@@ -54,7 +54,8 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limits: Li
             message = await receive()  # as in `_part`, without its cost: this is the whole body nearly always
             if message["type"] == "http.disconnect":
                 raise ClientGone
-            part, more = message.get("body", b""), message.get("more_body", False)
+            part: bytes = message.get("body", b"")
+            more: bool = message.get("more_body", False)
             if not more and part[:1] == b"{" and b"content-encoding" not in headers and len(part) <= most:
                 return part
             while more and len(part) < MAGIC_BYTES:
