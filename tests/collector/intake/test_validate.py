@@ -215,6 +215,19 @@ def test_context_becomes_columns_and_the_rest_is_kept() -> None:
     assert judged.warnings == []
 
 
+def test_what_a_batch_says_for_all_its_events_is_kept_also_where_it_has_no_column() -> None:
+    item = {"type": "track", "event": "product_viewed", "userId": "u", "properties": {"product_id": "1"}}
+    around = {"app": {"build": "7"}, "locale": "fi", "channel": "store", "page": {"url": "/a", "title": "A"}}
+    body = json.dumps({"batch": [item, item | {"context": {"app": 1, "page": {"url": "/b"}}}], "context": around})
+    first, second = judge(body.encode()).lines
+    assert isinstance(first, Line)
+    assert isinstance(second, Line)
+    assert (first.channel, json.loads(first.extra or "")) == ("store", {"context": {"app": {"build": "7"}}})
+    assert (second.channel, json.loads(second.extra or "")) == ("store", {"context": {"app": 1}})
+    assert msgspec.to_builtins(second.context) == {"locale": "fi", "page": {"url": "/b", "title": "A"}}
+    assert msgspec.to_builtins(first.context) == {"locale": "fi", "page": {"url": "/a", "title": "A"}}
+
+
 def test_identify_brings_traits_in_either_place() -> None:
     for item in (
         {"type": "identify", "userId": "u", "traits": {"email": "a@example.org"}},
