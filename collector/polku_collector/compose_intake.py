@@ -150,9 +150,14 @@ def _renew(intake: IntakeEndpoint, guard: Guard, settings: Settings) -> None:
         with _RENEWING:  # one after the other, so that the newest plan is the last
             plan = plan_in_force(Path(settings.journal.directory))
             now = with_senders_in_force(settings)
-            intake.in_force = _in_force(plan, now)
+            before, intake.in_force = intake.in_force, _in_force(plan, now)
             guard.use(now.limits)
-        log.info("validating by what is in force now", plan=f"{plan.name} {plan.version}", fingerprint=plan.fingerprint)
+        another = plan.fingerprint != before.schemas.plan_fingerprint
+        log.info(
+            "validating by another plan" if another else "taking in by other sources and limits",
+            plan=f"{plan.name} {plan.version}",
+            fingerprint=plan.fingerprint,
+        )
 
     threading.Thread(target=renew, name="polku-plan").start()
 
