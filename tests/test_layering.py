@@ -75,10 +75,10 @@ STAGES = ("intake", "journal", "lake")
 
 # The collector from bottom to top; a module imports from rows above its own only, and a stage from itself.
 COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
-    _names("errors batch files logs metrics supervisor watch"),
-    _names("settings"),
+    _names("errors batch casts files logs metrics supervisor watch"),
+    _names("settings closed_file"),
     _names("planned intake journal lake"),
-    _names("app replay"),
+    _names("app replay webhook"),
     _names("compose_intake compose_committer compose_plan compose_replay"),
     _names("cli lake_cli"),
 )

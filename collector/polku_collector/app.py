@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -27,12 +27,14 @@ class CollectorApp:
         not_ready: Callable[[], str | None],
         metrics: Callable[[], bytes],
         plan: Callable[[], Schemas],
+        ways_in: Mapping[str, Application] | None = None,
     ) -> None:
         """`not_ready` says why no traffic should come (it follows the journal, not the store), or None.
 
-        `plan` says by which plan this worker judges events just now.
+        `plan` says by which plan this worker judges events just now. `ways_in` are addresses beside intake's own under
+        which events come, and who answers there.
         """
-        self._intake = intake
+        self._intake, self._ways_in = intake, ways_in or {}
         self._not_ready, self._metrics, self._plan = not_ready, metrics, plan
         self._rest = Starlette(
             routes=[
@@ -47,6 +49,9 @@ class CollectorApp:
         if scope["type"] == "http" and scope["path"].rstrip("/") in PATHS:
             scope["path"] = scope["path"].rstrip("/")
             await self._intake(scope, receive, send)  # type: ignore[misc]  # an ASGI application is awaitable
+        elif scope["type"] == "http" and (way_in := self._ways_in.get(scope["path"].rstrip("/"))) is not None:
+            scope["path"] = scope["path"].rstrip("/")
+            await way_in(scope, receive, send)  # type: ignore[misc]
         else:
             await self._rest(scope, receive, send)
 

@@ -18,6 +18,7 @@ from .planned import plan_of, protection_of, put_in_force
 from .settings import Settings, load
 from .supervisor import EXIT_HOPELESS, Renewal, Role, Supervisor, reserve_port, run_once
 from .watch import watch_folder
+from .webhook.ready import read_webhooks
 
 # How long the plan is compared with the table at start; a store that takes longer is away, and intake begins.
 _CHECK_SECONDS = 20.0
@@ -43,6 +44,7 @@ def collector(config: Path | None, **flags: Any) -> None:
     settings = load(config, os.environ, flags)
     plan = plan_of(settings)
     protection_of(plan, settings)  # it cannot start without the key that the plan needs
+    webhooks = read_webhooks(settings)
     _check_directories(settings)
     configure(readable=settings.dev)
     lock = _lock_journal(Path(settings.journal.directory))
@@ -73,7 +75,7 @@ def collector(config: Path | None, **flags: Any) -> None:
         _banner(settings, port, len(plan.events))
         supervisor = Supervisor(
             [
-                Role("intake", "polku_collector.compose_intake:run", (settings, port))
+                Role("intake", "polku_collector.compose_intake:run", (settings, port, webhooks))
                 for _ in range(settings.server.workers)
             ],
             Role("committer", "polku_collector.compose_committer:run", (settings,)),

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -22,9 +22,10 @@ import uvicorn
 
 from polku_schemas import Plan, compile_plan
 
-from .app import CollectorApp
+from .app import Application, CollectorApp
 from .batch import Line, QuarantineLine
 from .intake.endpoint import InForce, IntakeEndpoint
+from .intake.pixel import PIXEL_PATHS, PixelEndpoint
 from .intake.validate import Judged, Validator
 from .journal.stream import journal_bytes
 from .journal.writer import StreamWriter
@@ -33,6 +34,8 @@ from .metrics import Metrics, exposition, metrics_directory, use_directory
 from .planned import plan_in_force, protection_of, schemas_of
 from .settings import Settings, source_of_key
 from .supervisor import on_renewal, on_sigterm
+from .webhook.endpoint import PREFIX, WebhookEndpoint
+from .webhook.ready import ReadyWebhook
 
 log = structlog.get_logger("polku.collector")
 
@@ -44,7 +47,7 @@ _RENEWING = threading.Lock()
 _GC_THRESHOLD = 50_000
 
 
-def run(settings: Settings, port: int) -> None:
+def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> None:
     """One intake worker: HTTP → validation → its own stream of the journal. Ends on SIGTERM."""
     configure(readable=settings.dev)
     use_directory(metrics_directory(settings.journal.directory))
@@ -66,12 +69,14 @@ def run(settings: Settings, port: int) -> None:
         source_of_key=source_of_key(settings),
         limits=settings.limits,
         observer=observer,
+        new_id=new_event_id,
     )
     app = CollectorApp(
         intake,
         not_ready=lambda: "the journal cannot be written" if journal.broken else journal.full(),
         metrics=exposition,
         plan=lambda: intake.in_force.schemas,
+        ways_in=ways_in(intake, webhooks, observer.webhook),
     )
     on_renewal(lambda: _renew(intake, settings))
     gc.freeze()
@@ -93,6 +98,16 @@ def run(settings: Settings, port: int) -> None:
         server.run(sockets=[_listen(settings.server.host, port)])
     finally:
         journal.close()
+
+
+def ways_in(
+    intake: IntakeEndpoint, webhooks: Mapping[str, ReadyWebhook], observe: Callable[[str, str], None]
+) -> dict[str, Application]:
+    """The addresses beside intake's own under which events come."""
+    pixel = PixelEndpoint(intake)
+    return dict.fromkeys(PIXEL_PATHS, pixel) | {
+        PREFIX + name: WebhookEndpoint(name, webhook, intake, observe) for name, webhook in webhooks.items()
+    }
 
 
 def _in_force(plan: Plan, settings: Settings) -> InForce:
@@ -198,6 +213,9 @@ class _IntakeObserver:
     def answered(self, status: int, seconds: float) -> None:
         self._tally.count("polku_requests_total", status=str(status))
         self._tally.observe("polku_request_seconds", seconds)
+
+    def webhook(self, name: str, outcome: str) -> None:
+        self._tally.count("polku_webhook_deliveries_total", webhook=name, outcome=outcome)
 
     def block(self, lines: int, size: int, seconds: float) -> None:
         """A group commit of the journal; called in its thread."""

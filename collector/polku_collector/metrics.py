@@ -32,6 +32,9 @@ METRICS: dict[str, Metric] = {
     "polku_events_accepted_total": Metric("counter", "Events stored for the table `events`.", ("source",)),
     "polku_events_rejected_total": Metric("counter", "Events stored for `quarantine`.", ("source", "code")),
     "polku_events_warned_total": Metric("counter", "Events stored, but not as the plan has it.", ("source", "code")),
+    "polku_webhook_deliveries_total": Metric(
+        "counter", "Deliveries to webhooks, by outcome: taken, ignored or refused.", ("webhook", "outcome")
+    ),
     "polku_journal_blocks_total": Metric("counter", "Group commits: one fsync each."),
     "polku_journal_written_bytes_total": Metric("counter", "Bytes appended to the journal."),
     "polku_journal_block_seconds": Metric("histogram", "Encode, write and fsync of one block.", (), _SECONDS),

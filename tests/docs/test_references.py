@@ -166,17 +166,18 @@ def test_the_page_has_every_endpoint() -> None:
 
 
 def test_the_page_has_every_key_of_a_mapping_file_and_its_example_is_one(tmp_path: Path) -> None:
-    from polku_collector.replay.casts import CastType
+    from polku_collector.casts import CastType
+    from polku_collector.closed_file import OPTIONS
     from polku_collector.replay.mapping import Mended
-    from polku_collector.replay.mapping_file import _OPTIONS, read_mapping
+    from polku_collector.replay.mapping_file import read_mapping
     from polku_collector.replay.report import Group
 
     page = DOCS / "replay.md"
     tables = tables_of(page)
     assert [name for name in tables["Steps"] if name != "step"] == list(Mended.__struct_fields__)
     casts = dict(tables["Casts"])
-    options = {name: cells[1] for name, cells in casts.items() if name in _OPTIONS}
-    assert options == {name: ", ".join(f"`{to}`" for to in types) for name, types in _OPTIONS.items()}
+    options = {name: cells[1] for name, cells in casts.items() if name in OPTIONS}
+    assert options == {name: ", ".join(f"`{to}`" for to in types) for name, types in OPTIONS.items()}
     assert set(casts) - {"to", "option"} - set(options) == set(get_args(CastType))
     assert set(tables["The report"]) - {"column"} <= set(Group.__struct_fields__)
     (example,) = (block.text for block in blocks_of(page) if block.language == "yaml" and not block.verb)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
@@ -19,6 +20,8 @@ from msgspec import Struct
 from ..batch import Journal, Schemas
 from ..errors import JournalBroken, JournalFull
 from ..settings import Limits, Source
+from .beacon import form_field
+from .id_cookie import id_cookie, may_have_cookie
 from .receive import ClientGone, Receive, Refused, Scope, Send, headers_of, presented_key, read_body
 from .split import TooMany
 from .validate import CALLS, Arrival, Judged, Validator, Verdict
@@ -81,12 +84,13 @@ class IntakeEndpoint:
         limits: Limits,
         observer: Observer,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
         self.in_force = in_force
         """Put another in its place at any time, from any thread: each request is judged and stored by one."""
         self._journal, self._limits = journal, limits
         self._sources, self._source_of_key = sources, source_of_key
-        self._observer, self._now = observer, now
+        self._observer, self._now, self._new_id = observer, now, new_id
         self._origins = frozenset(origin for source in sources.values() for origin in source.cors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,60 +98,103 @@ class IntakeEndpoint:
         headers = headers_of(scope)
         origin = headers.get(b"origin")
         retry_after = None
+        cookie: bytes | None = None
         try:
             if scope["method"] == "POST":
-                status, body = 200, await self._accept(scope, headers, receive)
+                status, (body, cookie) = 200, await self._accept(scope, headers, receive)
             elif scope["method"] == "OPTIONS":
                 status, body = 204, b""
             else:
                 raise Refused(405, "method_not_allowed", "send events with POST")
         except Refused as refused:
             status, retry_after = refused.status, refused.retry_after
-            body = _encode(ErrorAnswer(False, refused.error, refused.message, refused.path))
+            body = refusal_of(refused)
         except (ClientGone, asyncio.CancelledError):
             self._observer.answered(499, time.perf_counter() - started)
             return
         head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         if retry_after is not None:
             head.append((b"retry-after", b"%d" % retry_after))
+        if cookie is not None:
+            head.append((b"set-cookie", cookie))
         if origin is not None:
             head += self._cors(origin, headers)
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": body})
         self._observer.answered(status, time.perf_counter() - started)
 
-    async def _accept(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    async def _accept(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> tuple[bytes, bytes | None]:
+        """The answer's body, and the cookie that goes with it."""
         key = presented_key(headers, scope["query_string"])
         if key is not None and key not in self._source_of_key:
-            raise _wrong_key()
-        raw = await read_body(receive, headers, self._limits.max_body_bytes, self._limits.body_seconds)
-        received_at = self._now()
+            raise wrong_key()
+        raw = form_field(await self.body_of(receive, headers))
         body = self._parse(scope["path"], raw)
-        size = len(raw)
+        name = self.source_of(body.write_key if key is None else key)
+        source = self._sources[name]
+        cookie = None
+        if source.cookie is not None and may_have_cookie(headers, source):
+            cookie = id_cookie(source.cookie, body, headers.get(b"cookie", b""), self._new_id)
+        sent_at = _time(headers.get(b"x-polku-sent-at")) or body.sent_at
+        judged = await self.take(body, self.arrival(name, sent_at, raw))
+        return answer_of(judged), cookie
+
+    def source_of(self, key: str | None) -> str:
+        """The source a write key belongs to. Raises Refused."""
+        name = self._source_of_key.get(key or "")
+        if name is None:
+            raise wrong_key()
+        return name
+
+    @property
+    def max_events(self) -> int:
+        """The most events that one request may bring."""
+        return self._limits.max_batch_events
+
+    async def take(self, body: Body, arrival: Arrival, *, size: int | None = None) -> Judged:
+        """Judge every event of a body and return when all of them are durable. Raises Refused.
+
+        The one way into the journal, for batches and for everything else that brings events. `size`: about how many
+        bytes its lines have, where that is not about the size of what arrived.
+        """
+        size = len(arrival.body) if size is None else size
         if body.context is not None:  # it goes into every line: a small body must not become a large block
             size += len(_encode(body.context)) * len(body)
             if size > MAX_BLOCK_BYTES:
                 raise Refused(413, "too_large", "the batch's context is too large for so many events", "$.context")
-        name = self._source_of_key.get(body.write_key or "" if key is None else key)
-        if name is None:
-            raise _wrong_key()
         if len(body) > self._limits.max_batch_events:
             limit = self._limits.max_batch_events
             raise Refused(413, "too_many_events", f"{len(body)} events in one batch, at most {limit}", "$.batch")
-        sent_at = _time(headers.get(b"x-polku-sent-at")) or body.sent_at
         in_force = self.in_force
-        judged = in_force.validator.judge(body, Arrival(received_at, sent_at, name, self._sources[name], raw))
+        judged = in_force.validator.judge(body, arrival)
         if judged.lines:
             try:
                 await self._journal.append(judged.lines, in_force.schemas, size)
             except (JournalFull, JournalBroken) as error:
                 code = "journal_full" if isinstance(error, JournalFull) else "journal_unavailable"
                 raise Refused(503, code, f"{error}; send again later", retry_after=RETRY_AFTER_SECONDS) from None
-        self._observer.judged(name, judged, len(raw))
-        accepted = len(judged.lines) - len(judged.rejected)
-        if not judged.rejected and not judged.warnings:
-            return b'{"success":true,"accepted":%d,"rejected":[]}' % accepted
-        return _encode(Answer(True, accepted, judged.rejected, judged.warnings))
+        self._observer.judged(arrival.source_name, judged, len(arrival.body))
+        return judged
+
+    def arrival(self, source_name: str, sent_at: datetime | None, raw: bytes) -> Arrival:
+        """What is known of a request that came just now."""
+        return Arrival(self._now(), sent_at, source_name, self._sources[source_name], raw)
+
+    def property_types(self, call: str, name: str) -> Mapping[str, str]:
+        """The column types of an event's properties, by the plan in force; none if the plan does not know it."""
+        in_force = self.in_force
+        planned = in_force.validator.planned(call, name)
+        return {} if planned is None else in_force.schemas.events.get(planned.name, {})
+
+    def answered(self, status: int, started: float) -> None:
+        """Tell the observer of an answer; `started` by `time.perf_counter`."""
+        self._observer.answered(status, time.perf_counter() - started)
+
+    async def body_of(self, receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
+        """A request's body, decompressed and within the limits. Raises Refused or ClientGone."""
+        return await read_body(receive, headers, self._limits.max_body_bytes, self._limits.body_seconds)
 
     def _parse(self, path: str, raw: bytes) -> Body:
         try:
@@ -177,7 +224,20 @@ class IntakeEndpoint:
 _encode = msgspec.json.Encoder().encode
 
 
-def _wrong_key() -> Refused:
+def answer_of(judged: Judged) -> bytes:
+    """The JSON of a 200."""
+    accepted = len(judged.lines) - len(judged.rejected)
+    if not judged.rejected and not judged.warnings:
+        return b'{"success":true,"accepted":%d,"rejected":[]}' % accepted
+    return _encode(Answer(True, accepted, judged.rejected, judged.warnings))
+
+
+def refusal_of(refused: Refused) -> bytes:
+    """The JSON of every other status."""
+    return _encode(ErrorAnswer(False, refused.error, refused.message, refused.path))
+
+
+def wrong_key() -> Refused:
     message = "the write key is missing or unknown; give it as the Basic user name, a Bearer token or `writeKey`"
     return Refused(401, "invalid_write_key", message)
 

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import httpx
@@ -11,11 +11,13 @@ import uvicorn
 
 from polku_collector.app import CollectorApp
 from polku_collector.batch import Line, QuarantineLine, Schemas
+from polku_collector.compose_intake import ways_in
 from polku_collector.errors import JournalFull
 from polku_collector.intake.endpoint import InForce, IntakeEndpoint
 from polku_collector.intake.validate import Judged, Validator
 from polku_collector.planned import schemas_of
-from polku_collector.settings import Limits, Source
+from polku_collector.settings import IdCookie, Limits, Source
+from polku_collector.webhook.ready import ReadyWebhook
 from polku_schemas import builtin_plan_path, compile_plan, load_plan
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
@@ -25,6 +27,7 @@ SOURCES = {
     "web": Source(keys=["web-key"], channel="web"),
     "strict": Source(keys=["strict-key"], unplanned="quarantine", cors=["https://shop.example"]),
     "past": Source(keys=["past-key"], historical=True),
+    "site": Source(keys=["site-key"], cors=["https://shop.example"], cookie=IdCookie(domain="shop.example")),
 }
 LIMITS = Limits(max_body_bytes=200_000, max_batch_events=500, max_event_bytes=20_000, body_seconds=1.0)
 
@@ -49,8 +52,10 @@ class Silent:
 
 
 class World:
-    def __init__(self, journal: MemoryJournal, client: httpx.Client, port: int) -> None:
-        self.journal, self.client, self.port = journal, client, port
+    def __init__(
+        self, journal: MemoryJournal, client: httpx.Client, port: int, outcomes: list[tuple[str, str]]
+    ) -> None:
+        self.journal, self.client, self.port, self.outcomes = journal, client, port, outcomes
 
     def post(self, body: object, key: str = "web-key", path: str = "/v1/batch", **options: object) -> httpx.Response:
         if not isinstance(body, bytes):
@@ -63,8 +68,9 @@ class World:
 
 
 @contextlib.contextmanager
-def intake() -> Iterator[World]:
+def intake(webhooks: Mapping[str, ReadyWebhook] | None = None) -> Iterator[World]:
     journal, numbers = MemoryJournal(), iter(range(10**9))
+    outcomes: list[tuple[str, str]] = []
     endpoint = IntakeEndpoint(
         in_force=InForce(Validator(PLAN, LIMITS, new_id=lambda: f"made-{next(numbers)}"), schemas_of(PLAN.plan)),
         journal=journal,
@@ -73,12 +79,14 @@ def intake() -> Iterator[World]:
         limits=LIMITS,
         observer=Silent(),
         now=lambda: NOW,
+        new_id=lambda: f"made-{next(numbers)}",
     )
     app = CollectorApp(
         endpoint,
         not_ready=lambda: "full" if journal.full else None,
         metrics=lambda: b"",
         plan=lambda: endpoint.in_force.schemas,
+        ways_in=ways_in(endpoint, webhooks or {}, lambda name, outcome: outcomes.append((name, outcome))),
     )
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
@@ -87,6 +95,6 @@ def intake() -> Iterator[World]:
         time.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-        yield World(journal, client, port)
+        yield World(journal, client, port, outcomes)
     server.should_exit = True
     thread.join()
