@@ -31,10 +31,12 @@ class Constant(Struct, frozen=True, tag=True):
 
 
 class Found(Struct, frozen=True, tag=True):
-    """A value of the delivery, cast if need be; `default` where there is none."""
+    """A value of the delivery, changed if need be; `default` where there is none."""
 
     place: Place
     cast: Cast | None = None
+    divide: float | None = None  # amounts that come in hundredths
+    case: Literal["upper", "lower"] | None = None
     default: Scalar = None
 
 
@@ -161,7 +163,7 @@ def _message_id(entry: Entry, webhook: str, delivery: Delivery, index: int | Non
             parts.append(found if isinstance(found, str) else json.dumps(found))
     if index is not None and not per_item:
         parts.append(str(index))
-    text = ":".join(parts)
+    text = ":".join(part.replace("%", "%25").replace(":", "%3A") for part in parts)
     if len(text) <= MAX_EVENT_ID:
         return text
     return "webhook:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -172,12 +174,7 @@ def _value(value: Value, delivery: Delivery) -> Any:
         return value.value
     if isinstance(value, Found):
         found = find(value.place, delivery)
-        if found is not None and value.cast is not None:
-            try:
-                found = cast_value(found, value.cast)
-            except Uncastable as error:
-                raise _Unmappable(ProblemCode.WRONG_TYPE, value.place.text, str(error)) from None
-        return value.default if found is None else found
+        return value.default if found is None else _changed(found, value)
     if value.each is None:
         return _members(value, delivery)
     items = find(value.each, delivery)
@@ -186,6 +183,23 @@ def _value(value: Value, delivery: Delivery) -> Any:
     if not isinstance(items, list):
         raise _Unmappable(ProblemCode.WRONG_TYPE, value.each.text, "the mapping's `each` finds no list here")
     return [_members(value, msgspec.structs.replace(delivery, item=item)) for item in items]
+
+
+def _changed(found: Any, value: Found) -> Any:
+    try:
+        if value.cast is not None:
+            found = cast_value(found, value.cast)
+        if value.divide is not None:
+            if isinstance(found, bool) or not isinstance(found, int | float):
+                raise Uncastable("what is to be divided is no number")
+            found = found / value.divide
+        if value.case is not None:
+            if not isinstance(found, str):
+                raise Uncastable("what is no text has no capitals")
+            found = found.upper() if value.case == "upper" else found.lower()
+    except (Uncastable, OverflowError) as error:
+        raise _Unmappable(ProblemCode.WRONG_TYPE, value.place.text, str(error)) from None
+    return found
 
 
 def _members(value: Members, delivery: Delivery) -> dict[str, Any]:

@@ -45,6 +45,9 @@ MEMBERS: Final[dict[str, str]] = {
 
 KEYS: Final = frozenset(("call", "id", "when", "each", *MEMBERS))
 
+FOUND_KEYS: Final = ("from", "cast", "divide", "case", "default")
+"""What can be said of a value beside where it is, in the order in which it is done."""
+
 _OBJECTS: Final = frozenset(("properties", "traits", "context"))
 _HOW: Final = "Write a path such as `$.order.lines[0].sku`, `@.sku` within `each`, or `header:NAME`"
 
@@ -67,7 +70,8 @@ class _Reader(ClosedReader):
         events = self.members(top.get("events", {}), ("events",))
         if not events:
             self.report(("events",), "it makes no event", "Give it `events:` with the name of an event of your plan")
-        common = self._id(top["id"], ("id",), each=False) if "id" in top else None
+        # One that cannot be read is reported once, not again as missing in each entry.
+        common = (self._id(top["id"], ("id",), each=False) or ()) if "id" in top else None
         return WebhookMapping(
             tuple(self._entry(name, value, ("events", name), common) for name, value in events.items())
         )
@@ -156,17 +160,26 @@ class _Reader(ClosedReader):
             place = self._place(given["each"], (*at, "each"), each=each) if "each" in given else None
             inner = self._members_of(given["properties"], (*at, "properties"), each or "each" in given)
             return Members(inner.members, place) if isinstance(inner, Members) else None
-        given = self.members(value, at, {"from", "cast", "default"})
+        return self._found(value, at, each)
+
+    def _found(self, value: dict[str, Any], at: MemberPath, each: bool) -> Found | None:
+        given = self.members(value, at, set(FOUND_KEYS))
         if "from" not in given:
             self.report(at, "it does not say where the value is", "Write `from:` with a path, or `properties:`")
             return None
         place = self._place(given["from"], (*at, "from"), each=each)
         cast = self.cast(given["cast"], (*at, "cast")) if "cast" in given else None
-        default = given.get("default")
+        divide, case, default = given.get("divide"), given.get("case"), given.get("default")
+        if divide is not None and (isinstance(divide, bool) or not isinstance(divide, int | float) or not divide > 0):
+            self.report((*at, "divide"), "it is no number above 0", "Write `divide: 100` for an amount in hundredths")
+            return None
+        if case not in (None, "upper", "lower"):
+            self.report((*at, "case"), f"{case!r} is none of upper and lower", "Write one of them")
+            return None
         if not isinstance(default, Scalar):
             self.report((*at, "default"), "a default is a text, a number or a boolean", "Write one, or leave it out")
             return None
-        return None if place is None else Found(place, cast, default)
+        return None if place is None else Found(place, cast, divide, case, default)
 
     def _members_of(self, value: Any, at: MemberPath, each: bool) -> Value | None:
         """An object member by member; or the path of one."""
