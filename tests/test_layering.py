@@ -78,7 +78,9 @@ COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
     _names("errors batch casts files logs metrics supervisor watch"),
     _names("settings closed_file"),
     _names("planned intake journal lake"),
-    _names("app replay webhook"),
+    _names("replay webhook"),
+    _names("openapi"),
+    _names("app"),
     _names("compose_intake compose_committer compose_plan compose_replay"),
     _names("cli lake_cli"),
 )

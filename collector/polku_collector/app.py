@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from starlette.routing import Route
 from .batch import Schemas
 from .intake.endpoint import PATHS
 from .intake.receive import Receive, Scope, Send
+from .openapi import openapi
 
 Application = Callable[[Scope, Receive, Send], object]
 
@@ -41,6 +43,7 @@ class CollectorApp:
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics_page),
+                Route("/v1/openapi.json", self._openapi),
             ],
             exception_handlers={404: _not_found, 405: _not_found},
         )
@@ -65,6 +68,9 @@ class CollectorApp:
         if reason is None:
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "not ready", "message": reason}, 503)
+
+    async def _openapi(self, request: Request) -> Response:
+        return JSONResponse(openapi(version("polku")))
 
     async def _metrics_page(self, request: Request) -> Response:
         page = await asyncio.to_thread(self._metrics)

@@ -115,6 +115,8 @@ class IntakeEndpoint:
         head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         if retry_after is not None:
             head.append((b"retry-after", b"%d" % retry_after))
+        if status == 405:
+            head.append((b"allow", b"POST, OPTIONS"))
         if cookie is not None:
             head.append((b"set-cookie", cookie))
         if origin is not None:

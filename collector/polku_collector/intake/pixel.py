@@ -70,7 +70,11 @@ class PixelEndpoint:
         except asyncio.CancelledError:
             self._intake.answered(499, started)
             return
-        head = _HEAD if retry_after is None else [*_HEAD, (b"retry-after", b"%d" % retry_after)]
+        head = list(_HEAD)
+        if retry_after is not None:
+            head.append((b"retry-after", b"%d" % retry_after))
+        if status == 405:
+            head.append((b"allow", b"GET, HEAD"))
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else GIF})
         self._intake.answered(status, started)

@@ -43,6 +43,8 @@ class WebhookEndpoint:
         head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         if retry_after is not None:
             head.append((b"retry-after", b"%d" % retry_after))
+        if status == 405:
+            head.append((b"allow", b"POST"))
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": body})
         self._intake.answered(status, started)
