@@ -15,6 +15,7 @@ from .batch import Schemas
 from .intake.endpoint import PATHS
 from .intake.receive import Receive, Scope, Send
 from .openapi import openapi
+from .webhook.endpoint import PREFIX
 
 Application = Callable[[Scope, Receive, Send], object]
 
@@ -70,7 +71,8 @@ class CollectorApp:
         return JSONResponse({"status": "not ready", "message": reason}, 503)
 
     async def _openapi(self, request: Request) -> Response:
-        return JSONResponse(openapi(version("polku")))
+        webhooks = [path.removeprefix(PREFIX) for path in self._ways_in if path.startswith(PREFIX)]
+        return JSONResponse(openapi(version("polku"), webhooks))
 
     async def _metrics_page(self, request: Request) -> Response:
         page = await asyncio.to_thread(self._metrics)
@@ -81,4 +83,5 @@ async def _not_found(request: Request, error: Exception) -> Response:
     message = f"{request.method} {request.url.path} is not known; events go to POST /v1/batch"
     status = getattr(error, "status_code", 404)
     code = "method_not_allowed" if status == 405 else "not_found"
-    return JSONResponse({"success": False, "error": code, "message": message}, status)
+    headers = getattr(error, "headers", None)  # of a 405: which methods there are
+    return JSONResponse({"success": False, "error": code, "message": message}, status, headers)

@@ -6,6 +6,7 @@ what an event must carry stands in the catalogue that `polku plan docs` writes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec.json import schema_components
@@ -34,8 +35,8 @@ _KEYS: Final[list[dict[str, list[str]]]] = [{"basic": []}, {"bearer": []}, {"que
 _NO_KEY: Final[list[dict[str, list[str]]]] = [{}]
 
 
-def openapi(version: str) -> Document:
-    """The description of the collector of this version."""
+def openapi(version: str, webhooks: Sequence[str] = ()) -> Document:
+    """The description of a collector of this version that has these webhooks."""
     _, components = schema_components(
         [Answer, ErrorAnswer, WireBatch, WireEvent], ref_template="#/components/schemas/{name}"
     )
@@ -46,7 +47,7 @@ def openapi(version: str) -> Document:
         paths[path] = _post(f"send{call.capitalize()}", path, f"/v1/{call}", f"Send one {call} call.", "WireEvent")
     for path in PIXEL_PATHS:
         paths[path] = _pixel(path)
-    paths[PREFIX + "{name}"] = _webhook()
+    paths[PREFIX + "{name}"] = _webhook(webhooks)
     for path, summary, answer in (
         ("/healthz", "Whether the worker lives, and its plan.", _json({"type": "object"}, "It lives.")),
         ("/readyz", "Whether events are taken.", _json({"type": "object"}, "They are.")),
@@ -145,9 +146,10 @@ def _pixel(path: str) -> Document:
     return {"get": get, "head": head}
 
 
-def _webhook() -> Document:
+def _webhook(names: Sequence[str]) -> Document:
+    name: Document = {"type": "string", "enum": list(names)} if names else {"type": "string"}
     return {
-        "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
+        "parameters": [{"name": "name", "in": "path", "required": True, "schema": name}],
         "post": {
             "operationId": "postWebhook",
             "summary": "A delivery of another system, for a webhook of the settings.",
