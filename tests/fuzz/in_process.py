@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ from polku_collector.planned import schemas_of
 from polku_collector.settings import IdCookie, Limits, Source, Webhook, WebhookHmac
 from polku_collector.webhook.mapping_file import read_webhook_mapping
 from polku_collector.webhook.ready import ReadyWebhook
-from polku_schemas import builtin_plan_path, compile_plan, load_plan
+from polku_schemas import CompiledPlan, Plan, builtin_plan_path, compile_plan, load_plan
 
 from .inputs import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS, SECRET, Input, key_of, make_input, source_of
 from .oracle import Answered, Stored, complaints
@@ -57,6 +58,17 @@ events:
 """
 
 
+@functools.cache
+def _plan() -> tuple[Plan, CompiledPlan]:
+    plan = load_plan(builtin_plan_path())
+    return plan, compile_plan(plan)
+
+
+@functools.cache
+def _agents() -> UserAgents:
+    return UserAgents()
+
+
 def source(slot: int) -> Source:
     """Sources of every kind: those that refuse what is unplanned, believe any time, set a cookie."""
     keys = [key_of(slot)]
@@ -76,7 +88,7 @@ class InProcess:
         self._seed = seed
         (folder / "map.yaml").write_text(MAPPING)
         mapping = read_webhook_mapping(folder / "map.yaml")
-        plan = load_plan(builtin_plan_path())
+        plan, compiled = _plan()
         sources = {source_of(slot): source(slot) for slot in range(SLOTS)}
         limits = Limits(
             max_body_bytes=MAX_BODY_BYTES,
@@ -89,11 +101,11 @@ class InProcess:
         self.corrupt: list[str] = []
         self._reader = StreamReader(directory, on_corruption=self.corrupt.append)
         self._read_to = 0
-        self._step = ColumnsStep(_made(folder / "scratch"), UserAgents().table, threads=1)
+        self._step = ColumnsStep(_made(folder / "scratch"), _agents().table, threads=1)
         self._blocks: list[Block] = []
         schemas = schemas_of(plan)
         intake = IntakeEndpoint(
-            in_force=InForce(Validator(compile_plan(plan), limits, new_id=new_event_id), schemas),
+            in_force=InForce(Validator(compiled, limits, new_id=new_event_id), schemas),
             journal=self._writer,
             sources=sources,
             source_of_key={key_of(slot): source_of(slot) for slot in range(SLOTS)},

@@ -56,6 +56,8 @@ class Input:
     headers: Headers = field(default_factory=list)
     body: bytes = b""
     known: list[Known] | None = None
+    status: int | None = None
+    """What it must be answered with, where that is known and not 200."""
 
     def shown(self) -> str:
         return (
@@ -313,11 +315,12 @@ def _webhook(rng: random.Random, number: int, slot: int, ids: str) -> Input:
         event_id = f"w{slot}:product_viewed:{ids}:0"
         request.known = [Known(event_id, None, {"product_id": ids, "price": 1.5})]
     request.body = json.dumps(payload).encode("utf-8", "surrogatepass")
-    if rng.random() < 0.1:
+    kind = rng.randrange(10)
+    signature = hmac.digest(b"another" if kind == 1 else SECRET, request.body, "sha256").hex().encode()
+    if kind == 0:
         request.body, request.known = _bent(rng, request.body), None
-    signature = hmac.digest(SECRET, request.body, "sha256").hex().encode()
-    if rng.random() < 0.1:
-        signature, request.known = _bent(rng, signature), None
+    elif kind == 1:
+        request.known, request.status = None, 401
     request.headers.append((b"x-signature", signature))
     return request
 
@@ -333,11 +336,8 @@ def _elsewhere(rng: random.Random, number: int, slot: int, ids: str) -> Input:
 
 def _other_method(rng: random.Random, number: int, slot: int, ids: str) -> Input:
     request = _batch(rng, number, slot, ids)
-    request.method, request.known, request.kind = (
-        rng.choice(["GET", "PUT", "HEAD", "OPTIONS", "DELETE"]),
-        None,
-        "method",
-    )
+    request.method = rng.choice(["GET", "PUT", "HEAD", "OPTIONS", "DELETE"])
+    request.kind, request.known, request.status = "method", None, 204 if request.method == "OPTIONS" else 405
     return request
 
 
@@ -354,9 +354,12 @@ def _give_key(rng: random.Random, request: Input) -> None:
         request.headers.append((b"authorization", rng.choice([b"Bearer ", b"bearer ", b"BEARER "]) + key))
     elif kind < 18:
         request.query = rng.choice([b"", b"a=b&", b"%ff=%ff&"]) + b"writeKey=" + key
-    else:  # none, or a wrong one
+    elif kind == 18:  # none: the body is read, and may be refused for itself
         request.known = None
-        wrong = [b"Basic", b"Basic !", b"Bearer", b"Basic /////w==", b"\xff", b"Bearer key-\xff", b"Digest x", b""]
+        request.headers.append((b"authorization", rng.choice([b"\xff", b"Digest x", b""])))
+    else:
+        request.known, request.status = None, 401
+        wrong = [b"Basic", b"Basic !", b"Bearer", b"Basic /////w==", b"Bearer key-\xff", b"Basic " + key + b"\xff"]
         request.headers.append((b"authorization", rng.choice(wrong)))
 
 

@@ -41,6 +41,8 @@ def complaints(request: Input, answer: Answered, stored: Sequence[Stored] | None
     if answer.status not in {200, 204, *ERRORS}:
         return [f"the status {answer.status} is in no description"]
     found = list(_of_form(request, answer))
+    if request.status is not None and request.status != answer.status:
+        found.append(f"answered with {answer.status}, and should be {request.status}")
     takes = answer.status == 200 and request.method in ("POST", "GET") and request.kind != "elsewhere"
     if not takes:
         if stored:

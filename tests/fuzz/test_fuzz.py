@@ -188,6 +188,7 @@ MUTATIONS: list[Break] = [
     _changes_a_value,
     _stores_what_does_not_become_columns,
     _sends_no_image,
+    _believes_any_signature,
     _answers_with_500,
 ]
 
