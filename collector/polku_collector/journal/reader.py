@@ -216,6 +216,7 @@ class StreamReader:
             runs=runs,
             lines=lines,
             schemas=self._header.schemas,
+            format=self._header.format,
         )
         return block, head.total_bytes
 
