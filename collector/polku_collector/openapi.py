@@ -70,7 +70,7 @@ def openapi(version: str, webhooks: Sequence[str] = ()) -> Document:
         },
         "paths": paths,
         "components": {
-            "schemas": {name: _open(schema) for name, schema in sorted(components.items())},
+            "schemas": {name: _open(name, schema) for name, schema in sorted(components.items())},
             "responses": {name: _refusal(status) for status, name in _NAMES.items()},
             "securitySchemes": {
                 "basic": {"type": "http", "scheme": "basic", "description": "The write key as user name, no password."},
@@ -163,6 +163,9 @@ def _webhook(names: Sequence[str]) -> Document:
     }
 
 
+_CUT: Final = frozenset(("Context", "Library", "Page", "Campaign"))
+"""Records whose texts are cut, not refused, when they are too long."""
+
 _NAMES: Final = {status: f"Refused{status}" for status in ERRORS}
 _WAITING: Final = (503,)
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
@@ -193,11 +196,20 @@ def _id(method: str, path: str) -> str:
     return method + "".join(part.capitalize() for part in path.replace(".", "/").split("/"))
 
 
-def _open(schema: Document) -> Document:
+def _open(name: str, schema: Document) -> Document:
     """As it is meant for senders: other members are taken too, and a description is one paragraph."""
     kept = {name: value for name, value in schema.items() if name not in ("title", "additionalProperties")}
     if "description" in kept:
         kept["description"] = " ".join(kept["description"].split())
+    if name in _CUT:
+        kept = _without_lengths(kept)
     if kept.get("required") == []:
         del kept["required"]
     return kept
+
+
+def _without_lengths(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        lengths = ("maxLength", "maxItems")
+        return {name: _without_lengths(inner) for name, inner in schema.items() if name not in lengths}
+    return [_without_lengths(inner) for inner in schema] if isinstance(schema, list) else schema

@@ -57,12 +57,29 @@ def _raises(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(wire, "_depth", lambda raw: 1 // (200 - real(raw) - 130 if raw.count(b"[") > 69 else 1))
 
 
+def _before_judging(patch: pytest.MonkeyPatch, change: Callable[[Any], None]) -> None:
+    real = Validator.judge
+
+    def judge(self: Validator, body: Any, arrival: Any) -> Judged:
+        for event in body.events or [item.event for item in body.items or () if item.event is not None]:
+            change(event)
+        return real(self, body, arrival)
+
+    patch.setattr(Validator, "judge", judge)
+
+
 def _accepts_what_is_bad(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(validate, "MAX_EVENT_ID", 10_000)
+    def change(event: Any) -> None:
+        event.user_id = event.user_id or "somebody"
+
+    _before_judging(patch, change)
 
 
 def _refuses_what_is_good(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(validate, "MAX_NAME", 13)
+    def change(event: Any) -> None:
+        event.event = None if event.event == "Product Viewed" else event.event
+
+    _before_judging(patch, change)
 
 
 def _drops_the_neighbour_of_a_bad_event(patch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,12 @@ import msgspec
 
 from polku_schemas import Problem, ProblemCode
 
+from ..batch import MAX_TEXT, Context
 from .beacon import from_base64
 from .endpoint import IntakeEndpoint
 from .receive import Receive, Refused, Scope, Send, headers_of, presented_key
 from .validate import CALLS
-from .wire import Body, Context, Item, Unreadable, parse_single
+from .wire import Body, Item, Unreadable, parse_single
 
 PIXEL_PATH: Final = "/v1/pixel.gif"
 
@@ -91,7 +92,7 @@ class PixelEndpoint:
             key = item.event.write_key
         source = self._intake.source_of(key)
         agent = headers.get(b"user-agent")
-        context = None if agent is None else Context(user_agent=agent.decode("latin-1"))
+        context = None if agent is None else Context(user_agent=agent[:MAX_TEXT].decode("latin-1"))
         body = Body(None, [item], context, None, None)
         await self._intake.take(body, self._intake.arrival(source, None, raw))
 

@@ -51,8 +51,17 @@ def test_plain_fields_are_an_event_typed_by_the_plan(world: World) -> None:
     assert isinstance(line, Line)
     assert (line.event_name, line.user_id, line.event_id, line.source) == ("product_viewed", "u1", "m1", "web")
     assert (line.p.product_id, line.p.price) == ("p1", 12.5)
-    assert line.user_agent == "Mail/1"
+    assert line.context is not None
+    assert line.context.user_agent == "Mail/1"
     assert json.loads(line.extra or "")["properties"]["colour"] == "12", "what the plan does not know stays a text"
+
+
+def test_a_long_user_agent_is_cut_as_in_a_batch(world: World) -> None:
+    world.client.get("/v1/pixel.gif", params=OPENED, headers={"user-agent": "x" * 3000})
+    line = only(world)
+    assert isinstance(line, Line)
+    assert line.context is not None
+    assert line.context.user_agent == "x" * 1024
 
 
 def test_a_text_that_does_not_fit_its_type_is_told_by_the_plan(world: World) -> None:

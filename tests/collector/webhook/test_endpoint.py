@@ -109,7 +109,9 @@ def test_an_order_of_a_shop_becomes_an_event_of_the_plan(world: World) -> None:
         ("P-1042", 1, 59.9), ("P-2001", 2, 6.9),
     ]  # fmt: skip
     assert str(line.event_time) == "2026-11-22 11:59:00+00:00"
-    assert line.page_url == "https://shop.example/?utm=1"
+    assert line.context is not None
+    assert line.context.page is not None
+    assert line.context.page.url == "https://shop.example/?utm=1"
     assert world.outcomes == [("shop", "taken")]
 
 
