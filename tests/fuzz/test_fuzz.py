@@ -10,8 +10,9 @@ import pytest
 
 from polku_collector.app import CollectorApp
 from polku_collector.batch import Line, QuarantineLine
-from polku_collector.intake import endpoint, pixel, validate, wire
+from polku_collector.intake import pixel, validate, wire
 from polku_collector.intake.endpoint import IntakeEndpoint
+from polku_collector.intake.receive import Refused
 from polku_collector.intake.validate import Judged, Validator
 from polku_collector.journal.writer import StreamWriter
 from polku_collector.webhook import endpoint as webhook
@@ -126,7 +127,7 @@ def _stores_before_it_refuses(patch: pytest.MonkeyPatch) -> None:
     async def take(self: IntakeEndpoint, *arguments: Any, **options: Any) -> Judged:
         judged = await real(self, *arguments, **options)
         if len(judged.lines) == 2:
-            raise endpoint.Refused(413, "too_large", "afterwards")
+            raise Refused(413, "too_large", "afterwards")
         return judged
 
     patch.setattr(IntakeEndpoint, "take", take)
