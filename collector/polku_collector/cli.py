@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import IO, Any
 
 import click
+import structlog
 
 from .errors import SettingsError
 from .journal.stream import streams_directory
 from .logs import configure
 from .metrics import Metrics, forget_process, metrics_directory, use_directory
-from .planned import plan_of, protection_of, put_in_force
+from .planned import plan_of, protection_of, pseudonyms_of, put_in_force
+from .senders_in_force import needs_restart, put_senders_in_force
 from .settings import Settings, load
 from .supervisor import EXIT_HOPELESS, Renewal, Role, Supervisor, reserve_port, run_once
 from .watch import watch_folder
 from .webhook.ready import read_webhooks
+
+log = structlog.get_logger("polku.settings")
 
 # How long the plan is compared with the table at start; a store that takes longer is away, and intake begins.
 _CHECK_SECONDS = 20.0
@@ -39,11 +43,12 @@ def collector(config: Path | None, **flags: Any) -> None:
 
     Flags beat the environment (POLKU_LAKE, POLKU_PORT, …), the environment beats CONFIG (a TOML file). SIGTERM
     finishes requests and commits what is journalled: exit 0 if all of it, else 75. A changed plan is taken while it
-    runs, at once or on SIGHUP.
+    runs, at once or on SIGHUP; changed sources and limits are taken on SIGHUP.
     """
     settings = load(config, os.environ, flags)
     plan = plan_of(settings)
     protection_of(plan, settings)  # it cannot start without the key that the plan needs
+    pseudonyms_of(settings)
     webhooks = read_webhooks(settings)
     _check_directories(settings)
     configure(readable=settings.dev)
@@ -56,6 +61,7 @@ def collector(config: Path | None, **flags: Any) -> None:
         forget_process(pid)
 
     put_in_force(Path(settings.journal.directory), plan)
+    put_senders_in_force(Path(settings.journal.directory), settings)
     check = Role("plan", "polku_collector.compose_plan:check_at_start", (settings,))
     if run_once(check, _CHECK_SECONDS) == EXIT_HOPELESS:
         sys.exit(EXIT_HOPELESS)
@@ -81,11 +87,33 @@ def collector(config: Path | None, **flags: Any) -> None:
             Role("committer", "polku_collector.compose_committer:run", (settings,)),
             renewal=renewal,
             drain_seconds=settings.limits.drain_seconds,
+            reload=lambda: _reloaded(settings, config, flags, metrics),
             on_restart=restarted,
         )
         if settings.plan and settings.watch_plan:
             watch_folder(Path(settings.plan), supervisor.renew)
         sys.exit(supervisor.run())
+
+
+def _reloaded(started_with: Settings, config: Path | None, flags: dict[str, Any], metrics: Metrics) -> bool:
+    """Read the settings anew and put their sources and limits in force; whether any of them has changed.
+
+    Settings that cannot be used are refused as a whole, and those in force stay.
+    """
+    try:
+        settings = load(config, os.environ, flags)
+        pseudonyms_of(settings)
+        changed = put_senders_in_force(Path(started_with.journal.directory), settings)
+    except (SettingsError, OSError) as error:
+        log.error("the settings are refused, those in force stay", reason=str(error))
+        metrics.count("polku_settings_reloads_total", outcome="refused")
+        return False
+    if later := needs_restart(started_with, settings):
+        log.warning("settings that a reload does not take; they wait for a restart", settings=later)
+    if changed:
+        log.info("other sources and limits are in force", sources=sorted(settings.sources))
+        metrics.count("polku_settings_reloads_total", outcome="in_force")
+    return changed
 
 
 def _check_directories(settings: Settings) -> None:

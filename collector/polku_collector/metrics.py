@@ -32,6 +32,14 @@ METRICS: dict[str, Metric] = {
     "polku_events_accepted_total": Metric("counter", "Events stored for the table `events`.", ("source",)),
     "polku_events_rejected_total": Metric("counter", "Events stored for `quarantine`.", ("source", "code")),
     "polku_events_warned_total": Metric("counter", "Events stored, but not as the plan has it.", ("source", "code")),
+    "polku_refused_requests_total": Metric(
+        "counter", "Requests a limit of their source kept out, by reason: rate or origin.", ("source", "reason")
+    ),
+    "polku_refused_events_total": Metric(
+        "counter", "Events a limit of their source kept out, as far as they were counted.", ("source", "reason")
+    ),
+    "polku_connections": Metric("gauge", "Connections that are open at present."),
+    "polku_connections_closed_total": Metric("counter", "Connections closed by the collector, by reason.", ("reason",)),
     "polku_webhook_deliveries_total": Metric(
         "counter", "Deliveries to webhooks, by outcome: taken, ignored or refused.", ("webhook", "outcome")
     ),
@@ -52,6 +60,9 @@ METRICS: dict[str, Metric] = {
     "polku_dedup_window_seconds": Metric("newest", "How far back copies are recognised at present."),
     "polku_plan_reloads_total": Metric(
         "counter", "Changed plans that were looked at, by outcome: in_force, refused or later.", ("outcome",)
+    ),
+    "polku_settings_reloads_total": Metric(
+        "counter", "Settings read anew at a SIGHUP, by outcome: in_force or refused.", ("outcome",)
     ),
     "polku_child_restarts_total": Metric("counter", "Processes restarted by the supervisor.", ("role",)),
 }

@@ -21,16 +21,19 @@ Document = dict[str, Any]  # JSON
 ERRORS: Final = {
     400: "The body as a whole cannot be read. Do not send it again.",
     401: "The write key, or the signature, is missing or wrong.",
+    403: "The source does not take events from pages of this origin.",
     404: "There is nothing at this address.",
     405: "The endpoint has another method.",
     408: "The body arrived too slowly. Send it again.",
     413: "The body, or what it becomes, is larger than the limits. Send smaller batches.",
     415: "The encoding of the body is not known.",
+    429: "The source is over its rate. Send the same again after `Retry-After` seconds.",
+    431: "Address and headers are larger than the limit.",
     503: "Nothing can be stored just now. Send the same again after `Retry-After` seconds.",
 }
 """Every status of a refusal. Their codes are in docs/wire-format.md."""
 
-_OF_BODIES: Final = (400, 401, 408, 413, 415, 503)
+_OF_BODIES: Final = (400, 401, 403, 408, 413, 415, 429, 431, 503)
 _KEYS: Final[list[dict[str, list[str]]]] = [{"basic": []}, {"bearer": []}, {"query": []}, {}]
 _NO_KEY: Final[list[dict[str, list[str]]]] = [{}]
 
@@ -127,7 +130,9 @@ def _pixel(path: str) -> Document:
     answers = {
         "200": {"description": "Durable, in `events` or in `quarantine`.", **image},
         "401": {"description": ERRORS[401], **image},
+        "403": {"description": ERRORS[403], **image},
         "413": {"description": ERRORS[413], **image},
+        "429": {"description": ERRORS[429], "headers": _RETRY_AFTER, **image},
         "503": {"description": ERRORS[503], "headers": _RETRY_AFTER, **image},
     }
     get = {
@@ -167,7 +172,7 @@ _CUT: Final = frozenset(("Context", "Library", "Page", "Campaign"))
 """Records whose texts are cut, not refused, when they are too long."""
 
 _NAMES: Final = {status: f"Refused{status}" for status in ERRORS}
-_WAITING: Final = (503,)
+_WAITING: Final = (429, 503)
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 
 

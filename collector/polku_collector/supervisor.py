@@ -80,21 +80,24 @@ class Supervisor:
         *,
         renewal: Renewal,
         drain_seconds: float,
+        reload: Callable[[], bool] = lambda: False,
         on_restart: Callable[[str, int], None] = lambda role, pid: None,
     ) -> None:
-        """`on_restart(role, pid)` is told of each child that died."""
+        """`on_restart(role, pid)` is told of each child that died. `reload` reads the settings at a SIGHUP: whether
+        there is something new in force, of which intake is to be told."""
         self._intake = [_Child(role) for role in intake]
         self._committer = _Child(committer)
         self._drain_seconds, self._on_restart = drain_seconds, on_restart
         self._stopping = False
         self._renewal, self._renewer = renewal, _Child(renewal.role)
         self._renewal_wanted = False
+        self._reload, self._reload_wanted = reload, False
 
     def run(self) -> int:
         """Start, watch and stop everything; returns the command's exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        hangup = (lambda number, frame: self.renew()) if self._renewal.on_hangup else self._stop
+        hangup = self._hang_up if self._renewal.on_hangup else self._stop
         signal.signal(signal.SIGHUP, hangup)
         children = [self._committer, *self._intake]
         hopeless: int | None = None
@@ -104,6 +107,10 @@ class Supervisor:
             time.sleep(_POLL_SECONDS)
             for child in children:
                 hopeless = self._watch(child) if hopeless is None else hopeless
+            if self._reload_wanted:
+                self._reload_wanted = False
+                if self._reload():
+                    self._tell_intake()
             self._renew()
         _terminate(self._renewer)
         for child in self._intake:
@@ -132,9 +139,7 @@ class Supervisor:
                 return
             renewer.process = None
             if code == EXIT_IN_FORCE:
-                for child in self._intake:
-                    if child.process is not None and child.process.exitcode is None and child.process.pid:
-                        os.kill(child.process.pid, signal.SIGUSR1)
+                self._tell_intake()
             elif code == EXIT_LATER:
                 self._renewal_wanted, renewer.not_before = True, now + _LATER_SECONDS
             if code != EXIT_UNCHANGED:
@@ -143,6 +148,15 @@ class Supervisor:
         if self._renewal_wanted and now >= renewer.not_before:
             self._renewal_wanted = False
             self._start(renewer)
+
+    def _tell_intake(self) -> None:
+        """Something else is in force: a worker reads what it is."""
+        for child in self._intake:
+            if child.process is not None and child.process.exitcode is None and child.process.pid:
+                os.kill(child.process.pid, signal.SIGUSR1)
+
+    def _hang_up(self, number: int, frame: object) -> None:
+        self._reload_wanted = self._renewal_wanted = True
 
     def _stop(self, number: int, frame: object) -> None:
         self._stopping = True

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -12,6 +12,7 @@ import polku_collector
 from polku_collector.intake.endpoint import PATHS
 from polku_collector.intake.pixel import PIXEL_PATHS
 from polku_collector.openapi import ERRORS, openapi
+from polku_collector.settings import Source
 
 from .intake.world import World, intake
 
@@ -54,7 +55,8 @@ def test_it_has_every_status_of_a_refusal() -> None:
     source = "".join(
         file.read_text(encoding="utf-8") for part in ("intake", "webhook") for file in (COLLECTOR / part).glob("*.py")
     )
-    raised = {int(status) for status in re.findall(r"Refused\(\s*(\d+),", source)} | {404}
+    raised = {int(status) for status in re.findall(r"(?:Refused|answer)\(\s*(\d+),", source)} | {404}
+    raised |= {403, *get_args(get_type_hints(Source)["rate_status"])}  # of RefusedBySource
     assert raised == set(ERRORS)
 
 

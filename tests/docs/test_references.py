@@ -185,9 +185,14 @@ def test_the_page_has_every_code_with_its_sentence() -> None:
 
 
 def test_the_page_has_every_error() -> None:
-    parts = ("intake/endpoint.py", "intake/receive.py", "intake/pixel.py", "intake/beacon.py", "webhook/endpoint.py")
-    source = "".join(_text(COLLECTOR / part) for part in parts)
-    raised = set(re.findall(r'Refused\(\s*(\d+),\s*"(\w+)"', source)) | {("404", "not_found")}
+    source = "".join(
+        _text(file) for file in sorted((*(COLLECTOR / "intake").glob("*.py"), *(COLLECTOR / "webhook").glob("*.py")))
+    )
+    raised = set(re.findall(r'(?:Refused|answer)\(\s*(\d+),\s*"(\w+)"', source)) | {("404", "not_found")}
+    raised |= set(re.findall(r'RefusedBySource\([^)]*?(\d+), "(\w+)"', source))
+    assert 'Refused(400, f"invalid_{self._encoding}"' in source and '"rate_limited"' in source
+    raised |= {("400", f"invalid_{encoding}") for encoding in ("gzip", "zstd", "deflate")}
+    raised |= {(str(status), "rate_limited") for status in get_args(get_type_hints(Source)["rate_status"])}
     codes = re.search(r'code = "(\w+)" if .* else "(\w+)"', source)
     assert codes is not None and "Refused(503, code" in source
     raised |= {("503", code) for code in codes.groups()}

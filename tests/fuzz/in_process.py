@@ -17,6 +17,7 @@ from polku_collector.app import CollectorApp
 from polku_collector.batch import Block
 from polku_collector.compose_intake import new_event_id, ways_in
 from polku_collector.intake.endpoint import InForce, IntakeEndpoint
+from polku_collector.intake.senders import senders_of
 from polku_collector.intake.validate import Judged, Validator
 from polku_collector.journal.reader import StreamReader
 from polku_collector.journal.stream import streams_directory
@@ -29,7 +30,7 @@ from polku_collector.webhook.mapping_file import read_webhook_mapping
 from polku_collector.webhook.ready import ReadyWebhook
 from polku_schemas import CompiledPlan, Plan, builtin_plan_path, compile_plan, load_plan
 
-from .inputs import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS, SECRET, Input, key_of, make_input, source_of
+from .inputs import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS, ORIGIN, SECRET, Input, key_of, make_input, source_of
 from .oracle import Answered, Stored, complaints
 
 # Requests that are under way at once; each has a source of its own, by which its lines are known.
@@ -73,11 +74,11 @@ def source(slot: int) -> Source:
     """Sources of every kind: those that refuse what is unplanned, believe any time, set a cookie."""
     keys = [key_of(slot)]
     if slot % 4 == 1:
-        return Source(keys=keys, unplanned="quarantine")
+        return Source(keys=keys, unplanned="quarantine", ip="truncate")
     if slot % 4 == 2:
-        return Source(keys=keys, historical=True, channel="web")
+        return Source(keys=keys, historical=True, channel="web", ip="keep")
     if slot % 4 == 3:
-        return Source(keys=keys, cors=["https://a.example"], cookie=IdCookie(consent="statistics"))
+        return Source(keys=keys, cors=[ORIGIN], cookie=IdCookie(consent="statistics"))
     return Source(keys=keys)
 
 
@@ -105,11 +106,8 @@ class InProcess:
         self._blocks: list[Block] = []
         schemas = schemas_of(plan)
         intake = IntakeEndpoint(
-            in_force=InForce(Validator(compiled, limits, new_id=new_event_id), schemas),
+            in_force=InForce(Validator(compiled, limits, new_id=new_event_id), schemas, senders_of(sources, limits)),
             journal=self._writer,
-            sources=sources,
-            source_of_key={key_of(slot): source_of(slot) for slot in range(SLOTS)},
-            limits=limits,
             observer=_Silent(),
             new_id=new_event_id,
         )
@@ -219,6 +217,8 @@ class InProcess:
 
 class _Silent:
     def judged(self, source: str, judged: Judged, body_bytes: int) -> None: ...
+
+    def refused(self, source: str, reason: str, events: int) -> None: ...
 
     def answered(self, status: int, seconds: float) -> None: ...
 

@@ -11,16 +11,23 @@ import gzip
 import hmac
 import json
 import random
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
+ORIGIN = "https://a.example"
 SECRET = b"the fuzzer's secret"
 MAX_EVENT_BYTES = 3_000
 MAX_BODY_BYTES = 60_000
 MAX_EVENTS = 200
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -73,6 +80,9 @@ def make_input(seed: int, number: int, slot: int) -> Input:
     made = maker(rng, number, slot, f"{seed}-{number}")
     if rng.random() < 0.5:
         made.headers += _strange_headers(rng)
+    origins = [value for name, value in made.headers if name == b"origin"]
+    if slot % 4 == 3 and origins and origins[-1] != ORIGIN.encode():  # its source names the pages that may send
+        made.known = made.status = None
     return made
 
 
@@ -316,11 +326,11 @@ def _webhook(rng: random.Random, number: int, slot: int, ids: str) -> Input:
         request.known = [Known(event_id, None, {"product_id": ids, "price": 1.5})]
     request.body = json.dumps(payload).encode("utf-8", "surrogatepass")
     kind = rng.randrange(10)
-    signature = hmac.digest(b"another" if kind == 1 else SECRET, request.body, "sha256").hex().encode()
     if kind == 0:
         request.body, request.known = _bent(rng, request.body), None
     elif kind == 1:
         request.known, request.status = None, 401
+    signature = hmac.digest(b"another" if kind == 1 else SECRET, request.body, "sha256").hex().encode()
     request.headers.append((b"x-signature", signature))
     return request
 
@@ -369,6 +379,18 @@ def _encode(rng: random.Random, request: Input) -> None:
         request.body = gzip.compress(request.body, 1, mtime=0)
         if rng.random() < 0.7:
             request.headers.append((b"content-encoding", rng.choice([b"gzip", b"GZIP", b" gzip ", b"x-gzip"])))
+    elif kind == 10:
+        request.body = zlib.compress(request.body, 1)
+        request.headers.append((b"content-encoding", b"deflate"))
+    elif kind == 11:
+        half = len(request.body) // 2
+        request.body = zstd.compress(request.body[:half], 1) + zstd.compress(request.body[half:], 1)
+        if rng.random() < 0.5:
+            request.headers.append((b"content-encoding", b"zstd"))
+    elif kind == 12 and rng.random() < 0.3:
+        packed_body = rng.choice([zstd.compress(request.body, 1), zlib.compress(request.body, 1)])
+        request.headers.append((b"content-encoding", rng.choice([b"zstd", b"deflate"])))
+        request.body, request.known = _bent(rng, packed_body), None
     elif kind == 3:
         text = request.body
         data = quote(text) if rng.random() < 0.5 else quote(base64.b64encode(text))
@@ -458,6 +480,7 @@ _STRANGE: list[tuple[bytes, list[bytes]]] = [
     (b"content-length", [b"5", b"-1", b"x", b"\xff"]),
     (b"user-agent", [b"", b"\xff\xfe", b"Mozilla/5.0 " + b"x" * 3000]),
     (b"access-control-request-headers", [b"authorization", b"\xff"]),
+    (b"x-write-key", [b"wrong", b"\xff"]),
     (b"x-forwarded-for", [b"192.0.2.1, 10.0.0.1", b"\xff", b"::1"]),
     (b"accept", [b"*/*"]),
     (b"expect", [b"100-continue"]),

@@ -10,9 +10,10 @@ import pytest
 
 from polku_collector.app import CollectorApp
 from polku_collector.batch import Line, QuarantineLine
-from polku_collector.intake import pixel, validate, wire
-from polku_collector.intake.endpoint import IntakeEndpoint
-from polku_collector.intake.receive import Refused
+from polku_collector.intake import pixel, validate
+from polku_collector.intake.endpoint import IntakeEndpoint, Taken
+from polku_collector.intake.refused import Refused
+from polku_collector.intake.shape import Shape
 from polku_collector.intake.validate import Judged, Validator
 from polku_collector.journal.writer import StreamWriter
 from polku_collector.webhook import endpoint as webhook
@@ -54,8 +55,13 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def _raises(patch: pytest.MonkeyPatch) -> None:
-    real = wire._depth
-    patch.setattr(wire, "_depth", lambda raw: 1 // (200 - real(raw) - 130 if raw.count(b"[") > 69 else 1))
+    real = Shape.problem
+
+    def problem(self: Shape, raw: bytes, *arguments: Any, **options: Any) -> Any:
+        found = real(self, raw, *arguments, **options)
+        return found if found is None else 1 // 0
+
+    patch.setattr(Shape, "problem", problem)
 
 
 def _before_judging(patch: pytest.MonkeyPatch, change: Callable[[Any], None]) -> None:
@@ -124,11 +130,11 @@ def _mixes_two_requests(patch: pytest.MonkeyPatch) -> None:
 def _stores_before_it_refuses(patch: pytest.MonkeyPatch) -> None:
     real = IntakeEndpoint.take
 
-    async def take(self: IntakeEndpoint, *arguments: Any, **options: Any) -> Judged:
-        judged = await real(self, *arguments, **options)
-        if len(judged.lines) == 2:
+    async def take(self: IntakeEndpoint, *arguments: Any, **options: Any) -> Taken:
+        taken = await real(self, *arguments, **options)
+        if len(taken.judged.lines) == 2:
             raise Refused(413, "too_large", "afterwards")
-        return judged
+        return taken
 
     patch.setattr(IntakeEndpoint, "take", take)
 

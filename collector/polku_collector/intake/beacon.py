@@ -10,7 +10,7 @@ import base64
 import binascii
 from urllib.parse import unquote_to_bytes
 
-from .receive import Refused
+from .refused import Refused
 
 _FIELD = b"data="
 

@@ -20,7 +20,8 @@ from polku_schemas import Problem, ProblemCode
 from ..batch import MAX_TEXT, Context
 from .beacon import from_base64
 from .endpoint import IntakeEndpoint
-from .receive import Receive, Refused, Scope, Send, headers_of, presented_key
+from .receive import Receive, Scope, Send, headers_of, presented_key
+from .refused import Refused
 from .validate import CALLS
 from .wire import Body, Item, Unreadable, parse_single
 
@@ -67,6 +68,7 @@ class PixelEndpoint:
             elif scope["method"] != "HEAD":
                 raise Refused(405, "method_not_allowed", "the pixel is asked for with GET")
         except Refused as refused:
+            self._intake.refusal(refused)  # for its count: the answer is an image
             status, retry_after = refused.status, refused.retry_after
         except asyncio.CancelledError:
             self._intake.answered(499, started)
@@ -90,11 +92,11 @@ class PixelEndpoint:
             item = Item(None, unusable.problem, unusable.raw or raw)
         if key is None and item.event is not None:
             key = item.event.write_key
-        source = self._intake.source_of(key)
+        sender = self._intake.sender_of(key, headers)
         agent = headers.get(b"user-agent")
         context = None if agent is None else Context(user_agent=agent[:MAX_TEXT].decode("latin-1"))
         body = Body(None, [item], context, None, None)
-        await self._intake.take(body, self._intake.arrival(source, None, raw))
+        await self._intake.take(body, self._intake.arrival(sender, raw), sender, scope)
 
     def _item(self, call: str | None, query: bytes) -> Item:
         """The event in a query. Raises _Unusable."""
@@ -124,7 +126,7 @@ class PixelEndpoint:
             except RecursionError:
                 raise _Unusable(ProblemCode.TOO_DEEP, "what `data` holds is nested too deep", raw) from None
         try:
-            body = parse_single(raw, call)
+            body = parse_single(raw, call, self._intake.in_force.senders.shape)
         except Unreadable as error:
             raise _Unusable(ProblemCode.INVALID_JSON, f"what `data` holds cannot be read: {error}", raw) from None
         item_read = body.items[0] if body.items is not None else Item(None)

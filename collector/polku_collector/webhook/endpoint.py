@@ -7,8 +7,10 @@ import json
 import time
 from collections.abc import Callable, Mapping
 
-from ..intake.endpoint import MAX_BLOCK_BYTES, IntakeEndpoint, answer_of, refusal_of, wrong_key
-from ..intake.receive import ClientGone, Receive, Refused, Scope, Send, headers_of, presented_key
+from ..intake.endpoint import MAX_BLOCK_BYTES, IntakeEndpoint, answer_of, wrong_key
+from ..intake.receive import ClientGone, Receive, Scope, Send, headers_of, presented_key
+from ..intake.refused import Refused
+from ..intake.shape import Shape
 from ..intake.wire import Body, Item, parse_single
 from .mapping import Made, TooMuch, events_of
 from .places import Delivery
@@ -36,7 +38,7 @@ class WebhookEndpoint:
         except Refused as refused:
             self._observe(self._name, "refused")
             status, retry_after = refused.status, refused.retry_after
-            body = refusal_of(refused)
+            body = self._intake.refusal(refused)
         except (ClientGone, asyncio.CancelledError):
             self._intake.answered(499, started)
             return
@@ -53,26 +55,29 @@ class WebhookEndpoint:
         headers = headers_of(scope)
         settings = self._webhook.settings
         if settings.hmac is None:
-            key = presented_key(headers, scope["query_string"])
-            if self._intake.source_of(key) != settings.source:
+            sender = self._intake.sender_of(presented_key(headers, scope["query_string"]), headers)
+            if sender.name != settings.source:
                 raise wrong_key()
+        else:
+            sender = self._intake.sender_named(settings.source)
         raw = await self._intake.body_of(receive, headers)
-        arrival = self._intake.arrival(settings.source, None, raw)
+        arrival = self._intake.arrival(sender, raw)
         if settings.hmac is not None:
             reason = why_not_signed(settings.hmac, self._webhook.secrets, headers, raw, arrival.received_at)
             if reason is not None:
                 raise Refused(401, "invalid_signature", reason)
         made = self._events(raw, headers)
-        body = Body(None, [_item(one) for one in made], None, None, None)
-        judged = await self._intake.take(body, arrival, size=sum(len(one.raw) for one in made))
+        shape = self._intake.in_force.senders.shape
+        body = Body(None, [_item(one, shape) for one in made], None, None, None)
+        taken = await self._intake.take(body, arrival, sender, None, size=sum(len(one.raw) for one in made))
         self._observe(self._name, "taken" if made else "ignored")
-        return answer_of(judged)
+        return answer_of(taken)
 
     def _events(self, raw: bytes, headers: Mapping[bytes, bytes]) -> list[Made]:
         try:
             payload = json.loads(raw.decode())
             delivery = Delivery(payload, headers)
-            most = self._intake.max_events
+            most = self._intake.in_force.senders.limits.max_batch_events
             return events_of(self._webhook.mapping, self._name, delivery, raw, most=most, most_bytes=MAX_BLOCK_BYTES)
         except TooMuch as error:
             raise Refused(413, "too_many_events", str(error), "$") from None
@@ -82,9 +87,9 @@ class WebhookEndpoint:
             raise Refused(400, "invalid_json", f"the payload is not JSON: {error}", "$") from None
 
 
-def _item(made: Made) -> Item:
+def _item(made: Made, shape: Shape) -> Item:
     """An event that was made as the wire reads it. It is a JSON object: we wrote it."""
     if made.problem is not None:
         return Item(None, made.problem, made.raw)
-    body = parse_single(made.raw, None)
+    body = parse_single(made.raw, None, shape)
     return body.items[0] if body.items is not None else Item(body.events[0] if body.events else None, raw=made.raw)

@@ -63,7 +63,7 @@ SESSION: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[World]:
-    with intake(WEBHOOKS) as world:
+    with intake(webhooks=WEBHOOKS) as world:
         yield world
 
 
