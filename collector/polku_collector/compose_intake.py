@@ -9,7 +9,6 @@ import contextlib
 import gc
 import hashlib
 import ipaddress
-import math
 import secrets
 import socket
 import sys
@@ -108,7 +107,6 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> 
             lifespan="off",
             server_header=False,
             proxy_headers=False,  # who is believed is ours to say: `Proxies`
-            timeout_keep_alive=math.ceil(settings.limits.idle_seconds),
             timeout_graceful_shutdown=int(settings.limits.drain_seconds),
             backlog=4096,
         ),

@@ -26,6 +26,7 @@ LINGER_SECONDS: Final = 5.0
 # What a closed connection may take to get rid of the last bytes.
 _CLOSING_SECONDS: Final = 5.0
 _TICKS_A_SWEEP: Final = 10  # uvicorn's, of a tenth of a second
+_NEVER_SECONDS: Final = 86_400
 _MAX_HEADERS: Final = 200
 # When there is no room, this part of the connections is looked for among those that do nothing, and not all the time.
 _EVICTED_PART: Final = 32
@@ -234,6 +235,7 @@ class GuardedServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, guard: Guard, observe: Callable[[int], None] = lambda number: None):
         config.http = protocol_of(guard)
+        config.timeout_keep_alive = _NEVER_SECONDS  # ours is in the sweep: it can change at a reload
         super().__init__(config)
         self._guard, self._observe = guard, observe
 

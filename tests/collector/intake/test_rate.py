@@ -79,6 +79,27 @@ def test_a_rate_below_one_takes_one() -> None:
     assert (retry_after(0.01), retry_after(1.01)) == (1, 2)
 
 
+def _add_slowly(path: Path) -> None:
+    bucket = SharedBucket(path)
+
+    def decide(full_at: float) -> float:
+        time.sleep(0.001)  # the others have time to read the same
+        return full_at + 1
+
+    for _ in range(30):
+        bucket.change(decide)
+
+
+def test_no_change_of_a_shared_bucket_is_lost(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_add_slowly, args=(tmp_path / "web",)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert SharedBucket(tmp_path / "web").full_at() == 90
+
+
 def _take_all(path: Path, tries: int, taken: "multiprocessing.Queue[int]") -> None:
     meter = Meter(0.001, 1000, SharedBucket(path))
     taken.put(sum(meter.take(1) == 0 for _ in range(tries)))
