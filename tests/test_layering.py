@@ -41,7 +41,7 @@ PACKAGES = {
         _names("polku_schemas"),
         _names(
             "starlette uvicorn msgspec duckdb deltalake pyarrow boto3 botocore numpy structlog prometheus_client click"
-            " ua_parser ua_parser_rs crawleruseragents watchfiles backports"
+            " ua_parser ua_parser_rs crawleruseragents watchfiles backports pyiceberg"
         ),
         ("collector",),
     ),
@@ -74,6 +74,8 @@ DISTRIBUTIONS = {
 
 # `compression` since Python 3.14.
 STANDARD = sys.stdlib_module_names | {"compression"}
+# What only one extra brings, because only one part needs it and says so where it is missing.
+OPTIONAL = {"pyiceberg": "iceberg"}
 
 STAGES = ("intake", "journal", "lake")
 
@@ -83,10 +85,10 @@ COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
     _names("settings closed_file"),
     _names("senders_in_force"),
     _names("planned intake journal lake"),
-    _names("replay webhook"),
+    _names("replay webhook mirror"),
     _names("openapi"),
     _names("app"),
-    _names("compose_intake compose_committer compose_plan compose_replay"),
+    _names("compose_intake compose_committer compose_plan compose_replay compose_mirror compose_handover"),
     _names("cli lake_cli"),
 )
 
@@ -159,8 +161,21 @@ def test_what_a_package_imports_is_installed_with_it(package: str) -> None:
     assert needed
     for extra in PACKAGES[package].extras or ("",):
         installed = _requirements(extra)
-        missing = {DISTRIBUTIONS.get(module, module) for module in needed} - installed
+        missing = {DISTRIBUTIONS.get(module, module) for module in needed - set(OPTIONAL)} - installed
         assert not missing, f"polku[{extra}] does not bring {sorted(missing)}"
+
+
+@pytest.mark.parametrize("module", OPTIONAL)
+def test_what_only_one_extra_brings_is_loaded_in_one_place_and_when_it_is_asked_for(module: str) -> None:
+    assert module in _requirements(OPTIONAL[module])
+    users = {found.file.parent.name for found in imports_of("polku_collector") if found.top == module and found.at_load}
+    assert users == {"mirror"}
+    loaders = {
+        found.file.stem
+        for found in imports_of("polku_collector")
+        if _collector_part(found.module) == "mirror" and found.at_load and found.file.parent.name != "mirror"
+    }
+    assert loaders == set()
 
 
 def _requirements(extra: str) -> set[str]:

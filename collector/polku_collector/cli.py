@@ -11,6 +11,7 @@ from typing import IO, Any
 import click
 import structlog
 
+from .compose_mirror import check as check_mirror
 from .errors import SettingsError
 from .journal.stream import streams_directory
 from .logs import configure
@@ -50,6 +51,8 @@ def collector(config: Path | None, **flags: Any) -> None:
     protection_of(plan, settings)  # it cannot start without the key that the plan needs
     pseudonyms_of(settings)
     webhooks = read_webhooks(settings)
+    if settings.lake.iceberg.catalog is not None:
+        check_mirror(settings)
     _check_directories(settings)
     configure(readable=settings.dev)
     lock = _lock_journal(Path(settings.journal.directory))
@@ -86,6 +89,7 @@ def collector(config: Path | None, **flags: Any) -> None:
             ],
             Role("committer", "polku_collector.compose_committer:run", (settings,)),
             renewal=renewal,
+            helpers=_helpers(settings),
             drain_seconds=settings.limits.drain_seconds,
             reload=lambda: _reloaded(settings, config, flags, metrics),
             on_restart=restarted,
@@ -114,6 +118,15 @@ def _reloaded(started_with: Settings, config: Path | None, flags: dict[str, Any]
         log.info("other sources and limits are in force", sources=sorted(settings.sources))
         metrics.count("polku_settings_reloads_total", outcome="in_force")
     return changed
+
+
+def _helpers(settings: Settings) -> list[Role]:
+    """What works beside intake and committer, if it is wanted."""
+    wanted = {
+        "mirror": settings.lake.iceberg.catalog is not None,
+        "handover": settings.lake.commit == "for_all",
+    }
+    return [Role(name, f"polku_collector.compose_{name}:run", (settings,)) for name, is_on in wanted.items() if is_on]
 
 
 def _check_directories(settings: Settings) -> None:

@@ -58,6 +58,13 @@ METRICS: dict[str, Metric] = {
     "polku_lake_duplicates_total": Metric("counter", "Events recognised as copies of earlier ones."),
     "polku_lake_unconvertible_total": Metric("counter", "Accepted events the lake could not turn into columns."),
     "polku_dedup_window_seconds": Metric("newest", "How far back copies are recognised at present."),
+    "polku_lake_handed_over_events": Metric("newest", "Events handed over to another node and not committed yet."),
+    "polku_lake_taken_over_rows_total": Metric("counter", "Rows committed for other nodes."),
+    "polku_lake_taken_over_failures_total": Metric("counter", "Attempts to commit for other nodes that failed."),
+    "polku_iceberg_snapshots_total": Metric("counter", "Snapshots of the Iceberg mirror, by table.", ("table",)),
+    "polku_iceberg_failures_total": Metric("counter", "Attempts to mirror that failed, by table.", ("table",)),
+    "polku_iceberg_lag_versions": Metric("newest", "Commits that Iceberg does not show yet, by table.", ("table",)),
+    "polku_iceberg_lag_seconds": Metric("newest", "Age of the oldest of those commits, by table.", ("table",)),
     "polku_plan_reloads_total": Metric(
         "counter", "Changed plans that were looked at, by outcome: in_force, refused or later.", ("outcome",)
     ),
@@ -108,9 +115,9 @@ class Metrics:
         """Add to a histogram."""
         self._by_name[name].observe(value)
 
-    def set(self, name: str, value: float) -> None:
+    def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
-        self._by_name[name].set(value)
+        (self._by_name[name].labels(**labels) if labels else self._by_name[name]).set(value)
 
 
 def exposition() -> bytes:

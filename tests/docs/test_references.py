@@ -26,7 +26,7 @@ def settings_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tupl
     for field in msgspec.structs.fields(struct):
         kind = hints[field.name]
         tables = [one for one in get_args(kind) if isinstance(one, type) and issubclass(one, msgspec.Struct)]
-        if get_origin(kind) is dict:
+        if get_origin(kind) is dict and kind != dict[str, str]:
             yield from settings_of(get_args(kind)[1], f"{prefix}{field.name}.NAME.")
         elif tables:  # a table that may be left out
             yield f"{prefix}{field.name}", field.default

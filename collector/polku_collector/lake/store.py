@@ -7,11 +7,12 @@ writers cannot overwrite each other's commits there. Tables, names and commits a
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -38,6 +39,18 @@ class Store(Protocol):
         """Move a finished file into the store; durable on return. Putting it again is harmless."""
 
     def exists(self, key: str) -> bool: ...
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Store a small file that nobody else can have stored; durable on return. False: the key is taken."""
+
+    def read(self, key: str) -> bytes | None:
+        """A small file; None if it is not there."""
+
+    def names(self, folder: str) -> list[str]:
+        """The keys below a folder, in order."""
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Delete files; durable on return. One that is not there is no error."""
 
     def uri(self, table: str) -> str:
         """What deltalake opens a table by."""
@@ -110,6 +123,47 @@ class LocalStore:
 
     def exists(self, key: str) -> bool:
         return (self.root / _checked(key)).exists()
+
+    def create(self, key: str, data: bytes) -> bool:
+        target = self.root / _checked(key)
+        partial = target.with_name(f".{uuid.uuid4().hex}.partial")
+        try:
+            self._files.make_directory(target.parent)
+            descriptor = self._files.create(partial)
+            try:
+                self._files.write(descriptor, [data])
+                self._files.sync(descriptor)
+            finally:
+                self._files.close(descriptor)
+            try:
+                target.hardlink_to(partial)  # whole or not at all, and never in the place of another
+            except FileExistsError:
+                return False
+            finally:
+                self._files.remove(partial)
+            self._files.sync_directory(target.parent)
+        except OSError as error:
+            raise StoreUnreachable(f"{target} could not be stored: {error.strerror}.") from error
+        return True
+
+    def read(self, key: str) -> bytes | None:
+        try:
+            return (self.root / _checked(key)).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        paths = (self.root / _checked(folder)).rglob("*")
+        return sorted(
+            str(path.relative_to(self.root)) for path in paths if not path.name.startswith(".") and path.is_file()
+        )
+
+    def remove(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._files.remove(self.root / _checked(key))
+        for folder in {(self.root / _checked(key)).parent for key in keys}:
+            if folder.exists():
+                self._files.sync_directory(folder)
 
     def uri(self, table: str) -> str:
         return str(self.root / _checked(table))
@@ -199,6 +253,50 @@ class S3Store:
             return True
 
         return bool(self._reach(f"look for {key}", head))
+
+    def create(self, key: str, data: bytes) -> bool:
+        from botocore.exceptions import ClientError
+
+        def put() -> bool:
+            try:
+                self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if _status(error) not in (409, 412):
+                    raise
+                # Perhaps by this very request, whose first answer was lost.
+                return self.read(key) == data
+            return True
+
+        return bool(self._reach(f"store {key}", put))
+
+    def read(self, key: str) -> bytes | None:
+        from botocore.exceptions import ClientError
+
+        def get() -> bytes | None:
+            try:
+                return bytes(self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read())
+            except ClientError as error:
+                if _status(error) == 404:
+                    return None
+                raise
+
+        found: bytes | None = self._reach(f"read {key}", get)
+        return found
+
+    def names(self, folder: str) -> list[str]:
+        prefix = self._key(folder) + "/"
+        start = len(self._key("x")) - 1
+
+        def listed() -> list[str]:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            return sorted(entry["Key"][start:] for page in pages for entry in page.get("Contents", []))
+
+        return list(self._reach(f"list {folder}", listed))
+
+    def remove(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            delete = functools.partial(self._client.delete_object, Bucket=self.bucket, Key=self._key(key))
+            self._reach(f"delete {key}", delete)
 
     def uri(self, table: str) -> str:
         return f"s3://{self.bucket}/{self._key(table)}"
