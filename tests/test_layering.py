@@ -81,11 +81,13 @@ STAGES = ("intake", "journal", "lake")
 
 # The collector from bottom to top; a module imports from rows above its own only, and a stage from itself.
 COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
-    _names("errors batch files logs metrics supervisor watch write_keys"),
-    _names("settings"),
+    _names("errors batch casts files logs metrics supervisor watch write_keys"),
+    _names("settings closed_file"),
     _names("senders_in_force"),
     _names("planned intake journal lake"),
-    _names("app replay mirror maintain"),
+    _names("replay webhook mirror maintain"),
+    _names("openapi"),
+    _names("app"),
     _names("compose_intake compose_committer compose_plan compose_replay compose_mirror compose_handover"),
     _names("compose_maintenance"),
     _names("compose_status"),

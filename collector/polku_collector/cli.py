@@ -20,6 +20,7 @@ from .senders_in_force import needs_restart, put_senders_in_force
 from .settings import Settings, load
 from .supervisor import EXIT_HOPELESS, Renewal, Role, Supervisor, reserve_port, run_once
 from .watch import watch_folder
+from .webhook.ready import read_webhooks
 
 log = structlog.get_logger("polku.settings")
 
@@ -47,9 +48,10 @@ def collector(config: Path | None, **flags: Any) -> None:
     settings = load(config, os.environ, flags)
     plan = plan_of(settings)
     protection_of(plan, settings)  # it cannot start without the key that the plan needs
+    pseudonyms_of(settings)
+    webhooks = read_webhooks(settings)
     if settings.lake.iceberg.catalog is not None:
         check_mirror(settings)
-    pseudonyms_of(settings)
     _check_directories(settings)
     configure(readable=settings.dev)
     lock = lock_journal(Path(settings.journal.directory))
@@ -81,7 +83,7 @@ def collector(config: Path | None, **flags: Any) -> None:
         _banner(settings, port, len(plan.events))
         supervisor = Supervisor(
             [
-                Role("intake", "polku_collector.compose_intake:run", (settings, port))
+                Role("intake", "polku_collector.compose_intake:run", (settings, port, webhooks))
                 for _ in range(settings.server.workers)
             ],
             Role("committer", "polku_collector.compose_committer:run", (settings,)),

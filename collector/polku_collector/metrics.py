@@ -40,6 +40,9 @@ METRICS: dict[str, Metric] = {
     ),
     "polku_connections": Metric("gauge", "Connections that are open at present."),
     "polku_connections_closed_total": Metric("counter", "Connections closed by the collector, by reason.", ("reason",)),
+    "polku_webhook_deliveries_total": Metric(
+        "counter", "Deliveries to webhooks, by outcome: taken, ignored or refused.", ("webhook", "outcome")
+    ),
     "polku_journal_blocks_total": Metric("counter", "Group commits: one fsync each."),
     "polku_journal_written_bytes_total": Metric("counter", "Bytes appended to the journal."),
     "polku_journal_block_seconds": Metric("histogram", "Encode, write and fsync of one block.", (), _SECONDS),
