@@ -180,11 +180,14 @@ class _Streams:
     def __init__(self, journal: Path, table_id: str, metrics: Metrics) -> None:
         self._journal, self._table_id, self._metrics = journal, table_id, metrics
         self._readers: dict[str, StreamReader] = {}
+        self._bound: set[str] = set()
 
     def __call__(self) -> Mapping[str, LakeStream]:
         damage = lambda reason: self._metrics.count("polku_journal_damage_total")  # noqa: E731
-        for name in open_streams(self._journal, self._readers, on_corruption=damage):
+        open_streams(self._journal, self._readers, on_corruption=damage)
+        for name in self._readers.keys() - self._bound:  # also one that the disk did not let us bind before
             self._bind(name)
+            self._bound.add(name)
         for name, reader in list(self._readers.items()):
             try:
                 drained = reader.take_over() and reader.drained(reader.committed)
