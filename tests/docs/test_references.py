@@ -25,7 +25,7 @@ def settings_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tupl
     hints = get_type_hints(struct)
     for field in msgspec.structs.fields(struct):
         kind = hints[field.name]
-        if get_origin(kind) is dict and not isinstance(get_args(kind)[1], type):  # of plain values
+        if get_origin(kind) is dict and not hasattr(get_args(kind)[1], "__struct_fields__"):
             yield f"{prefix}{field.name}.NAME", None
         elif get_origin(kind) is dict:
             yield from settings_of(get_args(kind)[1], f"{prefix}{field.name}.NAME.")
