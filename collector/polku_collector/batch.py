@@ -8,11 +8,13 @@ between intake and lake, versioned by `JOURNAL_FORMAT`.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-JOURNAL_FORMAT = 1
+JOURNAL_FORMAT = 2
+READABLE_FORMATS = frozenset((1, 2))
+"""What an older version left in the journal is still read: in format 1 the columns of `context` stood beside it."""
 
 # Run names: lines of one run are read with one schema. Event names are snake_case, so these cannot clash.
 UNPLANNED_RUN = "*"
@@ -20,6 +22,64 @@ QUARANTINE_RUN = "!quarantine"
 
 # The stream of the rows that came out of `quarantine` again; those of the journal are named by UUIDs.
 REPLAY_STREAM = "replay"
+
+
+MAX_ID = 1024
+MAX_NAME = 256
+MAX_TEXT = 1024  # of a user agent, a title, a campaign, …
+MAX_URL = 8192
+MAX_CONSENT = 100
+
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+Url = Annotated[str, Meta(max_length=MAX_URL)]
+Id = Annotated[str, Meta(max_length=MAX_ID)] | int | float
+"""As it comes. What is stored is text."""
+
+
+class Library(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """What sent the event."""
+
+    name: Text | None = None
+    version: Text | None = None
+
+
+class Page(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """The page an event happened on."""
+
+    url: Url | None = None
+    path: Url | None = None
+    title: Text | None = None
+    referrer: Url | None = None
+    search: str | None = None  # a part of the URL; not stored apart
+
+
+class Campaign(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """What the client says brought somebody here."""
+
+    name: Text | None = None
+    source: Text | None = None
+    medium: Text | None = None
+    term: Text | None = None
+    content: Text | None = None
+
+
+class Context(Struct, forbid_unknown_fields=True, omit_defaults=True, rename="camel", gc=False):
+    """The parts of an event's `context` that have columns. Its limits are checked where it is decoded, in C.
+
+    It is stored as it was decoded: copying it member by member costs as much as decoding it.
+    """
+
+    library: Library | None = None
+    page: Page | None = None
+    campaign: Campaign | None = None
+    user_agent: Text | None = None
+    locale: Text | None = None
+    timezone: Text | None = None
+    session_id: Id | None = None
+    channel: Text | None = None  # stored beside the context
+    consent: Annotated[list[Annotated[str, Meta(max_length=MAX_NAME)]], Meta(max_length=MAX_CONSENT)] | None = None
+    group_id: Id | None = None
+    ip: str | None = None  # known and not stored: an address gets no column
 
 
 class Line(Struct, omit_defaults=True, gc=False, kw_only=True):
@@ -44,28 +104,10 @@ class Line(Struct, omit_defaults=True, gc=False, kw_only=True):
     user_id: str | None = None
     group_id: str | None = None
     previous_id: str | None = None
-    session_id: str | None = None
-    page_url: str | None = None
-    page_path: str | None = None
-    page_title: str | None = None
-    referrer: str | None = None
-    utm_source: str | None = None
-    utm_medium: str | None = None
-    utm_campaign: str | None = None
-    utm_term: str | None = None
-    utm_content: str | None = None
-    user_agent: str | None = None
-    device: str | None = None
-    os: str | None = None
-    browser: str | None = None
-    locale: str | None = None
-    timezone: str | None = None
-    library: str | None = None
-    library_version: str | None = None
     time_adjusted: bool = False
     unplanned: bool = False
-    consent: list[str] | None = None
     digest: int = 0
+    context: Context | None = None
     p: Any = None  # a struct compiled from the plan; its type differs per event
     t: Any = None
     extra: str | None = None
@@ -106,7 +148,7 @@ LINE_COLUMNS: dict[str, str] = {
             *("anonymous_id", "user_id", "group_id", "previous_id", "session_id"),
             *("page_url", "page_path", "page_title", "referrer"),
             *("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"),
-            *("user_agent", "device", "os", "browser", "locale", "timezone", "library", "library_version"),
+            *("user_agent", "locale", "timezone", "library", "library_version"),
         ),
         "string",
     ),
@@ -115,6 +157,26 @@ LINE_COLUMNS: dict[str, str] = {
     "consent": "list<string>",
     "digest": "long",
     "extra": "string",
+}
+
+# Which of them stand inside `context`, and where.
+CONTEXT_PLACES: dict[str, tuple[str, ...]] = {
+    "session_id": ("sessionId",),
+    "page_url": ("page", "url"),
+    "page_path": ("page", "path"),
+    "page_title": ("page", "title"),
+    "referrer": ("page", "referrer"),
+    "utm_source": ("campaign", "source"),
+    "utm_medium": ("campaign", "medium"),
+    "utm_campaign": ("campaign", "name"),
+    "utm_term": ("campaign", "term"),
+    "utm_content": ("campaign", "content"),
+    "user_agent": ("userAgent",),
+    "locale": ("locale",),
+    "timezone": ("timezone",),
+    "library": ("library", "name"),
+    "library_version": ("library", "version"),
+    "consent": ("consent",),
 }
 
 QUARANTINE_LINE_COLUMNS: dict[str, str] = {
@@ -162,6 +224,7 @@ class Block(Struct, frozen=True):
     runs: list[Run]
     lines: memoryview
     schemas: Schemas
+    format: int = JOURNAL_FORMAT
 
 
 class Journal(Protocol):

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .compose_mirror import check as check_mirror
 from .errors import SettingsError
 from .journal.stream import lock_journal, streams_directory
 from .logs import configure
@@ -42,6 +43,8 @@ def collector(config: Path | None, **flags: Any) -> None:
     settings = load(config, os.environ, flags)
     plan = plan_of(settings)
     protection_of(plan, settings)  # it cannot start without the key that the plan needs
+    if settings.lake.iceberg.catalog is not None:
+        check_mirror(settings)
     _check_directories(settings)
     configure(readable=settings.dev)
     lock = lock_journal(Path(settings.journal.directory))
@@ -77,15 +80,23 @@ def collector(config: Path | None, **flags: Any) -> None:
             ],
             Role("committer", "polku_collector.compose_committer:run", (settings,)),
             renewal=renewal,
+            helpers=_helpers(settings),
             drain_seconds=settings.limits.drain_seconds,
-            helpers=[Role("maintenance", "polku_collector.compose_maintenance:run", (settings,))]
-            if settings.maintenance.enabled
-            else [],
             on_restart=restarted,
         )
         if settings.plan and settings.watch_plan:
             watch_folder(Path(settings.plan), supervisor.renew)
         sys.exit(supervisor.run())
+
+
+def _helpers(settings: Settings) -> list[Role]:
+    """What works beside intake and committer, if it is wanted."""
+    wanted = {
+        "mirror": settings.lake.iceberg.catalog is not None,
+        "maintenance": settings.maintenance.enabled,
+        "handover": settings.lake.commit == "for_all",
+    }
+    return [Role(name, f"polku_collector.compose_{name}:run", (settings,)) for name, is_on in wanted.items() if is_on]
 
 
 def _check_directories(settings: Settings) -> None:

@@ -5,6 +5,7 @@ With `compose_intake` the only place where the stages meet; each loads only what
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -22,6 +23,7 @@ from .journal.reader import StreamReader, open_streams
 from .journal.stream import journal_bytes, lock_journal, streams_directory
 from .lake.columns import ColumnsStep
 from .lake.enrich import UserAgents
+from .lake.handover import HandingCommitter
 from .lake.loop import Committer, Flush, LakeStream
 from .lake.remember import open_memory
 from .lake.store import Store, open_store
@@ -120,7 +122,12 @@ def _committer(
 ) -> tuple[Committer, _Streams]:
     directory = Path(settings.journal.directory)
     streams = _Streams(directory, events.id, metrics)
-    committer = Committer(
+    kind: Callable[..., Committer] = Committer
+    if settings.lake.commit == "hand_over":
+        kind = functools.partial(
+            HandingCommitter, handed_over=lambda events: metrics.set("polku_lake_handed_over_events", events)
+        )
+    committer = kind(
         store=store,
         events=events,
         quarantine=quarantine,

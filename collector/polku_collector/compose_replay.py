@@ -16,11 +16,11 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from polku_schemas import Plan, ProblemCode, compile_plan
 from polku_schemas.privacy import as_stored
 
-from .batch import REPLAY_STREAM, Block, Line, QuarantineLine, Run
+from .batch import REPLAY_STREAM, Block, Context, Line, QuarantineLine, Run
 from .errors import LakeError, StoreUnreachable
 from .intake.protect import protected_item
 from .intake.validate import Arrival, Validator
-from .intake.wire import Body, Context, Unreadable, context_of, parse_single
+from .intake.wire import Body, Unreadable, context_of, parse_single
 from .journal.writer import run_name
 from .lake.columns import ColumnsStep
 from .lake.enrich import UserAgents

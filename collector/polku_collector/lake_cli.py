@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from .errors import CollectorError, SettingsError
 from .logs import configure
@@ -102,6 +103,55 @@ def replay(
         click.echo(f"the mapping's entry {entry!r} was of use for no event", err=True)
     if report.total.staying:
         sys.exit(EXIT_SOME_STAY)
+
+
+@lake.command("commit-handed-over")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--lake", metavar="URI", help="Where the tables live: a directory or s3://bucket/prefix.")
+@click.option("--once", is_flag=True, help="Commit what is there, and end.")
+def commit_handed_over(config: Path, lake: str | None, once: bool) -> None:
+    """Commit the files of collectors with [lake] commit = "hand_over", until it is told to stop.
+
+    A collector with commit = "for_all" does it beside its own work; this is for a machine that does nothing else. Two
+    at once do no harm. SIGTERM ends it after the commit it is at; it can be killed at any moment.
+    """
+    from .compose_handover import take_once, take_until_stopped
+
+    settings = load(config, os.environ, {"lake": lake})
+    configure(readable=settings.dev)
+    if once:
+        click.echo(f"{take_once(settings)} rows committed")
+    else:
+        take_until_stopped(settings)
+
+
+@lake.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--lake", metavar="URI", help="Where the tables live: a directory or s3://bucket/prefix.")
+@click.option("--status", is_flag=True, help="Change nothing, and show how far the mirror is behind.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def mirror(config: Path, lake: str | None, status: bool, as_json: bool) -> None:
+    """Bring the Iceberg tables of [lake.iceberg] in CONFIG up to date, once.
+
+    A collector with that setting does it by itself; this is for a lake whose collectors do not, run by cron, say. Two
+    at once do no harm. Exit code 0: done; 2: it could not work, and can be tried again.
+    """
+    from .compose_mirror import mirror_lags, mirror_once
+
+    settings = load(config, os.environ, {"lake": lake})
+    configure(readable=True)
+    lags = mirror_lags(settings) if status else mirror_once(settings)
+    if as_json:
+        click.echo(json.dumps([msgspec.to_builtins(lag) for lag in lags], indent=2))
+        return
+    if not lags:
+        click.echo("the lake has no tables yet")
+    for lag in lags:
+        stands = (
+            "nothing mirrored yet" if lag.mirrored_version is None else f"mirrored to version {lag.mirrored_version}"
+        )
+        behind = f"{lag.versions} commits behind, {lag.seconds:.0f} s" if lag.versions else "up to date"
+        click.echo(f"{lag.table}: {stands} of {lag.delta_version}, {behind}")
 
 
 def _progress(report: Report) -> None:

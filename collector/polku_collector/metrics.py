@@ -62,6 +62,13 @@ METRICS: dict[str, Metric] = {
     "polku_maintenance_last_seconds": Metric(
         "newest", "When compaction, retention or vacuum last ended well (Unix time).", ("work",)
     ),
+    "polku_lake_handed_over_events": Metric("newest", "Events handed over to another node and not committed yet."),
+    "polku_lake_taken_over_rows_total": Metric("counter", "Rows committed for other nodes."),
+    "polku_lake_taken_over_failures_total": Metric("counter", "Attempts to commit for other nodes that failed."),
+    "polku_iceberg_snapshots_total": Metric("counter", "Snapshots of the Iceberg mirror, by table.", ("table",)),
+    "polku_iceberg_failures_total": Metric("counter", "Attempts to mirror that failed, by table.", ("table",)),
+    "polku_iceberg_lag_versions": Metric("newest", "Commits that Iceberg does not show yet, by table.", ("table",)),
+    "polku_iceberg_lag_seconds": Metric("newest", "Age of the oldest of those commits, by table.", ("table",)),
     "polku_plan_reloads_total": Metric(
         "counter", "Changed plans that were looked at, by outcome: in_force, refused or later.", ("outcome",)
     ),

@@ -43,6 +43,19 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
+class Iceberg(Struct, frozen=True, forbid_unknown_fields=True):
+    """The mirror of `events` and `quarantine` in an Iceberg catalog. Without a catalog there is none."""
+
+    catalog: str | None = None  # its name, as pyiceberg knows it
+    properties: dict[str, str] = {}  # what pyiceberg's load_catalog is given: type, uri, …
+    namespace: str = "polku"
+    events_table: str = "events"
+    quarantine_table: str = "quarantine"
+    location: str | None = None  # where metadata is kept; default: `_iceberg` in the lake
+    interval_seconds: PositiveSeconds = 60.0
+    keep_snapshots_hours: PositiveSeconds = 6.0
+
+
 class Lake(Struct, frozen=True, forbid_unknown_fields=True):
     """Where the tables live and how often they are committed."""
 
@@ -53,6 +66,9 @@ class Lake(Struct, frozen=True, forbid_unknown_fields=True):
     dedup_max_bytes: Positive = 1024 * MIB
     checkpoint_commits: Positive = 20  # a checkpoint and a fresh table handle every so many commits
     scratch: str | None = None  # default: `staging` inside the journal directory
+    # Who commits: this node, another one (this one uploads files and leaves notes), or this one for others too.
+    commit: Literal["self", "hand_over", "for_all"] = "self"
+    iceberg: Iceberg = Iceberg()
 
 
 class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""The parent of a node's processes, intake workers, one committer and helpers: starts, restarts, stops them in order.
+"""The parent of a node's processes, N intake workers, a committer, helpers: starts, restarts and stops them in order.
 
 Every child asks the kernel to be ended with its parent, so that a killed supervisor leaves nobody on the port. On
 SIGTERM intake finishes its requests first; then the committer puts what is journalled into the lake. When a new plan
@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -38,6 +38,7 @@ EXIT_LATER = 75
 _LONGEST_BACKOFF_SECONDS = 10.0
 _STEADY_SECONDS = 10.0  # a child that lived this long starts over with a short back-off
 _POLL_SECONDS = 0.1
+_HELPER_PATIENCE_SECONDS = 5.0  # beside what the committer took
 _PORT_PATIENCE_SECONDS = 3.0
 _LATER_SECONDS = 5.0  # a plan that waits for the store is tried again after so long
 _PR_SET_PDEATHSIG = 1
@@ -80,14 +81,16 @@ class Supervisor:
         *,
         renewal: Renewal,
         drain_seconds: float,
-        helpers: list[Role] | None = None,
+        helpers: Sequence[Role] = (),
         on_restart: Callable[[str, int], None] = lambda role, pid: None,
     ) -> None:
-        """`helpers` work beside the others and may be killed at any moment. `on_restart(role, pid)` is told of each
-        child that died."""
+        """`on_restart(role, pid)` is told of each child that died.
+
+        `helpers` do what no promise waits for: none of them is hopeless, and at the end nobody waits for them.
+        """
+        self._helpers = [_Child(role) for role in helpers]
         self._intake = [_Child(role) for role in intake]
         self._committer = _Child(committer)
-        self._helpers = [_Child(role) for role in helpers or []]
         self._drain_seconds, self._on_restart = drain_seconds, on_restart
         self._stopping = False
         self._renewal, self._renewer = renewal, _Child(renewal.role)
@@ -99,17 +102,20 @@ class Supervisor:
             signal.signal(number, self._stop)
         hangup = (lambda number, frame: self.renew()) if self._renewal.on_hangup else self._stop
         signal.signal(signal.SIGHUP, hangup)
-        children = [self._committer, *self._intake, *self._helpers]
+        children = [self._committer, *self._intake]
         hopeless: int | None = None
-        for child in children:
+        for child in [*children, *self._helpers]:
             self._start(child)
         while not self._stopping and hopeless is None:
             time.sleep(_POLL_SECONDS)
             for child in children:
                 hopeless = self._watch(child) if hopeless is None else hopeless
+            for child in self._helpers:
+                self._watch(child)
             self._renew()
-        _terminate(self._renewer)
-        for child in (*self._helpers, *self._intake):
+        for child in [self._renewer, *self._helpers]:
+            _terminate(child)
+        for child in self._intake:
             _terminate(child)
         for child in self._intake:
             _join(child, self._drain_seconds)
@@ -117,8 +123,8 @@ class Supervisor:
             self._start(self._committer)  # it had just died: what is journalled still wants to be committed
         _terminate(self._committer)
         _join(self._committer, self._drain_seconds + 10)
-        for child in self._helpers:  # nobody waits for them: they had the time of the drain
-            _join(child, 0)
+        for child in self._helpers:
+            _join(child, _HELPER_PATIENCE_SECONDS)
         if hopeless is not None:
             return hopeless
         process = self._committer.process
@@ -264,6 +270,6 @@ def _join(child: _Child, seconds: float) -> None:
         return
     child.process.join(seconds)
     if child.process.exitcode is None:
-        (log.error if seconds else log.info)("child does not stop, killing it", role=child.role.name)
+        log.error("child does not stop, killing it", role=child.role.name)
         child.process.kill()
         child.process.join()

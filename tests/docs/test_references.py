@@ -25,9 +25,9 @@ def settings_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tupl
     hints = get_type_hints(struct)
     for field in msgspec.structs.fields(struct):
         kind = hints[field.name]
-        if get_origin(kind) is dict and not hasattr(get_args(kind)[1], "__struct_fields__"):
+        if get_origin(kind) is dict and get_args(kind)[1] is int:
             yield f"{prefix}{field.name}.NAME", None
-        elif get_origin(kind) is dict:
+        elif get_origin(kind) is dict and kind != dict[str, str]:
             yield from settings_of(get_args(kind)[1], f"{prefix}{field.name}.NAME.")
         elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             yield from settings_of(kind, f"{prefix}{field.name}.")

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from polku_schemas.privacy import Protection
 
-from .wire import Campaign, Context, Library, Page, WireEvent
+from ..batch import Campaign, Context, Library, Page
+from .wire import WireEvent
 
 _Names = frozenset[str]
 _Part = Callable[[Protection, dict[str, Any]], dict[str, Any]]

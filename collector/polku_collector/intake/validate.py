@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zlib import crc32
@@ -18,19 +19,13 @@ from msgspec import UNSET, Struct
 from polku_schemas import Checked, CompiledEvent, CompiledPlan, Problem, ProblemCode
 from polku_schemas.privacy import Protection
 
-from ..batch import Line, QuarantineLine
+from ..batch import MAX_ID, MAX_NAME, MAX_TEXT, MAX_URL, Context, Id, Library, Line, Page, QuarantineLine
 from ..settings import Limits, Source
 from .protect import protected_extra, protected_item
-from .wire import Body, Context, Id, Library, Page, WireEvent, context_text, raw_items
+from .wire import MAX_EVENT_ID, Body, WireEvent, context_text, raw_items
 
 # A clock further off than this is corrected; nearer it is left alone, so that retries of an event agree.
 SKEW_SECONDS = 60
-MAX_EVENT_ID = 128
-MAX_ID = 1024
-MAX_NAME = 256
-MAX_TEXT = 1024  # of a user agent, a title, a campaign, …
-MAX_URL = 8192
-MAX_CONSENT = 100
 # Of one answer: a client that sends nothing but unplanned events needs to hear it a few times, not ten thousand.
 MAX_WARNINGS = 50
 
@@ -95,6 +90,29 @@ class Around(Struct, frozen=True):
         return cls(context_text(outer, limit), outer.library, clock.sent_at)
 
 
+class Request(Struct, frozen=True):
+    """What all events of a request share, worked out once."""
+
+    received_at: datetime
+    source_name: str
+    source: Source
+    clock: Clock
+    context: Context | None
+    """What the batch says for all of them, as it is stored."""
+    channel: str | None
+    problem: Problem | None
+    """What is wrong with that, and so with every event."""
+
+    @classmethod
+    def of(cls, arrival: Arrival, context: Context | None) -> Request:
+        channel, problem = None, None
+        if context is not None:
+            channel, context = context.channel, copy(context)  # as it came it is kept beside what is refused
+            problem = _settle(context)
+        clock = Clock.of(arrival)
+        return cls(arrival.received_at, arrival.source_name, arrival.source, clock, context, channel, problem)
+
+
 class Contents(Struct, frozen=True):
     """What an event's properties and traits came to when they are not plainly what the plan says."""
 
@@ -126,96 +144,113 @@ class Validator:
         lines: list[Line | QuarantineLine] = []
         rejected: list[Verdict] = []
         warnings: list[Verdict] = []
-        clock = Clock.of(arrival)
-        outer = body.context
+        request = Request.of(arrival, body.context)
         around: Around | None = None  # made once, and only if an event is bad
         if body.events is not None:
             raws: list[bytes] | None = None  # found once, and only if an event is bad
             for index, event in enumerate(body.events):
-                outcome = self._event(event, outer, None, False, arrival, clock)
+                outcome = self._event(event, None, False, request)
                 if type(outcome) is Line:
                     lines.append(outcome)
                 elif isinstance(outcome, Problem):
                     raws = raws or raw_items(arrival.body, body.events)
-                    around = around or Around.of(outer, clock, self._limits.max_quarantine_bytes)
+                    around = around or Around.of(body.context, request.clock, self._limits.max_quarantine_bytes)
                     lines.append(self._quarantined(event, outcome, raws[index], arrival, around))
                     rejected.append(_verdict(index, event.message_id, outcome))
                 elif isinstance(outcome, Warned):
                     lines.append(outcome.line)
-                    warnings.append(_verdict(index, outcome.line.event_id, outcome.warning))
-            return Judged(lines, rejected, warnings[:MAX_WARNINGS])
+                    if len(warnings) < MAX_WARNINGS:
+                        warnings.append(_verdict(index, outcome.line.event_id, outcome.warning))
+            return Judged(lines, rejected, warnings)
         for index, item in enumerate(body.items or ()):
             decided: Line | Warned | Problem | None = item.problem
             if item.event is not None:
-                decided = self._event(item.event, outer, item.context_extra, item.repaired, arrival, clock)
+                extra = item.context_extra
+                if body.context_extra:
+                    extra = {**body.context_extra, **(extra or {})}
+                decided = self._event(item.event, extra, item.repaired, request)
             if isinstance(decided, Line):
                 lines.append(decided)
             elif isinstance(decided, Warned):
                 lines.append(decided.line)
-                warnings.append(_verdict(index, decided.line.event_id, decided.warning))
+                if len(warnings) < MAX_WARNINGS:
+                    warnings.append(_verdict(index, decided.line.event_id, decided.warning))
             elif decided is not None:
-                around = around or Around.of(outer, clock, self._limits.max_quarantine_bytes)
+                around = around or Around.of(body.context, request.clock, self._limits.max_quarantine_bytes)
                 lines.append(self._quarantined(item.event, decided, item.raw or b"", arrival, around))
                 rejected.append(_verdict(index, item.event.message_id if item.event else None, decided))
-        return Judged(lines, rejected, warnings[:MAX_WARNINGS])
+        return Judged(lines, rejected, warnings)
 
     def _event(
-        self,
-        event: WireEvent,
-        outer: Context | None,
-        context_extra: dict[str, Any] | None,
-        repaired: bool,
-        arrival: Arrival,
-        clock: Clock,
+        self, event: WireEvent, context_extra: dict[str, Any] | None, repaired: bool, request: Request
     ) -> Line | Warned | Problem:
+        # Written out, with few calls: this runs for every event, and a call costs as much as decoding a property.
         call, name = event.type, event.event
-        if call not in CALLS or name is None or not 0 < len(name) <= MAX_NAME:
+        planned = self._plan.find(call, name) if call is not None else None
+        if planned is None:
             problem = _call_problem(call, name)
             if problem is not None:
                 return problem
-        assert call is not None  # noqa: S101  (in CALLS)
-        event_id = event.message_id or self._new_id()
-        user_id, anonymous_id = _id(event.user_id, "$.userId"), _id(event.anonymous_id, "$.anonymousId")
-        if isinstance(user_id, Problem):
-            return user_id
-        if isinstance(anonymous_id, Problem):
-            return anonymous_id
-        if len(event_id) > MAX_EVENT_ID:
-            message = f"{len(event_id)} characters, at most {MAX_EVENT_ID}"
-            return Problem(ProblemCode.INVALID_ID, "$.messageId", message)
-        if user_id is None and anonymous_id is None:
+        assert call is not None  # noqa: S101  (else it was a problem)
+        user_id: Id | Problem | None = event.user_id
+        anonymous_id: Id | Problem | None = event.anonymous_id
+        if type(user_id) is not str and user_id is not None:
+            user_id = _id(user_id, "$.userId")
+            if isinstance(user_id, Problem):
+                return user_id
+        if type(anonymous_id) is not str and anonymous_id is not None:
+            anonymous_id = _id(anonymous_id, "$.anonymousId")
+            if isinstance(anonymous_id, Problem):
+                return anonymous_id
+        if not user_id and not anonymous_id:
             return Problem(ProblemCode.MISSING_ID, "$", "an event needs a userId or an anonymousId")
 
+        context, channel = event.context, request.channel
+        if context is None:
+            context = request.context
+            if request.problem is not None:
+                return request.problem
+        else:
+            channel = context.channel or channel
+            problem = _settle(context)
+            if problem is not None or request.problem is not None:
+                return problem or request.problem  # type: ignore[return-value]  # one of them is one
+            if request.context is not None:
+                context = _merged(request.context, context)
+
         raw, traits_raw = event.properties, event.traits
-        size = (0 if raw is UNSET else len(raw)) + (0 if traits_raw is UNSET else len(traits_raw))
+        digest = crc32((name or call).encode())
+        size = 0
+        if raw is not UNSET:
+            size = len(raw)
+            digest = crc32(raw, digest)
+        if traits_raw is not UNSET:
+            size += len(traits_raw)
+            digest = crc32(traits_raw, digest)
         if size > self._limits.max_event_bytes:
             message = f"{size} bytes of properties, at most {self._limits.max_event_bytes}"
             return Problem(ProblemCode.TOO_LARGE, "$.properties", message)
-        digest = crc32((name or call).encode())
-        if raw is not UNSET:
-            digest = crc32(raw, digest)
-        if traits_raw is not UNSET:
-            digest = crc32(traits_raw, digest)
 
-        planned = self._plan.find(call, name)
         contents: Contents | Problem | None = None
         values: Struct | None = None
         # The plain case, all of it in C: planned, no traits, nothing beside the plan.
         if planned is None or traits_raw is not UNSET or context_extra or repaired or event.name or event.category:
-            contents = self._contents(event, planned, context_extra, repaired, arrival.source)
+            contents = self._contents(event, planned, context_extra, repaired, request.source)
         else:
             try:
                 values = planned.decode(raw if raw is not UNSET else _EMPTY)
             except _ODD:
-                contents = self._contents(event, planned, context_extra, repaired, arrival.source)
+                contents = self._contents(event, planned, context_extra, repaired, request.source)
         if contents is not None:
             if isinstance(contents, Problem):
                 return contents
             values = contents.values
 
-        channel: str | None = None
         if planned is not None:
-            channel = planned.channel_of(values) if planned.channel_rules and values is not None else planned.channel
+            # What the plan says goes over what the client says.
+            channel = (
+                planned.channel_of(values) if planned.channel_rules and values is not None else planned.channel
+            ) or channel
         if self._protection is not None:
             protect = self._protection.events.get(planned.name) if planned is not None else None
             if protect is not None and values is not None:
@@ -224,40 +259,40 @@ class Validator:
                 # Of what is stored: from a checksum of what is not, its values could be found by trying.
                 beside = None if contents is None else (contents.traits, contents.page, contents.extra)
                 digest = crc32(_encode((name or call, values, beside)))
-        event_time, adjusted = clock.event_time(event.timestamp or event.original_timestamp, event.sent_at)
+        event_time, adjusted = request.clock.event_time(event.timestamp or event.original_timestamp, event.sent_at)
         line = Line(
-            received_at=arrival.received_at,
+            received_at=request.received_at,
             event_time=event_time,
-            sent_at=clock.sent_at,
-            event_id=event_id,
+            sent_at=request.clock.sent_at,
+            event_id=event.message_id or self._new_id(),
             event_type=call,
             event_name=planned.name if planned is not None else name or call,
             schema_version=planned.version if planned is not None else None,
-            source=arrival.source_name,
-            channel=channel or arrival.source.channel,
-            anonymous_id=anonymous_id,
-            user_id=user_id,
+            source=request.source_name,
+            channel=channel or request.source.channel,
+            anonymous_id=anonymous_id or None,
+            user_id=user_id or None,
             time_adjusted=adjusted,
             digest=digest,
+            context=context,
             p=values,
         )
-        if event.group_id is not None or event.previous_id is not None:
+        if event.group_id is not None or event.previous_id is not None or (context and context.group_id is not None):
             group_id, previous_id = _id(event.group_id, "$.groupId"), _id(event.previous_id, "$.previousId")
             if isinstance(group_id, Problem):
                 return group_id
             if isinstance(previous_id, Problem):
                 return previous_id
-            line.group_id, line.previous_id = group_id, previous_id
-        for context in (outer, event.context):  # the item's own goes over the batch's
-            if context is not None:
-                problem = _add_context(line, context, channel)
-                if problem is not None:
-                    return problem
+            beside_id = _id(context.group_id, "$.context.groupId") if context else None
+            if isinstance(beside_id, Problem):
+                return beside_id
+            line.group_id, line.previous_id = group_id or beside_id, previous_id
         if contents is None:
             return line
         line.t, line.extra, line.unplanned = contents.traits, contents.extra, contents.unplanned
         if contents.page is not None:
-            _add_page(line, contents.page)
+            own = Context(page=contents.page)
+            line.context = own if context is None else _merged(context, own)
         return line if contents.warning is None else Warned(line, contents.warning)
 
     def _contents(
@@ -441,60 +476,49 @@ def _call_problem(call: str | None, name: str | None) -> Problem | None:
     return None
 
 
-def _id(value: Id, path: str) -> str | Problem | None:
+def _id(value: object, path: str) -> str | Problem | None:
     """Ids are text; numbers become text; empty means none."""
     if value is None:
         return None
-    if type(value) is str:
-        if len(value) <= MAX_ID:
-            return value or None
-    else:
+    if type(value) is not str:
         if isinstance(value, float) and math.isfinite(value) and value.is_integer():
             value = int(value)
         value = str(value)
     if len(value) > MAX_ID:
         return Problem(ProblemCode.INVALID_ID, path, f"{len(value)} characters, at most {MAX_ID}")
-    return value
+    return value or None
 
 
-def _add_context(line: Line, context: Context, planned_channel: str | None) -> Problem | None:
-    """The context's members as columns; what the plan says of the channel goes over what the client says."""
-    if (library := context.library) is not None:
-        line.library, line.library_version = _cut(library.name), _cut(library.version)
-    if context.page is not None:
-        _add_page(line, context.page)
-    if (campaign := context.campaign) is not None:
-        line.utm_source, line.utm_medium = _cut(campaign.source), _cut(campaign.medium)
-        line.utm_campaign, line.utm_term = _cut(campaign.name), _cut(campaign.term)
-        line.utm_content = _cut(campaign.content)
-    if context.user_agent is not None:
-        line.user_agent = _cut(context.user_agent)
-    if context.locale is not None:
-        line.locale = _cut(context.locale)
-    if context.timezone is not None:
-        line.timezone = _cut(context.timezone)
-    if context.consent is not None:
-        line.consent = [purpose[:MAX_NAME] for purpose in context.consent[:MAX_CONSENT]]
-    if context.channel is not None and planned_channel is None:
-        line.channel = _cut(context.channel)
-    if context.session_id is not None:
+def _settle(context: Context) -> Problem | None:
+    """Make of a context what is stored of it, in place. Its channel becomes a column of the line."""
+    context.ip = None  # whatever it is: an address is not stored
+    context.channel = None
+    page = context.page
+    if page is not None:
+        page.search = None
+    if type(context.session_id) is not str:
         session_id = _id(context.session_id, "$.context.sessionId")
         if isinstance(session_id, Problem):
             return session_id
-        line.session_id = session_id
-    if context.group_id is not None and line.group_id is None:
-        group_id = _id(context.group_id, "$.context.groupId")
-        if isinstance(group_id, Problem):
-            return group_id
-        line.group_id = group_id
+        context.session_id = session_id
+    elif not context.session_id:
+        context.session_id = None
     return None
 
 
-def _add_page(line: Line, page: Page) -> None:
-    line.page_url = _cut(page.url, MAX_URL) or line.page_url
-    line.page_path = _cut(page.path, MAX_URL) or line.page_path
-    line.page_title = _cut(page.title) or line.page_title
-    line.referrer = _cut(page.referrer, MAX_URL) or line.referrer
+def _merged(outer: Context, own: Context) -> Context:
+    """A new context: the item's own members over the batch's, also within the page."""
+    context = Context()
+    for name in Context.__struct_fields__:
+        around, inner = getattr(outer, name), getattr(own, name)
+        if inner is None:
+            setattr(context, name, around)
+        elif around is None or not isinstance(inner, Page):
+            setattr(context, name, inner)
+        else:
+            both = ((getattr(inner, field), getattr(around, field)) for field in Page.__struct_fields__)
+            context.page = Page(*(mine or theirs for mine, theirs in both))
+    return context
 
 
 def _cut(text: str | None, most: int = MAX_TEXT) -> str | None:
@@ -534,13 +558,15 @@ def _with_page_name(raw: bytes, call: str, name: str | None, category: str | Non
 
 def _page_from(properties: dict[str, Any]) -> Page:
     """Page calls repeat the page's address in their properties: it belongs to the page columns."""
-    return Page(
+    page = Page(
         **{
-            name: properties.pop(name)
+            name: _cut(properties.pop(name), MAX_TEXT if name == "title" else MAX_URL)
             for name in Page.__struct_fields__
             if name in properties and isinstance(properties[name], str | None)
         }
     )
+    page.search = None  # a part of the URL
+    return page
 
 
 def _verdict(index: int, message_id: str | None, problem: Problem) -> Verdict:

@@ -8,58 +8,34 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from polku_schemas import Problem, ProblemCode
 
+from ..batch import (
+    MAX_CONSENT,
+    MAX_ID,
+    MAX_NAME,
+    MAX_TEXT,
+    MAX_URL,
+    Campaign,
+    Context,
+    Id,
+    Library,
+    Page,
+)
 from .split import NotJson, TooMany, items, members
 
 MAX_DEPTH = 64
+MAX_EVENT_ID = 128
+
+EventId = Annotated[str, Meta(max_length=MAX_EVENT_ID)]
 
 # Objects that an honest event brings: itself, context, page, properties, lines of an order, …
 _BRACES_PER_EVENT = 64
-
-Id = str | int | float | None
-
-
-class Library(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    name: str | None = None
-    version: str | None = None
-
-
-class Page(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    url: str | None = None
-    path: str | None = None
-    title: str | None = None
-    referrer: str | None = None
-    search: str | None = None  # a part of the URL; not kept apart
-
-
-class Campaign(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    name: str | None = None
-    source: str | None = None
-    medium: str | None = None
-    term: str | None = None
-    content: str | None = None
-
-
-class Context(Struct, forbid_unknown_fields=True, omit_defaults=True, rename="camel", gc=False):
-    """The parts of `context` that have columns. Other members make the item take the tolerant path, into `extra`."""
-
-    library: Library | None = None
-    page: Page | None = None
-    campaign: Campaign | None = None
-    user_agent: str | None = None
-    locale: str | None = None
-    timezone: str | None = None
-    session_id: Id = None
-    channel: str | None = None
-    consent: list[str] | None = None
-    group_id: Id = None
-    ip: str | None = None  # known and dropped: an address gets no column
 
 
 class WireEvent(Struct, rename="camel", gc=False):
@@ -67,11 +43,11 @@ class WireEvent(Struct, rename="camel", gc=False):
 
     type: str | None = None
     event: str | None = None
-    message_id: str | None = None
-    anonymous_id: Id = None
-    user_id: Id = None
-    group_id: Id = None
-    previous_id: Id = None
+    message_id: EventId | None = None
+    anonymous_id: Id | None = None
+    user_id: Id | None = None
+    group_id: Id | None = None
+    previous_id: Id | None = None
     timestamp: datetime | None = None
     original_timestamp: datetime | None = None
     sent_at: datetime | None = None
@@ -83,6 +59,12 @@ class WireEvent(Struct, rename="camel", gc=False):
     write_key: str | None = None
 
 
+class _OpenEvent(WireEvent, gc=False):
+    """An item whose context is looked at on its own: it has members without a column."""
+
+    context: Any = None  # JSON, while it is looked at
+
+
 class WireBatch(Struct, rename="camel", gc=False):
     """The body of /v1/batch."""
 
@@ -90,6 +72,15 @@ class WireBatch(Struct, rename="camel", gc=False):
     context: Context | None = None
     sent_at: datetime | None = None
     write_key: str | None = None
+
+
+class _RawBatch(Struct, rename="camel"):
+    """The body of /v1/batch with its members still to be read."""
+
+    batch: list[Raw]
+    context: Raw | UnsetType = UNSET
+    sent_at: Raw | UnsetType = UNSET
+    write_key: Raw | UnsetType = UNSET
 
 
 class Item(Struct, frozen=True):
@@ -110,6 +101,7 @@ class Body(Struct, frozen=True):
     context: Context | None
     sent_at: datetime | None
     write_key: str | None
+    context_extra: dict[str, Any] | None = None  # members of the batch's `context` without a column
 
     def __len__(self) -> int:
         return len(self.events if self.events is not None else self.items or ())
@@ -125,8 +117,9 @@ class Unreadable(Exception):
 
 _decode_batch = msgspec.json.Decoder(WireBatch).decode
 _decode_event = msgspec.json.Decoder(WireEvent).decode
+_decode_open = msgspec.json.Decoder(_OpenEvent).decode
+_decode_raws = msgspec.json.Decoder(_RawBatch).decode
 _decode_context = msgspec.json.Decoder(Context).decode
-_decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _ODD = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -181,32 +174,53 @@ def raw_items(body: bytes, events: list[WireEvent]) -> list[bytes]:
 
 
 def _parse_parts(body: bytes, max_events: int) -> Body:
-    try:
-        parts = members(body)
-        if "batch" not in parts:
-            raise Unreadable('the body has no member "batch"', "$.batch")
-        found = [_item(raw) for raw in items(parts["batch"], max_events)]
-    except NotJson as error:
-        raise Unreadable(
-            f"the body is not a JSON object with a list of events in `batch`: {error}", "$.batch"
-        ) from None
-    outer = {
-        key: parts[name]
-        for key, name in (("sentAt", "sentAt"), ("writeKey", "writeKey"), ("context", "context"))
-        if name in parts
-    }
+    raws, outer = _parts(body, max_events)
+    found = [_item(raw) for raw in raws]
     # The envelope is read like an item: what is odd in it is passed over, the events decide for themselves.
     envelope = _item(b"{" + b",".join(b'"%b":%b' % (key.encode(), raw) for key, raw in outer.items()) + b"}")
     event = envelope.event or WireEvent()
-    return Body(None, found, event.context, event.sent_at, event.write_key)
+    return Body(None, found, event.context, event.sent_at, event.write_key, envelope.context_extra)
+
+
+def _parts(body: bytes, max_events: int) -> tuple[list[bytes], dict[str, bytes]]:
+    """The bytes of each item, and of the members around them. Raises Unreadable or TooMany."""
+    try:
+        if body.count(b",") > _BRACES_PER_EVENT * max_events:
+            raise ValueError("too many items to make anything of them before they are counted")
+        whole = _decode_raws(body)  # in C, if the body is JSON as a whole
+    except _ODD:
+        try:
+            parts = members(body)
+            if "batch" not in parts:
+                raise Unreadable('the body has no member "batch"', "$.batch")
+            found = items(parts["batch"], max_events)
+        except NotJson as error:
+            message = f"the body is not a JSON object with a list of events in `batch`: {error}"
+            raise Unreadable(message, "$.batch") from None
+        return found, {name: parts[name] for name in _OF_BATCH if name in parts}
+    if len(whole.batch) > max_events:
+        raise TooMany(f"more than {max_events} events")
+    given = (whole.context, whole.sent_at, whole.write_key)
+    outer = {name: bytes(raw) for name, raw in zip(_OF_BATCH, given, strict=True) if raw is not UNSET}
+    return [bytes(raw) for raw in whole.batch], outer
+
+
+_OF_BATCH = ("context", "sentAt", "writeKey")
 
 
 def _item(raw: bytes) -> Item:
-    """One item alone: strictly, else tolerantly."""
+    """One item alone: strictly, else with a context that has members of its own, else tolerantly."""
     try:
         return Item(_decode_event(raw), raw=raw)
     except _ODD:
+        pass
+    try:
+        event = _decode_open(raw)
+        context, extra = _split_context(event.context)
+        event.context = msgspec.convert(context, Context) if context is not None else None
+    except _ODD:
         return _tolerant_item(raw)
+    return Item(event, raw=raw, context_extra=extra or None)
 
 
 def _tolerant_item(raw: bytes) -> Item:
@@ -230,6 +244,11 @@ def _tolerant_item(raw: bytes) -> Item:
     for member in ("properties", "traits"):
         if member in clean:
             clean[member] = Raw(_encode(clean[member]))
+    for member, most in _LONGEST.items():
+        value = clean.get(member)
+        if isinstance(value, str) and len(value) > most:
+            message = f"{len(value)} characters, at most {most}"
+            return Item(None, Problem(ProblemCode.INVALID_ID, f"$.{member}", message), raw)
     try:
         event = msgspec.convert(clean, WireEvent)
     except msgspec.ValidationError as error:
@@ -292,11 +311,13 @@ def _split_context(context: Any) -> tuple[Any, dict[str, Any]]:  # Any: JSON
     for name, value in context.items():
         if name == "ip":
             continue  # whatever it is: an address gets no column and no place in `extra`
+        value = _cut(name, value)
         if name not in _CONTEXT_MEMBERS:
             rest[name] = value
         elif name in _NESTED and isinstance(value, dict):
             members_ = {field.encode_name for field in msgspec.structs.fields(_NESTED[name])}
             inner = {key: item for key, item in value.items() if key in members_ and isinstance(item, str | None)}
+            inner = {key: _cut(key, item) for key, item in inner.items()}
             known[name] = inner
             other = {key: item for key, item in value.items() if key not in inner}
             if other:
@@ -309,6 +330,24 @@ def _split_context(context: Any) -> tuple[Any, dict[str, Any]]:  # Any: JSON
                 rest[name] = value
     return known, rest
 
+
+def _cut(name: str, value: Any) -> Any:  # Any: JSON
+    """Texts of the context are cut, not refused: they describe the event and do not make it."""
+    if isinstance(value, str):
+        return value[: MAX_URL if name in _URLS else MAX_TEXT] if name in _TEXTS else value
+    if name == "consent" and isinstance(value, list):
+        return [purpose[:MAX_NAME] if isinstance(purpose, str) else purpose for purpose in value[:MAX_CONSENT]]
+    return value
+
+
+_URLS = frozenset(("url", "path", "referrer"))
+_IDS = frozenset(("sessionId", "groupId"))
+_TEXTS = frozenset(
+    field.encode_name for part in (Context, Library, Page, Campaign) for field in msgspec.structs.fields(part)
+) - {"search", "ip", *_IDS}
+
+# What no event may be longer in, by member of the item.
+_LONGEST = {"messageId": MAX_EVENT_ID, "anonymousId": MAX_ID, "userId": MAX_ID, "groupId": MAX_ID, "previousId": MAX_ID}
 
 _MEMBER_CODES = {
     "timestamp": ProblemCode.INVALID_TIME,

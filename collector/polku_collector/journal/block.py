@@ -2,7 +2,7 @@
 
 A segment begins with one header line and goes on with blocks:
 
-    #polku-segment CRC32 {"format":1,"stream":…,"segment":1,"first_sequence":1,"schemas":{…}}⏎
+    #polku-segment CRC32 {"format":2,"stream":…,"segment":1,"first_sequence":1,"schemas":{…}}⏎
     #polku-block   FIRST LAST LINES_BYTES TRAILER_BYTES⏎        fixed width, so that it is found without searching
     {…line…}⏎ …                                                 newline-delimited JSON, grouped by event name
     #polku-end     CRC32 {"stream":…,"runs":[[name,offset,length,lines],…]}⏎
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from ..batch import JOURNAL_FORMAT, Run, Schemas
+from ..batch import JOURNAL_FORMAT, READABLE_FORMATS, Run, Schemas
 
 _SEGMENT = b"#polku-segment "
 _BLOCK = b"#polku-block "
@@ -82,7 +82,7 @@ def decode_header(line: bytes) -> SegmentHeader:
         header = _decode_header(document)
     except (ValueError, msgspec.MsgspecError) as error:
         raise Damaged(f"the segment header is unreadable: {error}") from None
-    if header.format != JOURNAL_FORMAT:
+    if header.format not in READABLE_FORMATS:
         raise Damaged(f"journal format {header.format} is not known to this version (it writes {JOURNAL_FORMAT})")
     return header
 

@@ -1,4 +1,4 @@
-"""Append lines to a stream: group commit with one fsync for many requests, in a thread of its own.
+"""Append lines to a stream: group commit with one fsync for many requests. The loop encodes, a thread waits for it.
 
 Promise: `append` returns only when every line handed to it is fsynced. After a failed write or fsync nobody who waited
 is told it succeeded, the segment is never touched again (its end is void), and a new segment begins with the same
@@ -8,11 +8,12 @@ numbers. A second failure in a row makes the writer broken.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
+import queue
 import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,8 @@ AnyLine = Line | QuarantineLine
 
 # Lines that wait for the disk are bounded: beyond this a slow disk is answered with 503 instead of memory.
 MAX_PENDING_BYTES = 64 * 1024 * 1024
+# So much goes into one block; what waits beyond it goes into the next.
+BLOCK_BYTES = 4 * 1024 * 1024
 # After failures, so long no traffic is asked for.
 BROKEN_SECONDS = 10.0
 # How stale the measured size of the whole journal may be.
@@ -41,6 +44,19 @@ class _Waiter(msgspec.Struct):
     future: asyncio.Future[None]
     lines: list[AnyLine]
     schemas: Schemas
+    size_bytes: int
+
+
+class _Encoded(msgspec.Struct, frozen=True):
+    """A block on its way to the disk, and who waits for it."""
+
+    loop: asyncio.AbstractEventLoop
+    waiters: list[_Waiter]
+    schemas: Schemas
+    parts: list[bytes]
+    first: int
+    lines: int
+    size: int
 
 
 class StreamWriter:
@@ -70,10 +86,12 @@ class StreamWriter:
         self._failures, self._failed_at = 0, 0.0
         self._measured, self._measured_at = journal_bytes(journal), time.monotonic()
 
-        self._pending: list[_Waiter] = []
+        self._pending: deque[_Waiter] = deque()
         self._pending_bytes = 0
+        self._busy = False
+        """A block is being made or is on its way: what comes meanwhile waits for the next."""
         self._closing = False
-        self._wake = threading.Condition()
+        self._to_disk: queue.SimpleQueue[_Encoded | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="polku-journal", daemon=True)
         self._thread.start()
 
@@ -107,20 +125,24 @@ class StreamWriter:
         reason = self.full()
         if reason is not None:
             raise JournalFull(reason)
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), lines, schemas)
-        with self._wake:
-            if self._closing:
-                raise JournalBroken("the journal is closed")
-            self._pending.append(waiter)
-            self._pending_bytes += size_bytes
-            self._wake.notify()
+        if self._closing:
+            raise JournalBroken("the journal is closed")
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(loop.create_future(), lines, schemas, size_bytes)
+        self._pending.append(waiter)
+        self._pending_bytes += size_bytes
+        if not self._busy:
+            self._busy = True
+            loop.call_soon(self._next_block, loop)  # after the requests that are ready by now
         await waiter.future
 
     def close(self) -> None:
-        """Make durable what waits, then give up ownership of the stream."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
+        """Make durable what is on its way to the disk, then give up ownership of the stream.
+
+        Called when no request is left: who still waits to be encoded would be told nothing.
+        """
+        self._closing = True
+        self._to_disk.put(None)
         self._thread.join()
         if self._descriptor >= 0:
             self._files.close(self._descriptor)
@@ -128,47 +150,39 @@ class StreamWriter:
         self._durable.close()
         os.close(self._lock)
 
-    def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._pending and not self._closing:
-                    self._wake.wait()
-                group, self._pending, self._pending_bytes = self._pending, [], 0
-            if not group:
-                return
-            # While a new plan is coming into force, requests that were judged by either may wait side by side.
-            for _, members in itertools.groupby(group, key=lambda waiter: id(waiter.schemas)):
-                self._store(list(members))
+    # On the loop ----------------------------------------------------------------------------------------------
 
-    def _store(self, group: list[_Waiter]) -> None:
-        """Commit the lines of the waiters, which share their schemas, and tell each waiter what came of it."""
-        started = time.perf_counter()
+    def _next_block(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Encode what waits, and hand it to the thread."""
+        if not self._pending:
+            self._busy = False
+            return
+        group, size = [], 0
+        # While a new plan is coming into force, requests that were judged by either may wait side by side.
+        schemas = self._pending[0].schemas
+        while self._pending and self._pending[0].schemas is schemas and size < BLOCK_BYTES:
+            waiter = self._pending.popleft()
+            size += waiter.size_bytes
+            group.append(waiter)
+        self._pending_bytes -= size
         try:
-            lines, size = self._commit(group, group[0].schemas)
+            self._to_disk.put(self._encoded(loop, group, schemas))
         except Exception as error:
-            # Whatever it was: nobody is told it worked, and this thread lives on.
-            self._abandon_segment()
-            self._failures, self._failed_at = self._failures + 1, time.monotonic()
-            log.error(
-                "journal block not stored",
-                stream=self.stream_id,
-                reason=str(error),
-                failures=self._failures,
-            )
-            _resolve(group, JournalBroken(f"the journal could not store the events: {error}"))
-        else:
-            self._failures = 0
-            _resolve(group, None)
-            self._observe(lines, size, time.perf_counter() - started)
+            _resolve(group, self._failure(error))
+            loop.call_soon(self._next_block, loop)
 
-    def _commit(self, group: list[_Waiter], schemas: Schemas) -> tuple[int, int]:
-        """Write one block for all waiters and make it durable."""
+    def _encoded(self, loop: asyncio.AbstractEventLoop, group: list[_Waiter], schemas: Schemas) -> _Encoded:
+        """One block for all waiters; its lines get their numbers."""
         members: dict[str, list[AnyLine]] = {}
         for waiter in group:
             for line in waiter.lines:
-                members.setdefault(run_name(line), []).append(line)
-        first = self._next_sequence
-        number = first
+                name = run_name(line)
+                run = members.get(name)
+                if run is None:
+                    members[name] = [line]
+                else:
+                    run.append(line)
+        first = number = self._next_sequence
         runs = []
         for name, run in members.items():
             for line in run:
@@ -176,20 +190,55 @@ class StreamWriter:
                 number += 1
             runs.append((name, len(run), _encode_lines(run)))
         parts = encode_block(self.stream_id, first, runs)
-        size = sum(map(len, parts))
+        return _Encoded(loop, group, schemas, parts, first, number - first, sum(map(len, parts)))
 
-        rolls = self._segment_size >= self._segment_bytes or schemas is not self._segment_schemas
+    def _done(self, block: _Encoded, error: Exception | None) -> None:
+        """The block is durable, or is not: tell who waits, and go on with the next."""
+        _resolve(block.waiters, error)
+        self._next_block(block.loop)
+
+    # In the thread --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (block := self._to_disk.get()) is not None:
+            self._store(block)
+
+    def _store(self, block: _Encoded) -> None:
+        started = time.perf_counter()
+        failure: JournalBroken | None = None
+        try:
+            self._commit(block)
+        except Exception as error:
+            # Whatever it was: nobody is told it worked, and this thread lives on.
+            self._abandon_segment()
+            failure = self._failure(error)
+        else:
+            self._failures = 0
+            self._observe(block.lines, block.size, time.perf_counter() - started)
+        try:
+            block.loop.call_soon_threadsafe(self._done, block, failure)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            self._busy = False
+
+    def _commit(self, block: _Encoded) -> None:
+        """Write the block and make it durable."""
+        rolls = self._segment_size >= self._segment_bytes or block.schemas is not self._segment_schemas
         new_segment = self._descriptor < 0 or rolls
         if new_segment:
-            self._open_segment(first, schemas)
-        self._files.write(self._descriptor, parts)
+            self._open_segment(block.first, block.schemas)
+        self._files.write(self._descriptor, block.parts)
         self._files.sync(self._descriptor)
         if new_segment:
             self._files.sync_directory(self._directory)
-        self._segment_size += size
-        self._next_sequence = number
-        self._durable.value = number - 1
-        return number - first, size
+        self._segment_size += block.size
+        self._next_sequence = block.first + block.lines
+        self._durable.value = self._next_sequence - 1
+
+    def _failure(self, error: Exception) -> JournalBroken:
+        """Count a failure; what those who waited are told of it."""
+        self._failures, self._failed_at = self._failures + 1, time.monotonic()
+        log.error("journal block not stored", stream=self.stream_id, reason=str(error), failures=self._failures)
+        return JournalBroken(f"the journal could not store the events: {error}")
 
     def _open_segment(self, first_sequence: int, schemas: Schemas) -> None:
         if self._descriptor >= 0:
@@ -228,14 +277,10 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 
 
 def _resolve(group: list[_Waiter], error: Exception | None) -> None:
-    """Answer the waiters on their own loop; those whose client went away meanwhile are skipped."""
-
-    def answer() -> None:
-        for waiter in group:
-            if not waiter.future.done():
-                if error is None:
-                    waiter.future.set_result(None)
-                else:
-                    waiter.future.set_exception(error)
-
-    group[0].future.get_loop().call_soon_threadsafe(answer)
+    """Answer the waiters; those whose client went away meanwhile are skipped."""
+    for waiter in group:
+        if not waiter.future.done():
+            if error is None:
+                waiter.future.set_result(None)
+            else:
+                waiter.future.set_exception(error)

@@ -38,8 +38,9 @@ from ..errors import LakeError
 from .channels import create_lookup, create_visits
 from .enriched import VISIT_COLUMNS, enriched_select
 from .gather import OWN_LINES, SHARED, Clashes, Group, gathered
+from .layout import Layout, layout_of
 from .parquet import MANY_ROWS, DataFile, FileWriter, copy_by_day, write_by_day
-from .types import duckdb_type, literal, quoted
+from .types import literal, quoted
 
 log = structlog.get_logger("polku.lake")
 
@@ -213,20 +214,14 @@ class ColumnsStep:
         bad: list[tuple[str, QuarantineLine]] = []
         if group.clashes:
             group, bad = _without_clashes(group)
-        columns = QUARANTINE_LINE_COLUMNS if group.name == QUARANTINE_RUN else LINE_COLUMNS
-        types = {column: _line_type(kind) for column, kind in columns.items()}
-        if group.properties:
-            types["p"] = duckdb_type(_struct(group.properties))
-        if group.traits:
-            types["t"] = duckdb_type(_struct({n.removeprefix("trait_"): kind for n, kind in group.traits.items()}))
         lines = _Lines(f"lines_{number}", group.name, group.properties, group.traits)
-        described = ", ".join(f"{quoted(name)} {kind}" for name, kind in types.items())
-        connection.execute(f"CREATE OR REPLACE TABLE {lines.table} ({described}, stream VARCHAR)").fetchall()
+        layout = layout_of(group)
+        connection.execute(f"CREATE OR REPLACE TABLE {lines.table} ({layout.columns}, stream VARCHAR)").fetchall()
         for stream, parts in group.parts.items():
             path = work / f"{number}.ndjson"
             with path.open("wb") as file:
                 file.writelines(parts)
-            found = _insert(connection, lines.table, types, stream, path)
+            found = _insert(connection, lines.table, layout, stream, path)
             bad.extend((stream, line) for line in found)
             path.unlink()
         _count(connection, lines)
@@ -378,20 +373,20 @@ def _columns_of_line(line: bytes) -> set[str]:
 
 
 def _insert(
-    connection: duckdb.DuckDBPyConnection, table: str, types: dict[str, str], stream: str, path: Path
+    connection: duckdb.DuckDBPyConnection, table: str, layout: Layout, stream: str, path: Path
 ) -> list[QuarantineLine]:
     """Read a file of lines into a table; on failure find the lines that do not convert by halving."""
     try:
-        _read(connection, table, types, stream, path)
+        _read(connection, table, layout, stream, path)
     except _BAD_DATA:
-        return _bisect(connection, table, types, stream, path, path.read_bytes().splitlines(keepends=True))
+        return _bisect(connection, table, layout, stream, path, path.read_bytes().splitlines(keepends=True))
     return []
 
 
-def _read(connection: duckdb.DuckDBPyConnection, table: str, types: dict[str, str], stream: str, path: Path) -> None:
-    shape = "{" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in types.items()) + "}"
+def _read(connection: duckdb.DuckDBPyConnection, table: str, layout: Layout, stream: str, path: Path) -> None:
     connection.execute(
-        f"INSERT INTO {table} SELECT *, {literal(stream)} FROM read_json({literal(str(path))}, columns = {shape}, "
+        f"INSERT INTO {table} SELECT {layout.select}, {literal(stream)} "
+        f"FROM read_json({literal(str(path))}, columns = {layout.members}, "
         f"format = 'newline_delimited', maximum_object_size = {_MAX_LINE_BYTES}, compression = 'none')"
     ).fetchall()
 
@@ -399,7 +394,7 @@ def _read(connection: duckdb.DuckDBPyConnection, table: str, types: dict[str, st
 def _bisect(
     connection: duckdb.DuckDBPyConnection,
     table: str,
-    types: dict[str, str],
+    layout: Layout,
     stream: str,
     path: Path,
     lines: list[bytes],
@@ -409,14 +404,14 @@ def _bisect(
     part = path.with_suffix(".part")
     part.write_bytes(b"".join(lines))
     try:
-        _read(connection, table, types, stream, part)
+        _read(connection, table, layout, stream, part)
     except _BAD_DATA as error:
         if len(lines) == 1:
             return [unconvertible(lines[0], str(error))]
         middle = len(lines) // 2
         return [
-            *_bisect(connection, table, types, stream, path, lines[:middle]),
-            *_bisect(connection, table, types, stream, path, lines[middle:]),
+            *_bisect(connection, table, layout, stream, path, lines[:middle]),
+            *_bisect(connection, table, layout, stream, path, lines[middle:]),
         ]
     finally:
         part.unlink(missing_ok=True)
@@ -449,6 +444,9 @@ def _conflict(line: str) -> QuarantineLine:
 
 
 def _refused(document: dict[str, Any], code: str, message: str, original: str) -> QuarantineLine:
+    context = document.get("context") or {}
+    # Of a row of columns, as of a line of format 1, it stands beside the context.
+    library = context.get("library") or {"name": document.get("library"), "version": document.get("library_version")}
     return QuarantineLine(
         sequence=document["sequence"],
         received_at=_moment(document["received_at"]),
@@ -461,8 +459,8 @@ def _refused(document: dict[str, Any], code: str, message: str, original: str) -
         message=message,
         original=original.rstrip("\n"),
         sent_at=_moment(document["sent_at"]) if document.get("sent_at") else None,
-        library=document.get("library"),
-        library_version=document.get("library_version"),
+        library=library.get("name"),
+        library_version=library.get("version"),
     )
 
 
@@ -478,12 +476,3 @@ def _select(table: _Lines) -> str:
 def _folder(work: Path) -> Path:
     """A new folder for files; its name, a part of theirs, is never used again."""
     return work / uuid.uuid4().hex
-
-
-def _struct(members: dict[str, str]) -> str:
-    return f"struct<{','.join(f'{name}:{kind}' for name, kind in members.items())}>"
-
-
-def _line_type(kind: str) -> str:
-    """How a column of the envelope is parsed: its times are canonical UTC, so the faster parser without zones does."""
-    return "TIMESTAMP" if kind == "timestamp" else duckdb_type(kind)

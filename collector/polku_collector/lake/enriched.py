@@ -32,11 +32,7 @@ def enriched_select(table: str, in_use: Set[str], properties: dict[str, str], tr
     columns["event_date"] = "l.event_time::DATE"
     if "user_agent" in in_use:
         joins += " LEFT JOIN agents a ON a.user_agent = l.user_agent"
-        for name in ("device", "os", "browser"):
-            columns[name] = f"coalesce(l.{name}, a.{name})"
-        columns["is_bot"] = "a.is_bot"
-    else:
-        columns |= {name: f"l.{name}" for name in ("device", "os", "browser") if name in in_use}
+        columns |= {name: f"a.{name}" for name in ("device", "os", "browser", "is_bot")}
     if in_use & VISIT_COLUMNS:
         same = " AND ".join(f"v.key_{name} IS NOT DISTINCT FROM l.{name}" for name in VISIT_KEY)
         joins += f" LEFT JOIN {VISITS_TABLE} v ON {same}"

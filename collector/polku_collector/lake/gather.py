@@ -27,6 +27,8 @@ class Group(Struct):
     name: str
     properties: dict[str, str]
     traits: dict[str, str]
+    format: int
+    """How the lines are laid out: the format of their journal."""
     clashes: dict[str, str]
     """Columns of this plan that the table can never hold, and why: a line that brings one is unconvertible."""
     parts: dict[str, list[memoryview]] = {}
@@ -53,10 +55,14 @@ def wanted_columns(blocks: Iterable[Block]) -> dict[str, dict[str, str]]:
 def gathered(blocks: Iterable[Block], clashes: Clashes, own_lines: int = OWN_LINES) -> list[Group]:
     """The groups of a flush. Raises LakeError if a segment's header does not describe its lines."""
     groups: list[Group] = []
-    by_plan = sorted(blocks, key=lambda block: block.schemas.plan_fingerprint)  # stable: streams stay in order
-    for plan, members in groupby(by_plan, key=lambda block: block.schemas.plan_fingerprint):
+    by_plan = sorted(blocks, key=_read_by)  # stable: streams stay in order
+    for (plan, _), members in groupby(by_plan, key=_read_by):
         groups += _of_one_plan(list(members), dict(clashes.get(plan, {})), own_lines)
     return groups
+
+
+def _read_by(block: Block) -> tuple[str, int]:
+    return block.schemas.plan_fingerprint, block.format
 
 
 def _of_one_plan(blocks: list[Block], clashes: dict[str, str], own_lines: int) -> list[Group]:
@@ -70,7 +76,7 @@ def _of_one_plan(blocks: list[Block], clashes: dict[str, str], own_lines: int) -
         for run in block.runs:
             alone = counts[run.name] >= own_lines or run.name == QUARANTINE_RUN
             name = run.name if alone else SHARED
-            group = groups.setdefault(name, Group(name, {}, {}, clashes))
+            group = groups.setdefault(name, Group(name, {}, {}, blocks[0].format, clashes))
             group.properties |= _properties(schemas, run.name)
             part = block.lines[run.offset : run.offset + run.length]
             group.parts.setdefault(block.stream, []).append(part)

@@ -63,6 +63,15 @@ class Store(Protocol):
     def stored(self, table: str) -> list[StoredFile]:
         """The data files that stand below a table, its own or left over; the log and what others put there are none."""
 
+    def create(self, key: str, data: bytes) -> bool:
+        """Store a small file that nobody else can have stored; durable on return. False: the key is taken."""
+
+    def read(self, key: str) -> bytes | None:
+        """A small file; None if it is not there."""
+
+    def names(self, folder: str) -> list[str]:
+        """The keys below a folder, in order."""
+
     def remove(self, keys: Sequence[str]) -> None:
         """Delete files; durable on return. One that is not there is no error."""
 
@@ -177,6 +186,40 @@ class LocalStore:
 
     def now(self) -> float:
         return time.time()
+
+    def create(self, key: str, data: bytes) -> bool:
+        target = self.root / _checked(key)
+        partial = target.with_name(f".{uuid.uuid4().hex}.partial")
+        try:
+            self._files.make_directory(target.parent)
+            descriptor = self._files.create(partial)
+            try:
+                self._files.write(descriptor, [data])
+                self._files.sync(descriptor)
+            finally:
+                self._files.close(descriptor)
+            try:
+                target.hardlink_to(partial)  # whole or not at all, and never in the place of another
+            except FileExistsError:
+                return False
+            finally:
+                self._files.remove(partial)
+            self._files.sync_directory(target.parent)
+        except OSError as error:
+            raise StoreUnreachable(f"{target} could not be stored: {error.strerror}.") from error
+        return True
+
+    def read(self, key: str) -> bytes | None:
+        try:
+            return (self.root / _checked(key)).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        paths = (self.root / _checked(folder)).rglob("*")
+        return sorted(
+            str(path.relative_to(self.root)) for path in paths if not path.name.startswith(".") and path.is_file()
+        )
 
     def uri(self, table: str) -> str:
         return str(self.root / _checked(table))
@@ -310,6 +353,45 @@ class S3Store:
         answer = self._reach("ask", lambda: self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1))
         stated = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         return parsedate_to_datetime(stated).timestamp() if stated else time.time()
+
+    def create(self, key: str, data: bytes) -> bool:
+        from botocore.exceptions import ClientError
+
+        def put() -> bool:
+            try:
+                self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if _status(error) not in (409, 412):
+                    raise
+                # Perhaps by this very request, whose first answer was lost.
+                return self.read(key) == data
+            return True
+
+        return bool(self._reach(f"store {key}", put))
+
+    def read(self, key: str) -> bytes | None:
+        from botocore.exceptions import ClientError
+
+        def get() -> bytes | None:
+            try:
+                return bytes(self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read())
+            except ClientError as error:
+                if _status(error) == 404:
+                    return None
+                raise
+
+        found: bytes | None = self._reach(f"read {key}", get)
+        return found
+
+    def names(self, folder: str) -> list[str]:
+        prefix = self._key(folder) + "/"
+        start = len(self._key("x")) - 1
+
+        def listed() -> list[str]:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            return sorted(entry["Key"][start:] for page in pages for entry in page.get("Contents", []))
+
+        return list(self._reach(f"list {folder}", listed))
 
     def uri(self, table: str) -> str:
         return f"s3://{self.bucket}/{self._key(table)}"

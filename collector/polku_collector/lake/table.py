@@ -148,6 +148,10 @@ class Table:
         """Take in what others committed."""
         self.handle.update_incremental()
 
+    def refresh_columns(self) -> None:
+        """See the columns that others added, after a `refresh`."""
+        self.columns = columns_of(self.handle.schema())
+
     def watermark(self, stream: str) -> int:
         """The last sequence of a stream that this handle has seen committed."""
         return self.handle.transaction_version(stream) or 0

@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from msgspec import Struct
 
+from ..lake.handover import notes_in
 from ..lake.store import Store, StoredFile
 from ..lake.table import Table
 
@@ -39,10 +40,15 @@ def known_leftovers(table: Table, hours: int, already: Collection[str] = ()) -> 
 def all_leftovers(store: Store, table: Table, hours: int, *, orphans: bool) -> Leftovers:
     """The same of files that really are there, with their size; and `orphans`, which no log tells of."""
     now = store.now()
+    # Whoever commits what was handed over may be away for long.
+    notes = notes_in(store).values() if orphans else ()
+    handed_over = {file.key for note in notes for file in (*note.events, *note.quarantine)}
     stored = store.stored(table.name)  # before the table is opened: what is committed from here on is seen as live
     table.reopen()
     old = {*table.removed_before(hours)}
-    return sorted_out(stored, table.files(), old, {*table.removed_before(0)} - old, now - hours * 3600, orphans=orphans)
+    return sorted_out(
+        stored, table.files() | handed_over, old, {*table.removed_before(0)} - old, now - hours * 3600, orphans=orphans
+    )
 
 
 def sorted_out(

@@ -10,27 +10,11 @@ from typing import Any
 
 import msgspec
 
-from ..batch import Line
+from ..batch import CONTEXT_PLACES, Line
 
-_decode = msgspec.json.Decoder(Line).decode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
 
-_PAGE = {"url": "page_url", "path": "page_path", "title": "page_title", "referrer": "referrer"}
-_CAMPAIGN = {
-    "source": "utm_source",
-    "medium": "utm_medium",
-    "name": "utm_campaign",
-    "term": "utm_term",
-    "content": "utm_content",
-}
-_CONTEXT = {
-    "userAgent": "user_agent",
-    "locale": "locale",
-    "timezone": "timezone",
-    "sessionId": "session_id",
-    "channel": "channel",
-    "consent": "consent",
-}
 _ITEM = {
     "type": "event_type",
     "event": "event_name",
@@ -45,21 +29,23 @@ _ITEM = {
 
 def line_of(original: str) -> Line:
     """The line as intake wrote it; `p` and `t` as plain JSON. Raises msgspec.MsgspecError."""
-    return _decode(original)
+    document = _decode(original)
+    for name, place in CONTEXT_PLACES.items():  # format 1 of the journal had these beside the context
+        if document.get(name) is not None:
+            part = document.setdefault("context", {})
+            for step in place[:-1]:
+                part = part.setdefault(step, {})
+            part[place[-1]] = document[name]
+    return msgspec.convert(document, Line)
 
 
 def item_of(line: Line) -> bytes:
     """The wire item from which intake would make this line."""
     extra: dict[str, Any] = msgspec.json.decode(line.extra) if line.extra else {}
-    context = _members(line, _CONTEXT)
-    for name, members in (
-        ("page", _members(line, _PAGE)),
-        ("campaign", _members(line, _CAMPAIGN)),
-        ("library", _members(line, {"name": "library", "version": "library_version"})),
-    ):
-        if members:
-            context[name] = members
-    item = _members(line, _ITEM)
+    context: dict[str, Any] = msgspec.to_builtins(line.context) if line.context is not None else {}
+    if line.channel is not None:
+        context["channel"] = line.channel
+    item = {name: getattr(line, field) for name, field in _ITEM.items() if getattr(line, field) is not None}
     item["properties"] = merged(line.p or {}, extra.get("properties", {}))
     if line.t or "traits" in extra:
         item["traits"] = merged(line.t or {}, extra.get("traits", {}))
@@ -74,8 +60,3 @@ def merged(planned: Any, beside: Any) -> Any:  # Any: JSON
     if isinstance(planned, list) and isinstance(beside, list) and len(planned) == len(beside):
         return [merged(*pair) for pair in zip(planned, beside, strict=True)]
     return planned
-
-
-def _members(line: Line, names: dict[str, str]) -> dict[str, Any]:
-    found = {name: getattr(line, field) for name, field in names.items()}
-    return {name: value for name, value in found.items() if value is not None}

@@ -202,17 +202,30 @@ def test_context_becomes_columns_and_the_rest_is_kept() -> None:
         context={"library": {"name": "lib", "version": "1"}, "locale": "fi-FI"},
     )
     assert isinstance(line, Line)
-    assert (line.page_url, line.page_title, line.referrer) == ("https://shop.example/p/1", "One", "https://x.example/")
-    assert (line.utm_campaign, line.utm_source, line.utm_medium) == ("spring", "news", "email")
-    assert (line.user_agent, line.session_id, line.library, line.locale) == (
-        "Mozilla/5.0",
-        "1700000000",
-        "lib",
-        "fi-FI",
-    )
+    assert msgspec.to_builtins(line.context) == {
+        "page": {"url": "https://shop.example/p/1", "title": "One", "referrer": "https://x.example/"},
+        "campaign": {"name": "spring", "source": "news", "medium": "email"},
+        "userAgent": "Mozilla/5.0",
+        "sessionId": "1700000000",
+        "library": {"name": "lib", "version": "1"},
+        "locale": "fi-FI",
+    }
     assert json.loads(line.extra or "") == {"context": {"page": {"tab": 3}, "screen": {"width": 100}}}
     assert "203.0.113.9" not in msgspec.json.encode(line).decode()
     assert judged.warnings == []
+
+
+def test_what_a_batch_says_for_all_its_events_is_kept_also_where_it_has_no_column() -> None:
+    item = {"type": "track", "event": "product_viewed", "userId": "u", "properties": {"product_id": "1"}}
+    around = {"app": {"build": "7"}, "locale": "fi", "channel": "store", "page": {"url": "/a", "title": "A"}}
+    body = json.dumps({"batch": [item, item | {"context": {"app": 1, "page": {"url": "/b"}}}], "context": around})
+    first, second = judge(body.encode()).lines
+    assert isinstance(first, Line)
+    assert isinstance(second, Line)
+    assert (first.channel, json.loads(first.extra or "")) == ("store", {"context": {"app": {"build": "7"}}})
+    assert (second.channel, json.loads(second.extra or "")) == ("store", {"context": {"app": 1}})
+    assert msgspec.to_builtins(second.context) == {"locale": "fi", "page": {"url": "/b", "title": "A"}}
+    assert msgspec.to_builtins(first.context) == {"locale": "fi", "page": {"url": "/a", "title": "A"}}
 
 
 def test_identify_brings_traits_in_either_place() -> None:
@@ -238,7 +251,8 @@ def test_a_page_call_names_its_page() -> None:
     )
     assert isinstance(line, Line)
     assert (line.event_name, line.p.page_name) == ("page_viewed", "Home")
-    assert (line.page_url, line.page_title, line.extra, judged.warnings) == ("https://shop.example/", "Shop", None, [])
+    assert msgspec.to_builtins(line.context) == {"page": {"url": "https://shop.example/", "title": "Shop"}}
+    assert (line.extra, judged.warnings) == (None, [])
 
 
 def test_numbers_as_ids_become_text() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polku_collector.batch import Block, Line, QuarantineLine
+from polku_collector.batch import CONTEXT_PLACES, Block, Line, QuarantineLine
 from polku_collector.errors import LakeError
 from polku_collector.intake.validate import Arrival, Validator
 from polku_collector.intake.wire import parse_batch
@@ -98,6 +98,46 @@ def test_large_names_get_narrow_files_within_the_budget(step: ColumnsStep, own_f
     narrow = [columns for columns in names if "product_id" in columns and "quantity" not in columns]
     assert bool(narrow) == (own_files > 0)
     assert written.event_rows == 2303
+
+
+def test_a_journal_of_an_older_version_gives_the_same_rows(step: ColumnsStep) -> None:
+    """Format 1 had the columns of `context` beside it."""
+    context = {
+        "page": {"url": "https://x.example/a?utm_source=n", "title": "A", "referrer": ""},
+        "campaign": {"name": "c", "source": "s", "medium": "email", "term": "t", "content": "k"},
+        "library": {"name": "l", "version": "1"},
+        "userAgent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        "locale": "fi",
+        "timezone": "Europe/Helsinki",
+        "sessionId": "s1",
+        "consent": ["analytics"],
+    }
+    lines = judged([track("product_viewed", {"product_id": "p"}, 1, context=context), track("cart_viewed", {}, 2)])
+    new = block(lines)
+    parts, runs = [], []
+    for run in new.runs:
+        flat = b""
+        for line in bytes(new.lines[run.offset : run.offset + run.length]).splitlines():
+            document = json.loads(line)
+            inside = document.pop("context", {})
+            for name, place in CONTEXT_PLACES.items():
+                value: Any = inside
+                for step_in in place:
+                    value = (value or {}).get(step_in)
+                if value:
+                    document[name] = value
+            flat += msgspec.json.encode(document) + b"\n"
+        runs.append(msgspec.structs.replace(run, offset=sum(map(len, parts)), length=len(flat)))
+        parts.append(flat)
+    old = msgspec.structs.replace(new, format=1, runs=runs, lines=memoryview(b"".join(parts)))
+    found = rows(step.write([new], nothing_repeats))
+    assert rows(step.write([old], nothing_repeats)) == found
+    assert {row["event_name"]: row.get("utm_medium") for row in found} == {
+        "product_viewed": "email",
+        "cart_viewed": None,
+    }
+    mixed = step.write([old, msgspec.structs.replace(new, stream="s2")], nothing_repeats)
+    assert (mixed.rows_in, mixed.event_rows) == (4, 4)
 
 
 def test_every_day_has_its_file_with_the_day_inside(step: ColumnsStep) -> None:

@@ -74,7 +74,7 @@ def plain(line: Line) -> dict[str, Any]:
     document: dict[str, Any] = msgspec.to_builtins(line)
     if line.extra:
         document["extra"] = json.loads(line.extra)
-    return {name: value for name, value in document.items() if name not in ("sequence", "digest")}
+    return {name: value for name, value in document.items() if name not in ("sequence", "digest") and value != {}}
 
 
 def test_a_line_that_was_cut_or_whose_id_was_taken_stays() -> None:

@@ -140,8 +140,8 @@ def _judged(replay: Any) -> list[Any]:
 
 def test_what_is_no_whole_event_is_told_and_stays(world: World) -> None:
     world.send(viewed("long", text="x" * 3000))
-    world.send(viewed("cut"), context={"userAgent": "y" * 3000})
-    world.send(viewed("whole"), context={"userAgent": "y" * 1500})
+    world.send(viewed("cut"), context={"page": {"url": "y" * 3000}})
+    world.send(viewed("whole"), context={"page": {"url": "y" * 1500}})
     refused = QuarantineLine(received_at=NOW, source="web", code="invalid_utf8", path="$", message="m")
     world.journal([msgspec.structs.replace(refused, original_base64="//8=")])
     world.journal([msgspec.structs.replace(refused, code="not_an_object", original="null")])
