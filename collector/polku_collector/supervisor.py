@@ -288,6 +288,6 @@ def _join(child: _Child, seconds: float) -> None:
         return
     child.process.join(seconds)
     if child.process.exitcode is None:
-        (log.error if seconds else log.info)("child does not stop, killing it", role=child.role.name)
+        log.error("child does not stop, killing it", role=child.role.name)
         child.process.kill()
         child.process.join()

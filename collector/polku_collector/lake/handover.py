@@ -22,7 +22,8 @@ from ..batch import REPLAY_STREAM
 from ..errors import CommitUncertain
 from .columns import Written
 from .commit import commit
-from .loop import Committer, Put
+from .fenced import STALE_SECONDS
+from .loop import Check, Committer
 from .parquet import DataFile
 from .store import Store
 from .table import Table
@@ -35,7 +36,7 @@ _FORMAT = 1
 # Notes in one commit; what is left is taken at once after it.
 MOST_NOTES = 200
 # The files of a note this old are looked for before they are committed: a vacuum may have taken them for left-overs.
-SUSPECT_AFTER_SECONDS = 3600.0
+SUSPECT_AFTER_SECONDS = STALE_SECONDS
 # How often a node looks whether a note that is not committed yet is still there.
 LOOK_EVERY_SECONDS = 60.0
 _UNSURE_SECONDS = 1.0
@@ -62,10 +63,6 @@ class Note(Struct, frozen=True):
     written_at: float
     events: list[HandedFile]
     quarantine: list[HandedFile]
-
-    def files(self, table: str) -> list[HandedFile]:
-        """Those of one of the two tables."""
-        return self.events if table == "events" else self.quarantine
 
 
 _decode = msgspec.json.Decoder(Note).decode
@@ -142,9 +139,9 @@ class HandingCommitter(Committer):
         before: dict[str, int],
         after: dict[str, int],
         replayed: int,
-        there: Put,
         *,
-        in_quarantine: bool,
+        half_done: bool,
+        check: Check,
     ) -> int | None:
         note = Note(
             format=_FORMAT,
@@ -154,7 +151,7 @@ class HandingCommitter(Committer):
             written_at=time.time(),
             events=[_handed(file) for file in written.events],
             # Of a half-done flush of this node, before it began to hand over, these are in the table.
-            quarantine=[] if in_quarantine else [_handed(file) for file in written.quarantine],
+            quarantine=[] if half_done else [_handed(file) for file in written.quarantine],
         )
         key = note_key(note.before)
         if not self._store.create(key, msgspec.json.encode(note)):

@@ -39,6 +39,9 @@ MAX_DAYS = 400
 _WHOLE = 1 << 60
 
 
+Check = Callable[[], None]
+
+
 class LakeStream(StreamSource, Protocol):
     """A stream with what the loop needs beyond reading."""
 
@@ -53,13 +56,6 @@ class Flush(Struct, frozen=True):
     seconds: float
     attempts: int
     dedup_window_seconds: float
-
-
-class Put(Struct, frozen=True):
-    """The files of a flush are in the store: the checks that they still are, before a late commit."""
-
-    events: Callable[[], None]
-    quarantine: Callable[[], None]
 
 
 class Observer(Protocol):
@@ -174,10 +170,15 @@ class Committer:
         before = {name: before[name] for name in after}
         self._budget.spent(len(written.events))
 
-        in_quarantine = bool(half_done) or not written.quarantine
-        refused = [] if in_quarantine else written.quarantine
-        there = Put(put(self._store, self._events, written.events), put(self._store, self._quarantine, refused))
-        attempts = self._settle(written, before, after, replayed, there, in_quarantine=in_quarantine)
+        checks = [put(self._store, self._events, written.events)]
+        if written.quarantine and not half_done:
+            checks.append(put(self._store, self._quarantine, written.quarantine))
+
+        def check() -> None:
+            for still_there in checks:
+                still_there()
+
+        attempts = self._settle(written, before, after, replayed, half_done=bool(half_done), check=check)
         if attempts is None:
             return size
         self._memory.remember(after)
@@ -199,21 +200,21 @@ class Committer:
         before: dict[str, int],
         after: dict[str, int],
         replayed: int,
-        there: Put,
         *,
-        in_quarantine: bool,
+        half_done: bool,
+        check: Check,
     ) -> int | None:
         """Commit files that are in the store; returns the attempts, or None if the flush has to be looked at again.
 
-        `in_quarantine`: there is nothing to commit to `quarantine`, or it has been already.
+        `check`, asked before each attempt, raises when a vacuum took them meanwhile.
         """
-        if not in_quarantine:
-            self._commit(self._quarantine, written.quarantine, after, check=there.quarantine)
+        if written.quarantine and not half_done:
+            self._commit(self._quarantine, written.quarantine, after, check=check)
         # The replay's watermark goes along unchanged, so that this commit and that of a replay exclude each other.
         fence = {REPLAY_STREAM: replayed} if written.events else {}
         self._events.refresh()
         try:
-            return self._commit(self._events, written.events, after | fence, before | fence, there.events)
+            return self._commit(self._events, written.events, after | fence, before | fence, check)
         except CommitUncertain:
             if self._events.watermark(REPLAY_STREAM) == replayed:
                 raise
@@ -256,7 +257,7 @@ class Committer:
         files: list[DataFile],
         after: dict[str, int],
         before: dict[str, int] | None = None,
-        check: Callable[[], None] = lambda: None,
+        check: Check = lambda: None,
     ) -> int:
         if before is None:
             table.refresh()

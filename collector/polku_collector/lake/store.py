@@ -85,8 +85,10 @@ class Store(Protocol):
         """What deltalake needs to reach the store."""
 
     def sync_log(self, table: str, version: int, first: int | None = None) -> None:
-        """Make commits that deltalake wrote durable, from `first` (or this one alone) up to a version, and its
-        checkpoint if there is one. The older ones go first."""
+        """Make commits that deltalake wrote durable, up to a version from `first` on (or this one alone).
+
+        The older ones go first, a checkpoint of that version last.
+        """
 
     def mend_log(self, table: str) -> list[str]:
         """Move aside what a power cut left half-written at the end of a table's log; returns the names.

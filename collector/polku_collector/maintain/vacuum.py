@@ -40,12 +40,14 @@ def known_leftovers(table: Table, hours: int, already: Collection[str] = ()) -> 
 def all_leftovers(store: Store, table: Table, hours: int, *, orphans: bool) -> Leftovers:
     """The same of files that really are there, with their size; and `orphans`, which no log tells of."""
     now = store.now()
+    # Whoever commits what was handed over may be away for long.
+    notes = notes_in(store).values() if orphans else ()
+    handed_over = {file.key for note in notes for file in (*note.events, *note.quarantine)}
     stored = store.stored(table.name)  # before the table is opened: what is committed from here on is seen as live
-    waiting = {file.key for note in notes_in(store).values() for file in note.files(table.name)}
     table.reopen()
     old = {*table.removed_before(hours)}
     return sorted_out(
-        stored, table.files() | waiting, old, {*table.removed_before(0)} - old, now - hours * 3600, orphans=orphans
+        stored, table.files() | handed_over, old, {*table.removed_before(0)} - old, now - hours * 3600, orphans=orphans
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import boto3
 import duckdb
+import msgspec
 import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ import pytest
 from polku_collector.batch import REPLAY_STREAM
 from polku_collector.errors import CommitUncertain, StoreUnreachable
 from polku_collector.lake.fenced import STALE_SECONDS, put, still_there
+from polku_collector.lake.handover import HandedFile, Note, note_key
 from polku_collector.lake.parquet import DataFile
 from polku_collector.lake.store import LocalStore, StoredFile
 from polku_collector.maintain.retention import Limits, condition, expired
@@ -313,6 +315,20 @@ def test_leftovers_that_no_log_tells_of_go_in_a_full_vacuum_when_they_are_old(la
     assert maintainer.vacuum(lake.table(), full=False) == 0
     assert maintainer.vacuum(lake.table(), full=True) == 2
     assert {path.name for path in folder.iterdir()} - {Path(path).name for path in lake.files()} == {"README.md"}
+
+
+def test_files_that_were_handed_over_are_left_alone_as_long_as_their_note_is_there(lake: Lake) -> None:
+    _fill(lake, 1)
+    lake.maintainer().vacuum(lake.table(), full=False)
+    key = f"event_date={TODAY}/handed.parquet"
+    Path(lake.uri, "events", key).write_bytes(b"rows")
+    _age(lake, 1000)
+    file = HandedFile(key, str(TODAY), 4, 1, "{}")
+    note = Note(1, lake.writer.id, {"far": 0}, {"far": 1}, 0.0, [file], [])
+    assert lake.store.create(note_key(note.before), msgspec.json.encode(note))
+    assert lake.maintainer().vacuum(lake.table(), full=True) == 0
+    lake.store.remove([note_key(note.before)])
+    assert lake.maintainer().vacuum(lake.table(), full=True) == 1
 
 
 def test_what_can_go_is_decided_file_by_file() -> None:
