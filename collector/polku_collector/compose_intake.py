@@ -79,6 +79,7 @@ def run(settings: Settings, port: int) -> None:
     server = _Server(
         uvicorn.Config(
             app,
+            log_config=None,  # its lines go where all others go: see logs.py
             log_level="warning",
             access_log=False,
             lifespan="off",

@@ -10,13 +10,14 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Protocol
 
 import structlog
 from msgspec import Struct
 
-from ..batch import REPLAY_STREAM, Block, StreamSource
+from ..batch import REPLAY_STREAM, Block, StreamSource, received_at_of
 from ..errors import CollectorError, CommitUncertain
 from .budget import FileBudget
 from .columns import ColumnsStep, TooManyDays, Written
@@ -50,6 +51,10 @@ class Flush(Struct, frozen=True):
     seconds: float
     attempts: int
     dedup_window_seconds: float
+    commit_seconds: float = 0.0
+    """Of its last commit alone, all attempts: to `events`."""
+    oldest_received_at: datetime | None = None
+    """Of all its events, as far as the journal's blocks tell."""
 
 
 class Observer(Protocol):
@@ -83,6 +88,7 @@ class Committer:
         self._flush_bytes, self._checkpoint_commits = flush_bytes, checkpoint_commits
         self._commits = {events.name: 0, quarantine.name: 0}
         self._budget = FileBudget()
+        self._commit_seconds = 0.0
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
         """Flush at every interval, at once while there is more than one flush waiting, until told to stop.
@@ -182,7 +188,8 @@ class Committer:
         for name, last in after.items():
             streams[name].trim(last)
         window = self._memory.index.window(time.time()).seconds
-        self._observer.flushed(Flush(written, time.perf_counter() - started, attempts, window))
+        seconds, oldest = time.perf_counter() - started, _oldest(blocks)
+        self._observer.flushed(Flush(written, seconds, attempts, window, self._commit_seconds, oldest))
         self._observer.lag(self.waiting())
         self._checkpoint()
         return size
@@ -227,7 +234,9 @@ class Committer:
         if before is None:
             table.refresh()
             before = {stream: table.watermark(stream) for stream in after}
+        started = time.perf_counter()
         attempts = commit(table, add_actions(files, table.partition_by), before, after)
+        self._commit_seconds = time.perf_counter() - started
         table.settle()
         self._commits[table.name] += 1
         return attempts
@@ -247,3 +256,11 @@ class Committer:
                 table.reopen()
             except Exception as error:
                 log.warning("table not reopened", table=table.name, reason=str(error))
+
+
+def _oldest(blocks: Iterable[Block]) -> datetime | None:
+    """When the oldest event of a flush was received, by the first line of each block.
+
+    The lines of a block were received within one wait for the disk of each other.
+    """
+    return min((moment for block in blocks if (moment := received_at_of(bytes(block.lines[:256])))), default=None)
