@@ -41,7 +41,7 @@ PACKAGES = {
         _names("polku_schemas"),
         _names(
             "starlette uvicorn msgspec duckdb deltalake pyarrow boto3 botocore numpy structlog prometheus_client click"
-            " ua_parser ua_parser_rs crawleruseragents watchfiles"
+            " ua_parser ua_parser_rs crawleruseragents watchfiles yaml"
         ),
         ("collector",),
     ),
@@ -78,7 +78,7 @@ COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
     _names("errors batch files logs metrics supervisor watch"),
     _names("settings"),
     _names("planned intake journal lake"),
-    _names("app replay"),
+    _names("app replay operate"),
     _names("compose_intake compose_committer compose_plan compose_replay"),
     _names("cli lake_cli"),
 )
