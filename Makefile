@@ -14,10 +14,12 @@ demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest --numprocesses auto --dist worksteal --ignore tests/power_cut $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist worksteal --ignore tests/power_cut --ignore tests/chaos $(ARGS)
 
 chaos: $(STAMP)
-	$(BIN)/pytest tests/power_cut $(ARGS)
+	$(BIN)/python -m pip install --quiet --group chaos
+	$(BIN)/pytest tests/power_cut tests/chaos
+	$(BIN)/python -m tests.chaos $(if $(LONG),--long) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 test-browser: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group browser

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -14,7 +14,7 @@ from .batch import Schemas
 from .intake.endpoint import PATHS
 from .intake.receive import Receive, Scope, Send
 
-Application = Callable[[Scope, Receive, Send], object]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class CollectorApp:
@@ -42,11 +42,12 @@ class CollectorApp:
             ],
             exception_handlers={404: _not_found, 405: _not_found},
         )
+        self._rest.router.redirect_slashes = False  # some clients take a redirect for a success and drop what they sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].rstrip("/") in PATHS:
             scope["path"] = scope["path"].rstrip("/")
-            await self._intake(scope, receive, send)  # type: ignore[misc]  # an ASGI application is awaitable
+            await self._intake(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
 
@@ -64,6 +65,21 @@ class CollectorApp:
     async def _metrics_page(self, request: Request) -> Response:
         page = await asyncio.to_thread(self._metrics)
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def below(prefixes: Sequence[str], app: Application) -> Application:
+    """The same application, also below these paths: the host that a client is given may have one."""
+    longest_first = sorted((f"{prefix}/" for prefix in prefixes), key=len, reverse=True)
+
+    async def stripped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            for prefix in longest_first:
+                if scope["path"].startswith(prefix):
+                    scope["path"] = scope["path"][len(prefix) - 1 :]
+                    break
+        await app(scope, receive, send)
+
+    return stripped
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -80,7 +80,7 @@ class Context(Struct, forbid_unknown_fields=True, omit_defaults=True, rename="ca
     channel: Text | None = None  # stored beside the context
     consent: Annotated[list[Annotated[str, Meta(max_length=MAX_NAME)]], Meta(max_length=MAX_CONSENT)] | None = None
     group_id: Id | None = None
-    ip: str | None = None  # known and not stored: an address gets no column
+    ip: str | None = None  # known and not stored here: what the source's policy leaves of it is in `extra`
 
 
 class Line(Struct, omit_defaults=True, gc=False, kw_only=True):

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 import structlog
 
+from .compose_mirror import check as check_mirror
 from .errors import SettingsError
 from .journal.backlog import BacklogWatch
-from .journal.stream import streams_directory
+from .journal.stream import lock_journal, streams_directory
 from .logs import configure
 from .metrics import Metrics, forget_process, metrics_directory, use_directory
-from .planned import plan_of, protection_of, put_in_force
+from .planned import plan_of, protection_of, pseudonyms_of, put_in_force
+from .senders_in_force import needs_restart, put_senders_in_force
 from .settings import Settings, load
 from .supervisor import EXIT_HOPELESS, Renewal, Role, Supervisor, reserve_port, run_once
 from .watch import watch_folder
 
-log = structlog.get_logger("polku.collector")
+log = structlog.get_logger("polku.settings")
 
 # How long the plan is compared with the table at start; a store that takes longer is away, and intake begins.
 _CHECK_SECONDS = 20.0
@@ -45,14 +46,17 @@ def collector(config: Path | None, **flags: Any) -> None:
 
     Flags beat the environment (POLKU_LAKE, POLKU_PORT, …), the environment beats CONFIG (a TOML file). SIGTERM
     finishes requests and commits what is journalled: exit 0 if all of it, else 75. A changed plan is taken while it
-    runs, at once or on SIGHUP.
+    runs, at once or on SIGHUP; changed sources and limits are taken on SIGHUP.
     """
     settings = load(config, os.environ, flags)
     plan = plan_of(settings)
     protection_of(plan, settings)  # it cannot start without the key that the plan needs
+    if settings.lake.iceberg.catalog is not None:
+        check_mirror(settings)
+    pseudonyms_of(settings)
     _check_directories(settings)
     configure(readable=settings.dev)
-    lock = _lock_journal(Path(settings.journal.directory))
+    lock = lock_journal(Path(settings.journal.directory))
     use_directory(metrics_directory(settings.journal.directory), fresh=True)
     metrics = Metrics()
 
@@ -61,6 +65,7 @@ def collector(config: Path | None, **flags: Any) -> None:
         forget_process(pid)
 
     put_in_force(Path(settings.journal.directory), plan)
+    put_senders_in_force(Path(settings.journal.directory), settings)
     check = Role("plan", "polku_collector.compose_plan:check_at_start", (settings,))
     if run_once(check, _CHECK_SECONDS) == EXIT_HOPELESS:
         sys.exit(EXIT_HOPELESS)
@@ -85,7 +90,9 @@ def collector(config: Path | None, **flags: Any) -> None:
             ],
             Role("committer", "polku_collector.compose_committer:run", (settings,)),
             renewal=renewal,
+            helpers=_helpers(settings),
             drain_seconds=settings.limits.drain_seconds,
+            reload=lambda: _reloaded(settings, config, flags, metrics),
             on_restart=restarted,
         )
         if settings.plan and settings.watch_plan:
@@ -93,6 +100,41 @@ def collector(config: Path | None, **flags: Any) -> None:
         metrics.set("polku_journal_max_bytes", settings.journal.max_bytes)
         _measure_backlog(Path(settings.journal.directory), metrics)
         sys.exit(supervisor.run())
+
+
+def _helpers(settings: Settings) -> list[Role]:
+    """What works beside intake and committer, if it is wanted."""
+    wanted = {
+        "maintenance": (settings.maintenance.enabled, settings.maintenance_seconds),
+        "mirror": (settings.lake.iceberg.catalog is not None, 0.0),
+        "handover": (settings.lake.commit == "for_all", 0.0),
+    }
+    return [
+        Role(name, f"polku_collector.compose_{name}:run", (settings,), after_seconds)
+        for name, (is_on, after_seconds) in wanted.items()
+        if is_on
+    ]
+
+
+def _reloaded(started_with: Settings, config: Path | None, flags: dict[str, Any], metrics: Metrics) -> bool:
+    """Read the settings anew and put their sources and limits in force; whether any of them has changed.
+
+    Settings that cannot be used are refused as a whole, and those in force stay.
+    """
+    try:
+        settings = load(config, os.environ, flags)
+        pseudonyms_of(settings)
+        changed = put_senders_in_force(Path(started_with.journal.directory), settings)
+    except (SettingsError, OSError) as error:
+        log.error("the settings are refused, those in force stay", reason=str(error))
+        metrics.count("polku_settings_reloads_total", outcome="refused")
+        return False
+    if later := needs_restart(started_with, settings):
+        log.warning("settings that a reload does not take; they wait for a restart", settings=later)
+    if changed:
+        log.info("other sources and limits are in force", sources=sorted(settings.sources))
+        metrics.count("polku_settings_reloads_total", outcome="in_force")
+    return changed
 
 
 def _check_directories(settings: Settings) -> None:
@@ -109,19 +151,6 @@ def _check_directories(settings: Settings) -> None:
             raise SettingsError(f"{directory}: cannot be written by this user")
 
 
-def _lock_journal(journal: Path) -> IO[bytes]:
-    """A journal has one collector: two would share its index of ids and remove each other's streams."""
-    lock = (journal / "lock").open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise SettingsError(
-            f"the journal {journal} is in use by another collector: "
-            "stop that one, or give this one a --journal of its own"
-        ) from None
-    return lock
-
-
 def _measure_backlog(journal: Path, metrics: Metrics) -> None:
     """Keep the figures of what waits for the lake: here, as the committer's would stand still when it does."""
     watch = BacklogWatch(journal)
@@ -132,7 +161,6 @@ def _measure_backlog(journal: Path, metrics: Metrics) -> None:
                 backlog = watch.look(time.time())
                 metrics.set("polku_journal_lag_seconds", backlog.seconds)
                 metrics.set("polku_journal_lag_bytes", backlog.bytes)
-                metrics.set("polku_lake_waiting_events", backlog.events)
             except OSError as error:  # a full disk, say: measuring must not end for good
                 log.warning("the backlog is not measured", reason=str(error))
             time.sleep(_MEASURE_SECONDS)

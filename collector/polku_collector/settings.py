@@ -6,6 +6,7 @@ except the `AWS_…` variables that boto3 and deltalake read themselves.
 
 from __future__ import annotations
 
+import ipaddress
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from .errors import SettingsError
+from .write_keys import HASHED, digest_of, is_hashed
 
 MIB = 1024 * 1024
 DEV_KEY = "dev"
@@ -29,10 +31,15 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     keys: list[str]
     channel: str | None = None  # where this sender meets the customer: web, app, store, …
     unplanned: Literal["accept", "quarantine"] = "accept"
-    cors: list[str] = field(default_factory=lambda: ["*"])  # browser origins that may send
+    cors: list[str] = field(default_factory=lambda: ["*"])  # browser origins that may send; others are refused
     historical: bool = False  # may bring the past: event times are taken as they are
     max_past_days: Annotated[int, Meta(ge=1, le=36_500)] = 30
     max_future_minutes: Annotated[int, Meta(ge=1, le=525_600)] = 60
+    rate_events_per_second: PositiveSeconds | None = None  # of this source, over all workers of the node
+    burst: Positive | None = None  # events that may come at once; default: those of one second
+    rate_status: Literal[429, 503] = 503  # many clients drop their events on a 429
+    bots: Literal["flag", "refuse"] = "flag"
+    ip: Literal["drop", "truncate", "keep", "hash"] = "drop"  # what is stored of the client's address
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,6 +48,22 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    trusted_proxies: list[str] = []  # networks whose word on the client's address is believed
+    client_address_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    path_prefixes: list[str] = []  # the endpoints are also below these
+
+
+class Iceberg(Struct, frozen=True, forbid_unknown_fields=True):
+    """The mirror of `events` and `quarantine` in an Iceberg catalog. Without a catalog there is none."""
+
+    catalog: str | None = None  # its name, as pyiceberg knows it
+    properties: dict[str, str] = {}  # what pyiceberg's load_catalog is given: type, uri, …
+    namespace: str = "polku"
+    events_table: str = "events"
+    quarantine_table: str = "quarantine"
+    location: str | None = None  # where metadata is kept; default: `_iceberg` in the lake
+    interval_seconds: PositiveSeconds = 60.0
+    keep_snapshots_hours: PositiveSeconds = 6.0
 
 
 class Lake(Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +76,9 @@ class Lake(Struct, frozen=True, forbid_unknown_fields=True):
     dedup_max_bytes: Positive = 1024 * MIB
     checkpoint_commits: Positive = 20  # a checkpoint and a fresh table handle every so many commits
     scratch: str | None = None  # default: `staging` inside the journal directory
+    # Who commits: this node, another one (this one uploads files and leaves notes), or this one for others too.
+    commit: Literal["self", "hand_over", "for_all"] = "self"
+    iceberg: Iceberg = Iceberg()
 
 
 class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +88,25 @@ class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     max_bytes: Positive = 4096 * MIB  # beyond it requests are answered 503 with Retry-After
     segment_bytes: Positive = 64 * MIB
     reserve_bytes: Positive = 256 * MIB  # disk kept free, so that the committer can always drain the journal
+
+
+class Retention(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many days rows are kept after their day is over. Events are kept for ever unless something is said here."""
+
+    events_days: Positive | None = None
+    quarantine_days: Positive = 30
+    events: dict[str, Positive] = {}  # by event name; goes before events_days
+
+
+class Maintenance(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the tables are looked after."""
+
+    enabled: bool = True
+    compact_files: Annotated[int, Meta(ge=10)] = 1000  # files are merged when a table has more than this
+    target_file_bytes: Annotated[int, Meta(ge=MIB)] = 128 * MIB
+    vacuum_retention_hours: Annotated[int, Meta(ge=1, le=8760)] = 24  # how long files stay that left a table
+    interval_seconds: PositiveSeconds | None = None  # default: 10 on a local disk, 60 on an object store
+    retention: Retention = Retention()
 
 
 class PrivacySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,10 +120,20 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """What one request may bring."""
 
     max_body_bytes: Positive = 10 * MIB  # after decompression
+    max_ratio: Positive = 200  # a compressed body beyond 1 MiB may be so many times larger than it came
     max_batch_events: Positive = 10_000
     max_event_bytes: Positive = MIB
+    max_depth: Annotated[int, Meta(ge=4, le=100)] = 64  # of objects and lists in one event
+    max_keys: Positive = 2_000  # of all objects of one event
     max_quarantine_bytes: Positive = 64 * 1024  # of one rejected event kept as `original`
     body_seconds: PositiveSeconds = 30.0  # a body that takes longer to arrive is refused
+    # What follows holds for each worker and its connections.
+    max_held_bytes: Positive = 512 * MIB  # of large bodies on their way, together
+    max_header_bytes: Annotated[int, Meta(ge=1024, le=MIB)] = 32 * 1024
+    header_seconds: PositiveSeconds = 10.0  # until a connection has sent the head of a request
+    idle_seconds: PositiveSeconds = 75.0  # longer than proxies keep theirs, so that it is they who close
+    max_connections: Positive = 4_096
+    max_connections_per_address: Positive | None = None  # trusted proxies are not counted
     drain_seconds: PositiveSeconds = 60.0  # how long SIGTERM waits for the last commits
 
 
@@ -93,6 +148,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     lake: Lake = Lake()
     journal: JournalSettings = JournalSettings()
     limits: Limits = Limits()
+    maintenance: Maintenance = Maintenance()
     privacy: PrivacySettings = PrivacySettings()
 
     @property
@@ -100,7 +156,17 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         """The commit interval in force."""
         if self.lake.flush_seconds is not None:
             return self.lake.flush_seconds
-        return 10.0 if "://" in self.lake.uri and not self.lake.uri.startswith("file://") else 1.0
+        return 10.0 if self.is_remote else 1.0
+
+    @property
+    def maintenance_seconds(self) -> float:
+        """How often the tables are looked at."""
+        return self.maintenance.interval_seconds or (60.0 if self.is_remote else 10.0)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the lake is on an object store."""
+        return "://" in self.lake.uri and not self.lake.uri.startswith("file://")
 
 
 # flag → place in the file; POLKU_<FLAG> is the environment variable of the same name.
@@ -141,11 +207,6 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
     return _checked(settings, path)
 
 
-def source_of_key(settings: Settings) -> dict[str, str]:
-    """Write key → source name; with `dev`, the key `dev` belongs to the source `dev`."""
-    return {key: name for name, source in settings.sources.items() for key in source.keys}
-
-
 def _read(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
@@ -167,18 +228,33 @@ def _set(document: dict[str, Any], place: tuple[str, ...], value: object, origin
 
 def _checked(settings: Settings, path: Path | None) -> Settings:
     findings: list[str] = []
-    owners: dict[str, str] = {}
+    owners: dict[bytes, str] = {}
     for name, source in settings.sources.items():
         if not source.keys:
             findings.append(f'[sources.{name}] has no keys; add keys = ["a-long-random-write-key"]')
         for key in source.keys:
-            if not key or ":" in key or not key.isascii() or not key.isprintable():
+            if key.startswith(HASHED) and not is_hashed(key):
+                findings.append(f"[sources.{name}] has the key {key!r}; after sha256: come 64 hexadecimal digits")
+            elif not is_hashed(key) and (not key or ":" in key or not key.isascii() or not key.isprintable()):
                 findings.append(f"[sources.{name}] has the key {key!r}; use printable ASCII without a colon")
-            if key in owners:
-                findings.append(f"[sources.{name}] shares a key with [sources.{owners[key]}]; keys must differ")
-            owners[key] = name
+            digest = digest_of(key)
+            if digest in owners:
+                findings.append(f"[sources.{name}] shares a key with [sources.{owners[digest]}]; keys must differ")
+            owners[digest] = name
+        if source.burst is not None and source.rate_events_per_second is None:
+            findings.append(f"[sources.{name}] has a burst and no rate_events_per_second; give both or none")
+    for network in settings.server.trusted_proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            findings.append(f"[server] trusted_proxies: {error}; give networks such as 10.0.0.0/8")
+    findings += [
+        f"[server] path_prefixes: {prefix!r} must begin with a slash and not end with one"
+        for prefix in settings.server.path_prefixes
+        if not prefix.startswith("/") or prefix.endswith("/")
+    ]
     if settings.dev:
-        if "dev" in settings.sources or DEV_KEY in owners:
+        if "dev" in settings.sources or digest_of(DEV_KEY) in owners:
             findings.append("--dev brings its own source `dev` with the key `dev`; rename yours")
         settings = msgspec.structs.replace(
             settings,

@@ -1,4 +1,4 @@
-"""Lake: from a journal that is already full to committed rows, beside DuckDB converting the same lines to one file.
+"""Lake: from a journal that is already full to committed rows, beside DuckDB converting the same lines.
 
 The journal is written with the collector's own validator and writer. The committer then runs as it does under the
 supervisor, in a process of its own, duplicates looked for, every file and commit fsynced; its own log tells the times.
@@ -12,20 +12,23 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from polku_collector.batch import LINE_COLUMNS
+from polku_collector.batch import Block
 from polku_collector.intake.validate import Arrival, Validator
 from polku_collector.intake.wire import parse_batch
+from polku_collector.journal.reader import StreamReader, open_streams
 from polku_collector.journal.writer import StreamWriter
-from polku_collector.lake.types import duckdb_type
+from polku_collector.lake.gather import gathered
+from polku_collector.lake.layout import layout_of
 from polku_collector.planned import put_in_force, schemas_of
 from polku_collector.settings import MIB, JournalSettings, Lake, Limits, Settings, Source
-from polku_schemas import compile_plan, event_columns
+from polku_schemas import compile_plan
 
 from .bodies import patched
 from .figures import Figure, NotAsExpected
@@ -43,27 +46,35 @@ from polku_collector.compose_committer import run
 from polku_collector.settings import Settings
 run(msgspec.json.decode(sys.argv[1], type=Settings))
 """
+# Files of lines → Parquet files, as many side by side as there are threads: what DuckDB takes for it and no more.
 _CONVERTER = """
 import json, sys, time
+from concurrent.futures import ThreadPoolExecutor
 import duckdb
-source, target, columns, threads = sys.argv[1:]
-shape = "{" + ", ".join(f"'{name}': '{kind}'" for name, kind in json.loads(columns).items()) + "}"
-connection = duckdb.connect(config={"threads": int(threads)})
+jobs, threads = json.load(open(sys.argv[1])), int(sys.argv[2])
+connection = duckdb.connect(config={"threads": threads})
 connection.execute("SET enable_progress_bar = false")
-started = time.perf_counter()
-connection.execute(
-    f"COPY (SELECT * EXCLUDE (p), p.* FROM read_json('{source}', columns = {shape}, format = 'newline_delimited') "
-    f"ORDER BY event_name, event_time) TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
-).fetchall()
-print(time.perf_counter() - started)
+connection.execute("SET TimeZone = 'UTC'")
+def convert(job):
+    rows = (
+        f"SELECT {job['select']} FROM read_json('{job['lines']}', columns = {job['members']}, "
+        "format = 'newline_delimited', compression = 'none', maximum_object_size = 67108864)"
+    )
+    connection.cursor().execute(
+        f"COPY (SELECT * EXCLUDE (p), p.*, event_time::DATE AS event_date FROM ({rows}) "
+        f"ORDER BY event_date, event_name, event_time) TO '{job['target']}' (FORMAT parquet, COMPRESSION zstd)"
+    ).fetchall()
+with ThreadPoolExecutor(threads) as pool:
+    started = time.perf_counter()
+    list(pool.map(convert, jobs))
+    print(time.perf_counter() - started)
 """
 
 
 class _Prepared(Struct, frozen=True):
-    """A full journal, its lines as one file, and how large the events were as they were sent."""
+    """A full journal, and how large the events were as they were sent."""
 
     journal: Path
-    lines: Path
     events: int
     sent_bytes: int
 
@@ -77,8 +88,8 @@ def run(work: Path, seconds: float) -> list[Figure]:
         folder.mkdir()
         events = int(seconds * _EVENTS_PER_SECOND / (1 if name is None else 2))
         prepared = asyncio.run(_prepare(folder, shop, events, name))
+        converted, size = _convert(folder, prepared)  # first: the committer trims the journal
         committed = _commit(folder, prepared)
-        converted, size = _convert(folder, prepared, shop, list(MIX) if name is None else [name])
         figures += _figures(
             f"{len(MIX)} names" if name is None else "one name", folder, prepared, committed, converted, size
         )
@@ -96,7 +107,7 @@ def _figures(
             value=prepared.events / committed,
             unit="events/s",
             baseline=prepared.events / converted,
-            baseline_what="DuckDB: lines → Parquet",
+            baseline_what="DuckDB: the same files",
             note=f"{held.files} files",
         ),
         Figure(
@@ -107,7 +118,7 @@ def _figures(
             baseline=prepared.sent_bytes / prepared.events,
             baseline_what="JSON as sent",
             lower_is_better=True,
-            note=f"DuckDB's one file: {converted_bytes / prepared.events:.0f} bytes/event",
+            note=f"DuckDB's files: {converted_bytes / prepared.events:.0f} bytes/event",
         ),
     ]
 
@@ -123,21 +134,18 @@ async def _prepare(folder: Path, shop: Shop, events: int, name: str | None) -> _
         max_bytes=16 * 1024 * MIB,
         segment_bytes=64 * MIB,
     )
-    encode_lines = msgspec.json.Encoder().encode_lines
-    prepared = _Prepared(folder / "journal", folder / "lines.ndjson", 0, 0)
+    prepared = _Prepared(folder / "journal", 0, 0)
     source, first = Source(keys=["bench"], channel="web"), next(FIRST_IDS)
     count = sent_bytes = 0
     try:
-        with prepared.lines.open("wb") as file:
-            while count < events:
-                size = min(_BATCH, events - count)
-                raw = patched(shop.templates(1, size, name)[0], first + count)
-                judged = validator.judge(parse_batch(raw), Arrival(datetime.now(UTC), None, "bench", source, raw))
-                if judged.rejected or judged.warnings:
-                    raise NotAsExpected(f"not plainly accepted: {(judged.rejected + judged.warnings)[0]}")
-                file.write(encode_lines(judged.lines))
-                await journal.append(judged.lines, schemas, len(raw))
-                count, sent_bytes = count + size, sent_bytes + len(raw)
+        while count < events:
+            size = min(_BATCH, events - count)
+            raw = patched(shop.templates(1, size, name)[0], first + count)
+            judged = validator.judge(parse_batch(raw), Arrival(datetime.now(UTC), None, "bench", source, raw))
+            if judged.rejected or judged.warnings:
+                raise NotAsExpected(f"not plainly accepted: {(judged.rejected + judged.warnings)[0]}")
+            await journal.append(judged.lines, schemas, len(raw))
+            count, sent_bytes = count + size, sent_bytes + len(raw)
     finally:
         journal.close()
     return msgspec.structs.replace(prepared, events=count, sent_bytes=sent_bytes)
@@ -168,16 +176,34 @@ def _commit(folder: Path, prepared: _Prepared) -> float:
     return (datetime.fromisoformat(flushes[-1]["timestamp"]) - datetime.fromisoformat(begun)).total_seconds()
 
 
-def _convert(folder: Path, prepared: _Prepared, shop: Shop, names: list[str]) -> tuple[float, int]:
-    """Seconds and bytes DuckDB takes for the same lines as one sorted wide file, with the committer's threads."""
-    columns = {name: "TIMESTAMP" if kind == "timestamp" else duckdb_type(kind) for name, kind in LINE_COLUMNS.items()}
-    properties: dict[str, str] = {}
-    for name in names:
-        properties |= event_columns(shop.plan.events[name])
-    columns["p"] = duckdb_type(f"struct<{','.join(f'{name}:{kind}' for name, kind in properties.items())}>")
-    target = folder / "converted.parquet"
-    arguments = [str(prepared.lines), str(target), json.dumps(columns), str(os.cpu_count() or 1)]
+def _convert(folder: Path, prepared: _Prepared) -> tuple[float, int]:
+    """Seconds and bytes DuckDB takes for the same lines in the same groups, flush by flush, with as many threads."""
+    jobs = folder / "jobs.json"
+    jobs.write_text(json.dumps([job for flush in _flushes(prepared) for job in _jobs(folder, flush)]))
+    arguments = [str(jobs), str(os.cpu_count() or 1)]
     done = subprocess.run([sys.executable, "-c", _CONVERTER, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise NotAsExpected(f"DuckDB could not convert the lines: {done.stderr[-1_000:]}")
-    return float(done.stdout), target.stat().st_size
+    return float(done.stdout), sum(path.stat().st_size for path in folder.glob("converted-*.parquet"))
+
+
+def _flushes(prepared: _Prepared) -> Iterator[list[Block]]:
+    """What the committer takes into one commit each."""
+    readers: dict[str, StreamReader] = {}
+    (name,) = open_streams(prepared.journal, readers)
+    reader, after = readers[name], 0
+    reader.take_over()
+    while blocks := reader.read(after, Lake().flush_bytes):
+        yield blocks
+        after = blocks[-1].last_sequence
+
+
+def _jobs(folder: Path, blocks: list[Block]) -> Iterator[dict[str, str]]:
+    for group in gathered(blocks, {}):
+        lines = folder / f"group-{blocks[0].first_sequence}-{group.name.replace('*', 'shared')}.ndjson"
+        with lines.open("wb") as file:
+            for parts in group.parts.values():
+                file.writelines(parts)
+        layout = layout_of(group)
+        target = folder / f"converted-{lines.stem}.parquet"
+        yield {"lines": str(lines), "target": str(target), "select": layout.select, "members": layout.members}

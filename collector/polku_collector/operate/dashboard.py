@@ -24,13 +24,17 @@ _HEADINGS = {
     "requests": "Requests",
     "request": "Requests",
     "body": "Requests",
+    "refused": "Requests",
+    "connections": "Requests",
     "events": "Events",
     "journal": "Journal",
     "lake": "Lake",
     "freshness": "Lake",
     "dedup": "Lake",
     "plan": "Processes and plan",
+    "settings": "Processes and plan",
     "child": "Processes and plan",
+    **dict.fromkeys(("table", "compactions", "compaction", "retention", "vacuum", "maintenance"), "Maintenance"),
 }
 
 

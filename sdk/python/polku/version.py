@@ -1,3 +1,3 @@
 """The one version of all parts of Polku, as the SDK names it to collectors (`context.library.version`)."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -112,7 +112,7 @@ def test_broken_gzip_is_400(world: World, cut: int) -> None:
     assert error(world.post(b"{}", headers={"content-encoding": "gzip"})) == (400, "invalid_gzip")
 
 
-@pytest.mark.parametrize("encoding", ["br", "deflate", "snappy", "gzip, gzip"])
+@pytest.mark.parametrize("encoding", ["br", "compress", "snappy", "gzip, gzip"])
 def test_an_unknown_encoding_is_415(world: World, encoding: str) -> None:
     body = zlib.compress(b"{}")
     assert error(world.post(body, headers={"content-encoding": encoding})) == (415, "unsupported_encoding")
