@@ -1,12 +1,13 @@
 """`python -m polku_collector.operate FOLDER`: write the alerts and the dashboard of this version below a folder."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from .alerts import rules_yaml
 from .dashboard import dashboard_json
 
-FILES = {"prometheus/alerts.yaml": rules_yaml, "grafana/dashboard.json": dashboard_json}
+FILES: dict[str, Callable[[], str]] = {"prometheus/alerts.yaml": rules_yaml, "grafana/dashboard.json": dashboard_json}
 
 
 def main(folder: Path) -> None:

@@ -174,4 +174,5 @@ def rules_yaml(alerts: tuple[Alert, ...] = ALERTS) -> str:
         for alert in alerts
     ]
     document = {"groups": [{"name": "polku-collector", "rules": rules}]}
-    return _HEAD + yaml.safe_dump(document, sort_keys=False, width=1000, allow_unicode=True)
+    rules_text: str = yaml.safe_dump(document, sort_keys=False, width=1000, allow_unicode=True)
+    return _HEAD + rules_text
