@@ -9,7 +9,7 @@ INPUTS ?= 20000
 # Packages of the system are installed where they are missing, with sudo unless one is root.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test chaos test-browser test-node test-oracles fuzz check format bench clean
+.PHONY: demo test chaos test-browser test-infra test-node test-oracles fuzz check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
@@ -26,6 +26,11 @@ test-browser: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group browser
 	command -v chromium >/dev/null || { $(APT) update -qq && $(APT) install -y -qq chromium >/dev/null; }
 	$(BIN)/pytest tests/browser $(ARGS)
+
+# Where systemd runs, Debian also starts a Prometheus of the package, on port 9090. The tests take other ports.
+test-infra: $(STAMP)
+	command -v promtool >/dev/null || { $(APT) update -qq && $(APT) install -y -qq --no-install-recommends prometheus >/dev/null; }
+	$(BIN)/pytest tests/infra $(ARGS)
 
 test-node: $(STAMP)
 	command -v npm >/dev/null || { $(APT) update -qq && $(APT) install -y -qq nodejs npm >/dev/null; }

@@ -41,7 +41,7 @@ PACKAGES = {
         _names("polku_schemas"),
         _names(
             "starlette uvicorn msgspec duckdb deltalake pyarrow boto3 botocore numpy structlog prometheus_client click"
-            " ua_parser ua_parser_rs crawleruseragents watchfiles pyiceberg backports"
+            " ua_parser ua_parser_rs crawleruseragents watchfiles pyiceberg backports yaml"
         ),
         ("collector",),
     ),
@@ -85,7 +85,7 @@ COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
     _names("settings closed_file"),
     _names("senders_in_force"),
     _names("planned intake journal lake"),
-    _names("replay webhook mirror maintain"),
+    _names("replay webhook mirror maintain operate"),
     _names("openapi"),
     _names("app"),
     _names("compose_intake compose_committer compose_plan compose_replay compose_mirror compose_handover"),

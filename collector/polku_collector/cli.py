@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import structlog
 
 from .compose_mirror import check as check_mirror
 from .errors import SettingsError
+from .journal.backlog import BacklogWatch
 from .journal.stream import lock_journal, streams_directory
 from .logs import configure
 from .metrics import Metrics, forget_process, metrics_directory, use_directory
@@ -26,6 +29,7 @@ log = structlog.get_logger("polku.settings")
 
 # How long the plan is compared with the table at start; a store that takes longer is away, and intake begins.
 _CHECK_SECONDS = 20.0
+_MEASURE_SECONDS = 1.0
 
 
 @click.command()
@@ -95,6 +99,8 @@ def collector(config: Path | None, **flags: Any) -> None:
         )
         if settings.plan and settings.watch_plan:
             watch_folder(Path(settings.plan), supervisor.renew)
+        metrics.set("polku_journal_max_bytes", settings.journal.max_bytes)
+        _measure_backlog(Path(settings.journal.directory), metrics)
         sys.exit(supervisor.run())
 
 
@@ -147,10 +153,31 @@ def _check_directories(settings: Settings) -> None:
             raise SettingsError(f"{directory}: cannot be written by this user")
 
 
+def _measure_backlog(journal: Path, metrics: Metrics) -> None:
+    """Keep the figures of what waits for the lake: here, as the committer's would stand still when it does."""
+    watch = BacklogWatch(journal)
+
+    def measure() -> None:
+        while True:
+            try:
+                backlog = watch.look(time.time())
+                metrics.set("polku_journal_lag_seconds", backlog.seconds)
+                metrics.set("polku_journal_lag_bytes", backlog.bytes)
+            except OSError as error:  # a full disk, say: measuring must not end for good
+                log.warning("the backlog is not measured", reason=str(error))
+            time.sleep(_MEASURE_SECONDS)
+
+    threading.Thread(target=measure, name="polku-backlog", daemon=True).start()
+
+
 def _banner(settings: Settings, port: int, events: int) -> None:
+    address = f"http://{settings.server.host}:{port}"
+    if not settings.dev:
+        every = settings.flush_seconds
+        log.info("listening", address=address, plan_events=events, lake=settings.lake.uri, every_seconds=every)
+        return
     click.echo(
-        f"polku collector on http://{settings.server.host}:{port} · plan of {events} events · "
-        f"lake {settings.lake.uri} · commit every {settings.flush_seconds:g} s"
-        + (" · write key: dev" if settings.dev else ""),
+        f"polku collector on {address} · plan of {events} events · "
+        f"lake {settings.lake.uri} · commit every {settings.flush_seconds:g} s · write key: dev",
         err=True,
     )

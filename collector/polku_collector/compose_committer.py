@@ -17,7 +17,7 @@ import structlog
 
 from polku_schemas import Plan
 
-from .errors import CollectorError, JournalError, StoreUnreachable, TableMismatch
+from .errors import CollectorError, CommitUncertain, JournalError, StoreUnreachable, TableMismatch
 from .files import DISK
 from .journal.reader import StreamReader, open_streams
 from .journal.stream import journal_bytes, lock_journal, streams_directory
@@ -234,6 +234,9 @@ class _LakeObserver:
         metrics.count("polku_lake_commits_total")
         metrics.count("polku_lake_commit_attempts_total", flush.attempts)
         metrics.observe("polku_lake_flush_seconds", flush.seconds)
+        metrics.observe("polku_lake_commit_seconds", flush.commit_seconds)
+        if flush.oldest_received_at:
+            metrics.observe("polku_freshness_seconds", max(0.0, time.time() - flush.oldest_received_at.timestamp()))
         metrics.count("polku_lake_rows_total", written.event_rows, table="events")
         metrics.count("polku_lake_rows_total", written.quarantine_rows, table="quarantine")
         metrics.count("polku_lake_files_total", len(written.events), table="events")
@@ -252,6 +255,8 @@ class _LakeObserver:
 
     def failed(self, error: Exception) -> None:
         self._metrics.count("polku_lake_failures_total")
+        if isinstance(error, CommitUncertain):
+            self._metrics.count("polku_lake_conflicts_total")
 
     def lag(self, events: int) -> None:
         self._metrics.set("polku_lake_waiting_events", events)

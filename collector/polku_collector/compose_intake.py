@@ -101,6 +101,7 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> 
     server = _Server(
         uvicorn.Config(
             app,
+            log_config=None,  # its lines go where all others go: see logs.py
             ws="none",
             log_level="error",  # a warning for every port scan would let anybody fill the log
             access_log=False,

@@ -24,6 +24,8 @@ class Metric(Struct, frozen=True):
 
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# A healthy collector is at its flush interval, one whose store was away at hours.
+_LONG_SECONDS = (0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0)
 
 METRICS: dict[str, Metric] = {
     "polku_requests_total": Metric("counter", "Requests answered, by HTTP status.", ("status",)),
@@ -48,10 +50,18 @@ METRICS: dict[str, Metric] = {
     "polku_journal_block_seconds": Metric("histogram", "Encode, write and fsync of one block.", (), _SECONDS),
     "polku_journal_bytes": Metric("newest", "Bytes the journal holds at present."),
     "polku_journal_damage_total": Metric("counter", "Places where the journal was found damaged."),
+    "polku_journal_max_bytes": Metric("newest", "At this size the journal is full: `journal.max_bytes`."),
+    "polku_journal_lag_seconds": Metric("newest", "Age of the oldest durable event that is not committed yet."),
+    "polku_journal_lag_bytes": Metric("newest", "Bytes of the journal from that event on."),
     "polku_lake_waiting_events": Metric("newest", "Durable events that are not committed yet."),
     "polku_lake_commits_total": Metric("counter", "Flushes committed."),
     "polku_lake_commit_attempts_total": Metric("counter", "Attempts those commits took."),
     "polku_lake_flush_seconds": Metric("histogram", "Reading, converting and committing one flush.", (), _SECONDS),
+    "polku_lake_commit_seconds": Metric("histogram", "The last commit of one flush alone, all attempts.", (), _SECONDS),
+    "polku_lake_conflicts_total": Metric("counter", "Flushes read anew because another committer had been there."),
+    "polku_freshness_seconds": Metric(
+        "histogram", "From the receipt of a flush's oldest event to its commit; one for each flush.", (), _LONG_SECONDS
+    ),
     "polku_lake_failures_total": Metric("counter", "Flushes that failed and are tried again."),
     "polku_lake_rows_total": Metric("counter", "Rows committed, by table.", ("table",)),
     "polku_lake_files_total": Metric("counter", "Data files committed, by table.", ("table",)),

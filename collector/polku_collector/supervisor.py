@@ -275,7 +275,12 @@ def _child_main(parent: int, role: str, run: str, arguments: tuple[Any, ...]) ->
         sys.exit(1)
     for number in (signal.SIGINT, signal.SIGHUP):  # these reach the whole group; the supervisor decides
         signal.signal(number, signal.SIG_IGN)
-    pkgutil.resolve_name(run)(*arguments)
+    try:
+        pkgutil.resolve_name(run)(*arguments)
+    except Exception:
+        # multiprocessing would print a traceback of many lines past the log.
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)
 
 
 def _terminate(child: _Child) -> None:
