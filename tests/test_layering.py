@@ -83,7 +83,8 @@ COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
     _names("planned intake journal lake"),
     _names("app replay mirror maintain"),
     _names("compose_intake compose_committer compose_plan compose_replay compose_mirror compose_handover"),
-    _names("compose_maintenance compose_status"),
+    _names("compose_maintenance"),
+    _names("compose_status"),
     _names("cli lake_cli"),
 )
 
