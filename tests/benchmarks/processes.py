@@ -60,10 +60,10 @@ class Memory(Struct, frozen=True):
 class Collector:
     """`polku collector` with one intake worker, as an operator starts it."""
 
-    def __init__(self, root: Path, *, flush_seconds: float) -> None:
+    def __init__(self, root: Path, *, flush_seconds: float, config: str = CONFIG) -> None:
         self.lake, self.journal = root / "lake", root / "journal"
         root.mkdir(parents=True, exist_ok=True)
-        (root / "collector.toml").write_text(CONFIG)
+        (root / "collector.toml").write_text(config)
         self.port = free_port()
         self.log_path = root / "collector.log"
         arguments = ["--lake", str(self.lake), "--journal", str(self.journal), "--port", str(self.port)]
@@ -111,9 +111,9 @@ class Collector:
 
 
 @contextlib.contextmanager
-def collector(root: Path, *, flush_seconds: float) -> Iterator[Collector]:
+def collector(root: Path, *, flush_seconds: float, config: str = CONFIG) -> Iterator[Collector]:
     """A collector that takes events, ended on leaving."""
-    started = Collector(root, flush_seconds=flush_seconds)
+    started = Collector(root, flush_seconds=flush_seconds, config=config)
     try:
         started.wait_ready()
         yield started

@@ -128,15 +128,15 @@ def test_quarantine_too(tmp_path: Path) -> None:
 
 
 def test_the_bound_on_files_holds_over_many_quick_commits(lake: Lake) -> None:
-    table, maintainer, most = lake.table(), lake.maintainer(most_files=40), 0
-    for number in range(150):
-        lake.write(event(), settle=False)
+    table, maintainer, most = lake.table(), lake.maintainer(most_files=30), 0
+    for number in range(100):
+        lake.write(event())
         if number % 10 == 9:
             most = max(most, len(lake.files()))
             maintainer.compact(table)
-    assert most <= 40 + 10
-    assert sum(lake.rows().values()) == 150
-    assert len(lake.seen.merges) < 15
+    assert most <= 30 + 10
+    assert sum(lake.rows().values()) == 100
+    assert len(lake.seen.merges) < 10
 
 
 def test_damaged_and_missing_files_are_left_as_they_are_and_keep_no_other_from_being_merged(lake: Lake) -> None:
@@ -163,7 +163,7 @@ def _sent_again(days_ago: int = 0, **changed: object) -> dict[str, object]:
     return event("same", stream="b", days_ago=days_ago, **changed)  # type: ignore[arg-type]
 
 
-def _padded(lake: Lake, *, beside: int = 20) -> None:
+def _padded(lake: Lake, *, beside: int = 4) -> None:
     for _ in range(beside):
         lake.write(event())
 
@@ -175,7 +175,7 @@ def test_of_copies_the_one_that_was_received_first_stays_wherever_it_is(lake: La
     _padded(lake)
     lake.maintainer().compact(lake.table(), everything=True)
     assert [row for row in lake.rows("event_id, stream") if "same" in row] == ["('same', 'a')"]
-    assert sum(lake.rows("event_id").values()) == 21 and lake.seen.copies == 2
+    assert sum(lake.rows("event_id").values()) == 5 and lake.seen.copies == 2
 
 
 def test_a_copy_in_a_file_that_is_not_merged_is_found_too(lake: Lake) -> None:
@@ -185,7 +185,7 @@ def test_a_copy_in_a_file_that_is_not_merged_is_found_too(lake: Lake) -> None:
     later = [event("same", stream="c", days_ago=-1)] + [event(days_ago=-1) for _ in range(3)]
     lake.write(*later)
     before = sum(lake.rows().values())
-    for _ in range(20):
+    for _ in range(4):
         lake.write(event("same", stream="b"))
     lake.maintainer().compact(lake.table(), everything=True)
     assert [row for row in lake.rows("event_id, stream") if "same" in row] == ["('same', 'a')"]
@@ -389,7 +389,7 @@ def test_when_nothing_works_it_says_so(lake: Lake) -> None:
 
 def test_all_of_it_on_an_object_store(tmp_path: Path, bucket: str) -> None:
     lake = Lake(bucket, tmp_path / "scratch")
-    for number in range(10):
+    for number in range(4):
         lake.write(event(price=1.5), event(name="search", days_ago=1), event("same", stream=f"{number}"))
     lake.write(event(days_ago=100))
     before = lake.rows("event_id")
@@ -404,7 +404,7 @@ def test_all_of_it_on_an_object_store(tmp_path: Path, bucket: str) -> None:
     time.sleep(1.1)  # the store's clock has seconds
     maintainer.vacuum(lake.table(), full=True)
     assert _stored(lake) == lake.files()
-    assert sum(rows_of(f"{bucket}/events", options=lake.store.storage_options()).values()) == 21
+    assert sum(rows_of(f"{bucket}/events", options=lake.store.storage_options()).values()) == 9
     assert abs(lake.store.now() - time.time()) < 60
 
 

@@ -125,7 +125,7 @@ class Lake:
         rules = Rules(most_files, target_bytes, vacuum_hours, {self.name: limits or Limits()})
         return Maintainer(self.store, rules, self.scratch / role, self.seen, clock=now.timestamp)
 
-    def write(self, *rows: dict[str, Any], stream: str = "stream", settle: bool = True) -> None:
+    def write(self, *rows: dict[str, Any], stream: str = "stream") -> None:
         """One flush: files, and a commit with the stream's next number."""
         kinds = {name: _TYPES.get(kind) for name, kind in self.columns.items()}
         kinds |= {"products": pa.list_(pa.struct([("product_id", pa.string()), ("quantity", pa.int64())]))}
@@ -139,8 +139,6 @@ class Lake:
         self.writer.refresh()
         before = self.writer.watermark(stream)
         commit(self.writer, add_actions(files, self.day), {stream: before}, {stream: before + len(rows)}, check=check)
-        if settle:
-            self.writer.settle()
 
     def rows(self, columns: str = "*") -> Counter[str]:
         """All rows as a fresh reader sees them, however often each is there."""
