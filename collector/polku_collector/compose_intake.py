@@ -150,9 +150,13 @@ def _renew(intake: IntakeEndpoint, guard: Guard, settings: Settings) -> None:
         with _RENEWING:  # one after the other, so that the newest plan is the last
             plan = plan_in_force(Path(settings.journal.directory))
             now = with_senders_in_force(settings)
+            is_other_plan = plan.fingerprint != intake.in_force.schemas.plan_fingerprint
             intake.in_force = _in_force(plan, now)
             guard.use(now.limits)
-        log.info("validating by what is in force now", plan=f"{plan.name} {plan.version}", fingerprint=plan.fingerprint)
+        if not is_other_plan:
+            log.info("following other sources and limits", sources=sorted(now.sources))
+            return
+        log.info("validating by another plan", plan=f"{plan.name} {plan.version}", fingerprint=plan.fingerprint)
 
     threading.Thread(target=renew, name="polku-plan").start()
 
