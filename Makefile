@@ -5,19 +5,22 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := sdk/python schemas collector analytics tests
 DOCUMENTS ?= 100000
+INPUTS ?= 20000
 # Packages of the system are installed where they are missing, with sudo unless one is root.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test chaos test-browser test-node test-oracles check format bench clean
+.PHONY: demo test chaos test-browser test-node test-oracles fuzz check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest --numprocesses auto --dist worksteal --ignore tests/power_cut $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist worksteal --ignore tests/power_cut --ignore tests/chaos --ignore tests/fuzz $(ARGS)
 
 chaos: $(STAMP)
-	$(BIN)/pytest tests/power_cut $(ARGS)
+	$(BIN)/python -m pip install --quiet --group chaos
+	$(BIN)/pytest tests/power_cut tests/chaos
+	$(BIN)/python -m tests.chaos $(if $(LONG),--long) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 test-browser: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group browser
@@ -31,6 +34,12 @@ test-node: $(STAMP)
 
 test-oracles: $(STAMP)
 	$(BIN)/pytest tests/oracles --documents $(DOCUMENTS) $(ARGS)
+
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group fuzz
+	$(BIN)/pytest tests/fuzz
+	$(BIN)/python -m tests.fuzz.described
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check $(SOURCES)

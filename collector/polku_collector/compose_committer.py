@@ -5,30 +5,32 @@ With `compose_intake` the only place where the stages meet; each loads only what
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
 
 from polku_schemas import Plan
 
-from .errors import CollectorError, TableMismatch
+from .errors import CollectorError, JournalError, StoreUnreachable, TableMismatch
 from .files import DISK
 from .journal.reader import StreamReader, open_streams
-from .journal.stream import journal_bytes, streams_directory
+from .journal.stream import journal_bytes, lock_journal, streams_directory
 from .lake.columns import ColumnsStep
 from .lake.enrich import UserAgents
+from .lake.handover import HandingCommitter
 from .lake.loop import Committer, Flush, LakeStream
 from .lake.remember import open_memory
 from .lake.store import Store, open_store
 from .lake.table import QUARANTINE_COLUMNS, Table
 from .logs import configure
 from .metrics import Metrics, metrics_directory, use_directory
-from .planned import events_table_columns, plan_in_force
+from .planned import events_table_columns, plan_in_force, plan_of
 from .settings import Settings
 from .supervisor import EXIT_DRAINED, EXIT_NOT_DRAINED, on_sigterm
 
@@ -60,8 +62,72 @@ def _commit_until(settings: Settings, stop: threading.Event) -> int:
     if opened is None:  # told to stop before the store ever answered
         return EXIT_NOT_DRAINED if journal_bytes(directory) else EXIT_DRAINED
     events, quarantine = opened
+    committer, streams = _committer(settings, store, events, quarantine, metrics)
+    log.info("committing", lake=settings.lake.uri, every_seconds=settings.flush_seconds, table=events.id)
+    committer.run(settings.flush_seconds, stop)
+    left = committer.drain(time.monotonic() + settings.limits.drain_seconds)
+    if left:
+        log.error(
+            "stopped before everything was committed",
+            events_left=left,
+            journal_bytes=journal_bytes(directory),
+        )
+        return EXIT_NOT_DRAINED
+    streams()  # the streams of the workers that ended before us are empty now
+    log.info("drained")
+    return EXIT_DRAINED
+
+
+def drain(settings: Settings, progress: Callable[[int], None] = lambda left: None) -> int:
+    """Commit what a journal holds that no collector has, then end: with the events left, 0 when it is empty.
+
+    It gives up when nothing has been committed for `limits.drain_seconds`. Raises CollectorError when the journal is in
+    use, belongs to another lake or is not there.
+    """
+    directory = Path(settings.journal.directory)
+    if not streams_directory(directory).is_dir():
+        raise JournalError(f"There is no journal at {directory}: give the --journal of a collector.")
+    with lock_journal(directory):
+        metrics = Metrics()
+        store = open_store(settings.lake.uri)
+        late = threading.Event()
+        timer = threading.Timer(settings.limits.drain_seconds, late.set)
+        timer.start()
+        try:
+            opened = _open_when_reachable(store, _plan_of_journal(directory, settings), late)
+        finally:
+            timer.cancel()
+        if opened is None:
+            raise StoreUnreachable(f"The lake {settings.lake.uri} does not answer: the journal is as it was.")
+        committer, streams = _committer(settings, store, *opened, metrics)
+        left, before = committer.waiting(), -1
+        while left and left != before:
+            progress(left)
+            before = left
+            left = committer.drain(time.monotonic() + settings.limits.drain_seconds)
+        streams()
+        return left
+
+
+def _plan_of_journal(directory: Path, settings: Settings) -> Plan:
+    """The plan that was in force; a journal of which only the streams were saved goes by the settings."""
+    try:
+        return plan_in_force(directory)
+    except (OSError, ValueError):
+        return plan_of(settings)
+
+
+def _committer(
+    settings: Settings, store: Store, events: Table, quarantine: Table, metrics: Metrics
+) -> tuple[Committer, _Streams]:
+    directory = Path(settings.journal.directory)
     streams = _Streams(directory, events.id, metrics)
-    committer = Committer(
+    kind: Callable[..., Committer] = Committer
+    if settings.lake.commit == "hand_over":
+        kind = functools.partial(
+            HandingCommitter, handed_over=lambda events: metrics.set("polku_lake_handed_over_events", events)
+        )
+    committer = kind(
         store=store,
         events=events,
         quarantine=quarantine,
@@ -78,19 +144,7 @@ def _commit_until(settings: Settings, stop: threading.Event) -> int:
         flush_bytes=settings.lake.flush_bytes,
         checkpoint_commits=settings.lake.checkpoint_commits,
     )
-    log.info("committing", lake=settings.lake.uri, every_seconds=settings.flush_seconds, table=events.id)
-    committer.run(settings.flush_seconds, stop)
-    left = committer.drain(time.monotonic() + settings.limits.drain_seconds)
-    if left:
-        log.error(
-            "stopped before everything was committed",
-            events_left=left,
-            journal_bytes=journal_bytes(directory),
-        )
-        return EXIT_NOT_DRAINED
-    streams()  # the streams of the workers that ended before us are empty now
-    log.info("drained")
-    return EXIT_DRAINED
+    return committer, streams
 
 
 def _open_when_reachable(store: Store, plan: Plan, stop: threading.Event) -> tuple[Table, Table] | None:
@@ -126,11 +180,14 @@ class _Streams:
     def __init__(self, journal: Path, table_id: str, metrics: Metrics) -> None:
         self._journal, self._table_id, self._metrics = journal, table_id, metrics
         self._readers: dict[str, StreamReader] = {}
+        self._bound: set[str] = set()
 
     def __call__(self) -> Mapping[str, LakeStream]:
         damage = lambda reason: self._metrics.count("polku_journal_damage_total")  # noqa: E731
-        for name in open_streams(self._journal, self._readers, on_corruption=damage):
+        open_streams(self._journal, self._readers, on_corruption=damage)
+        for name in self._readers.keys() - self._bound:  # also one that the disk did not let us bind before
             self._bind(name)
+            self._bound.add(name)
         for name, reader in list(self._readers.items()):
             try:
                 drained = reader.take_over() and reader.drained(reader.committed)

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -30,6 +30,7 @@ from .intake.bots import IsBot
 from .intake.client_address import Proxies
 from .intake.endpoint import InForce, IntakeEndpoint
 from .intake.guard import Closed, Guard, GuardedServer, raise_open_files
+from .intake.pixel import PIXEL_PATHS, PixelEndpoint
 from .intake.rate import Meter, SharedBucket
 from .intake.senders import Senders, senders_of
 from .intake.validate import Judged, Validator
@@ -41,6 +42,8 @@ from .planned import plan_in_force, protection_of, pseudonyms_of, schemas_of
 from .senders_in_force import with_senders_in_force
 from .settings import Settings, Source
 from .supervisor import on_renewal, on_sigterm
+from .webhook.endpoint import PREFIX, WebhookEndpoint
+from .webhook.ready import ReadyWebhook
 
 log = structlog.get_logger("polku.collector")
 
@@ -54,7 +57,7 @@ _RENEWING = threading.Lock()
 _GC_THRESHOLD = 50_000
 
 
-def run(settings: Settings, port: int) -> None:
+def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> None:
     """One intake worker: HTTP → validation → its own stream of the journal. Ends on SIGTERM."""
     configure(readable=settings.dev)
     settings = with_senders_in_force(settings)
@@ -81,12 +84,14 @@ def run(settings: Settings, port: int) -> None:
         journal=journal,
         observer=observer,
         proxies=proxies,
+        new_id=new_event_id,
     )
     app: Application = CollectorApp(
         intake,
         not_ready=lambda: "the journal cannot be written" if journal.broken else journal.full(),
         metrics=exposition,
         plan=lambda: intake.in_force.schemas,
+        ways_in=ways_in(intake, webhooks, observer.webhook),
     )
     if settings.server.path_prefixes:
         app = below(settings.server.path_prefixes, app)
@@ -113,6 +118,16 @@ def run(settings: Settings, port: int) -> None:
         server.run(sockets=[_listen(settings.server.host, port)])
     finally:
         journal.close()
+
+
+def ways_in(
+    intake: IntakeEndpoint, webhooks: Mapping[str, ReadyWebhook], observe: Callable[[str, str], None]
+) -> dict[str, Application]:
+    """The addresses beside intake's own under which events come."""
+    pixel = PixelEndpoint(intake)
+    return dict.fromkeys(PIXEL_PATHS, pixel) | {
+        PREFIX + name: WebhookEndpoint(name, webhook, intake, observe) for name, webhook in webhooks.items()
+    }
 
 
 def _in_force(plan: Plan, settings: Settings) -> InForce:
@@ -150,13 +165,14 @@ def _renew(intake: IntakeEndpoint, guard: Guard, settings: Settings) -> None:
         with _RENEWING:  # one after the other, so that the newest plan is the last
             plan = plan_in_force(Path(settings.journal.directory))
             now = with_senders_in_force(settings)
-            is_other_plan = plan.fingerprint != intake.in_force.schemas.plan_fingerprint
-            intake.in_force = _in_force(plan, now)
+            before, intake.in_force = intake.in_force, _in_force(plan, now)
             guard.use(now.limits)
-        if not is_other_plan:
-            log.info("following other sources and limits", sources=sorted(now.sources))
-            return
-        log.info("validating by another plan", plan=f"{plan.name} {plan.version}", fingerprint=plan.fingerprint)
+        another = plan.fingerprint != before.schemas.plan_fingerprint
+        log.info(
+            "validating by another plan" if another else "taking in by other sources and limits",
+            plan=f"{plan.name} {plan.version}",
+            fingerprint=plan.fingerprint,
+        )
 
     threading.Thread(target=renew, name="polku-plan").start()
 
@@ -261,6 +277,9 @@ class _IntakeObserver:
     def answered(self, status: int, seconds: float) -> None:
         self._tally.count("polku_requests_total", status=str(status))
         self._tally.observe("polku_request_seconds", seconds)
+
+    def webhook(self, name: str, outcome: str) -> None:
+        self._tally.count("polku_webhook_deliveries_total", webhook=name, outcome=outcome)
 
     def block(self, lines: int, size: int, seconds: float) -> None:
         """A group commit of the journal; called in its thread."""

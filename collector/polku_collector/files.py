@@ -63,6 +63,10 @@ class Files:
         """Move a file into place; durable only after `sync_directory`."""
         old.replace(new)
 
+    def link(self, old: Path, new: Path) -> None:
+        """Give a file a second name, which must be free; durable only after `sync_directory`."""
+        new.hardlink_to(old)
+
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import os
 import sys
@@ -10,16 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
-from .errors import SettingsError
+from .errors import CollectorError, SettingsError
 from .logs import configure
 from .settings import load
 
 if TYPE_CHECKING:
+    from .maintain.copies import Copies
+    from .maintain.plan import Merge
+    from .maintain.rewrite import Rewritten
     from .replay.report import Group, Report
+    from .settings import Settings
 
 # Rows are left in quarantine.
 EXIT_SOME_STAY = 1
+
+# As a collector that is stopped before all is committed.
+EXIT_NOT_DRAINED = 75
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _REASONS_SHOWN = 5
@@ -96,6 +105,55 @@ def replay(
         sys.exit(EXIT_SOME_STAY)
 
 
+@lake.command("commit-handed-over")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--lake", metavar="URI", help="Where the tables live: a directory or s3://bucket/prefix.")
+@click.option("--once", is_flag=True, help="Commit what is there, and end.")
+def commit_handed_over(config: Path, lake: str | None, once: bool) -> None:
+    """Commit the files of collectors with [lake] commit = "hand_over", until it is told to stop.
+
+    A collector with commit = "for_all" does it beside its own work; this is for a machine that does nothing else. Two
+    at once do no harm. SIGTERM ends it after the commit it is at; it can be killed at any moment.
+    """
+    from .compose_handover import take_once, take_until_stopped
+
+    settings = load(config, os.environ, {"lake": lake})
+    configure(readable=settings.dev)
+    if once:
+        click.echo(f"{take_once(settings)} rows committed")
+    else:
+        take_until_stopped(settings)
+
+
+@lake.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--lake", metavar="URI", help="Where the tables live: a directory or s3://bucket/prefix.")
+@click.option("--status", is_flag=True, help="Change nothing, and show how far the mirror is behind.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def mirror(config: Path, lake: str | None, status: bool, as_json: bool) -> None:
+    """Bring the Iceberg tables of [lake.iceberg] in CONFIG up to date, once.
+
+    A collector with that setting does it by itself; this is for a lake whose collectors do not, run by cron, say. Two
+    at once do no harm. Exit code 0: done; 2: it could not work, and can be tried again.
+    """
+    from .compose_mirror import mirror_lags, mirror_once
+
+    settings = load(config, os.environ, {"lake": lake})
+    configure(readable=True)
+    lags = mirror_lags(settings) if status else mirror_once(settings)
+    if as_json:
+        click.echo(json.dumps([msgspec.to_builtins(lag) for lag in lags], indent=2))
+        return
+    if not lags:
+        click.echo("the lake has no tables yet")
+    for lag in lags:
+        stands = (
+            "nothing mirrored yet" if lag.mirrored_version is None else f"mirrored to version {lag.mirrored_version}"
+        )
+        behind = f"{lag.versions} commits behind, {lag.seconds:.0f} s" if lag.versions else "up to date"
+        click.echo(f"{lag.table}: {stands} of {lag.delta_version}, {behind}")
+
+
 def _progress(report: Report) -> None:
     total = report.total
     click.echo(f"{total.looked_at} rows looked at, {total.replayed} replayed", err=True)
@@ -132,3 +190,165 @@ def _lines(report: Report) -> list[str]:
 
 def _numbers(group: Group) -> list[str]:
     return [str(getattr(group, name)) for name in _COLUMNS]
+
+
+# Looking after the tables --------------------------------------------------------------------------------------------
+
+_lake_option = click.option("--lake", metavar="URI", help="Where the tables live: a directory or s3://bucket/prefix.")
+_config_option = click.option(
+    "--config", metavar="FILE", type=click.Path(path_type=Path), help="The collector's settings file."
+)
+_dry_run_option = click.option("--dry-run", is_flag=True, help="Change nothing, and show what would be done.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+
+
+def _settings(config: Path | None, **flags: object) -> Settings:
+    """Without a file, the defaults."""
+    settings = load(config, os.environ, {**flags, "dev": config is None})
+    configure(readable=True)
+    return settings
+
+
+@lake.command()
+@_lake_option
+@_config_option
+def compact(lake: str | None, config: Path | None) -> None:
+    """Merge the small files of all days, and remove copies of events that came in through several collectors.
+
+    A collector does so by itself while a table has too many files; this does all that can be done, beside collectors
+    or without one.
+    """
+    from .compose_maintenance import by_hand, patiently
+
+    settings = _settings(config, lake=lake)
+    counter = _Counter()
+    with by_hand(settings, counter, writes=True) as (maintainer, tables):
+        for table in tables:
+            before = len(table.files())
+            patiently(functools.partial(maintainer.compact, table, everything=True))
+            table.reopen()
+            click.echo(f"{table.name}: {before} files are now {len(table.files())}")
+    if counter.copies or counter.conflicting:
+        click.echo(
+            f"{counter.copies} copies removed; {counter.conflicting} events share their id with another one of other "
+            "content and were kept"
+        )
+    if counter.failures:
+        sys.exit(2)
+
+
+@lake.command()
+@_lake_option
+@_config_option
+@click.option("--full", is_flag=True, help="Also files that never became part of a table. Lists the whole folder.")
+@_dry_run_option
+def vacuum(lake: str | None, config: Path | None, full: bool, dry_run: bool) -> None:
+    """Delete files that left a table longer ago than `maintenance.vacuum_retention_hours`."""
+    from .compose_maintenance import by_hand
+
+    settings = _settings(config, lake=lake)
+    with by_hand(settings, _Counter(), writes=not dry_run) as (maintainer, tables):
+        for table in tables:
+            found = maintainer.leftovers(table, full=full)
+            if dry_run:
+                click.echo(
+                    f"{table.name}: {len(found.paths)} files would be deleted, {found.size_bytes} bytes, "
+                    f"{len(found.orphans)} of them never part of it"
+                )
+            elif maintainer.vacuum(table, full=full) is None:
+                hours = settings.maintenance.vacuum_retention_hours
+                click.echo(
+                    f"{table.name}: the table had been told to remember removed files for another time; it is now for "
+                    f"{hours} hours. Run this again in {hours} hours: until then files that readers need could be taken"
+                )
+            else:
+                click.echo(f"{table.name}: {len(found.paths)} files deleted, {found.size_bytes} bytes")
+    if dry_run:
+        click.echo("dry run: nothing was changed")
+
+
+@lake.command()
+@_lake_option
+@click.option("--config", metavar="FILE", required=True, type=click.Path(path_type=Path), help="It has the limits.")
+@_dry_run_option
+def expire(lake: str | None, config: Path, dry_run: bool) -> None:
+    """Take rows out of the tables that are older than `[maintenance.retention]` allows.
+
+    A collector does so once a day. The files stay until a vacuum, so that what was removed can be brought back.
+    """
+    from .compose_maintenance import by_hand, patiently
+
+    settings = _settings(config, lake=lake)
+    with by_hand(settings, _Counter(), writes=not dry_run) as (maintainer, tables):
+        for table in tables:
+            files, rows = patiently(functools.partial(maintainer.expire, table, dry_run=dry_run))
+            would = "would be" if dry_run else "were"
+            click.echo(f"{table.name}: {rows} rows of {files} files {would} removed")
+    if dry_run:
+        click.echo("dry run: nothing was changed")
+
+
+@lake.command()
+@_lake_option
+@_config_option
+@click.option(
+    "--journal", metavar="DIR", type=click.Path(path_type=Path), help="The journal of a collector, to be looked at too."
+)
+@_json_option
+def status(lake: str | None, config: Path | None, journal: Path | None, as_json: bool) -> None:
+    """Show the tables of a lake, what waits in a journal, what it costs on object storage, and what to do."""
+    import msgspec
+
+    from .compose_status import status as look
+    from .maintain.status import lines_of
+
+    found = look(_settings(config, lake=lake), journal)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        click.echo("\n".join(lines_of(found)))
+
+
+@lake.command()
+@_lake_option
+@_config_option
+@click.option("--journal", metavar="DIR", required=True, help="The journal that no collector has any more.")
+@click.option("--plan", metavar="DIR", help="The tracking plan, if the journal does not have its own.")
+def drain(lake: str | None, config: Path | None, journal: str, plan: str | None) -> None:
+    """Commit what a journal still holds, without taking new events. Exit code 0: all of it; 75: some is left."""
+    from .compose_committer import drain as run
+
+    settings = _settings(config, lake=lake, journal=journal, plan=plan)
+    try:
+        left = run(settings, lambda left: click.echo(f"{left} events wait", err=True))
+    except CollectorError as error:
+        if not error.transient:
+            raise
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_NOT_DRAINED)
+    if left:
+        click.echo(f"{left} events are left in the journal {journal}: run this again")
+        sys.exit(EXIT_NOT_DRAINED)
+    click.echo(f"the journal {journal} is empty")
+
+
+class _Counter:
+    """Counts for one command what a collector's metrics count."""
+
+    def __init__(self) -> None:
+        self.copies = self.conflicting = self.failures = 0
+
+    def files(self, table: str, count: int) -> None: ...
+
+    def compacted(self, table: str, merge: Merge, done: Rewritten, copies: Copies, seconds: float) -> None:
+        self.copies += copies.dropped
+        self.conflicting += copies.conflicting
+        click.echo(f"{table} {merge.partition}: {done.files_before} files merged", err=True)
+
+    def dropped(self, table: str, files: int, rows: int) -> None: ...
+
+    def vacuumed(self, table: str, files: int) -> None: ...
+
+    def failed(self, table: str, error: Exception) -> None:
+        self.failures += 1
+        click.echo(str(error), err=True)

@@ -40,6 +40,9 @@ METRICS: dict[str, Metric] = {
     ),
     "polku_connections": Metric("gauge", "Connections that are open at present."),
     "polku_connections_closed_total": Metric("counter", "Connections closed by the collector, by reason.", ("reason",)),
+    "polku_webhook_deliveries_total": Metric(
+        "counter", "Deliveries to webhooks, by outcome: taken, ignored or refused.", ("webhook", "outcome")
+    ),
     "polku_journal_blocks_total": Metric("counter", "Group commits: one fsync each."),
     "polku_journal_written_bytes_total": Metric("counter", "Bytes appended to the journal."),
     "polku_journal_block_seconds": Metric("histogram", "Encode, write and fsync of one block.", (), _SECONDS),
@@ -55,6 +58,28 @@ METRICS: dict[str, Metric] = {
     "polku_lake_duplicates_total": Metric("counter", "Events recognised as copies of earlier ones."),
     "polku_lake_unconvertible_total": Metric("counter", "Accepted events the lake could not turn into columns."),
     "polku_dedup_window_seconds": Metric("newest", "How far back copies are recognised at present."),
+    "polku_lake_handed_over_events": Metric("newest", "Events handed over to another node and not committed yet."),
+    "polku_lake_taken_over_rows_total": Metric("counter", "Rows committed for other nodes."),
+    "polku_lake_taken_over_failures_total": Metric("counter", "Attempts to commit for other nodes that failed."),
+    "polku_iceberg_snapshots_total": Metric("counter", "Snapshots of the Iceberg mirror, by table.", ("table",)),
+    "polku_iceberg_failures_total": Metric("counter", "Attempts to mirror that failed, by table.", ("table",)),
+    "polku_iceberg_lag_versions": Metric("newest", "Commits that Iceberg does not show yet, by table.", ("table",)),
+    "polku_iceberg_lag_seconds": Metric("newest", "Age of the oldest of those commits, by table.", ("table",)),
+    "polku_table_files": Metric("newest", "Live files of a table, as maintenance last saw it.", ("table",)),
+    "polku_compactions_total": Metric("counter", "Merges of files committed, by table.", ("table",)),
+    "polku_compaction_files_total": Metric("counter", "Files that were merged into others, by table.", ("table",)),
+    "polku_compaction_bytes_total": Metric("counter", "Bytes of those files.", ("table",)),
+    "polku_compaction_duplicates_total": Metric("counter", "Copies from other collectors that merges removed."),
+    "polku_compaction_conflicting_ids_total": Metric(
+        "counter", "Events that merges met with the id of another and other content; both are kept."
+    ),
+    "polku_retention_rows_total": Metric("counter", "Rows removed because of their age, by table.", ("table",)),
+    "polku_vacuum_files_total": Metric("counter", "Files deleted that no table needs any more.", ("table",)),
+    "polku_maintenance_conflicts_total": Metric("counter", "Work given up because another collector was faster."),
+    "polku_maintenance_failures_total": Metric("counter", "Maintenance that failed and is tried again."),
+    "polku_maintenance_last_seconds": Metric(
+        "newest", "When compaction, retention or vacuum last ended well (Unix time).", ("work",)
+    ),
     "polku_plan_reloads_total": Metric(
         "counter", "Changed plans that were looked at, by outcome: in_force, refused or later.", ("outcome",)
     ),
@@ -105,9 +130,9 @@ class Metrics:
         """Add to a histogram."""
         self._by_name[name].observe(value)
 
-    def set(self, name: str, value: float) -> None:
+    def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
-        self._by_name[name].set(value)
+        (self._by_name[name].labels(**labels) if labels else self._by_name[name]).set(value)
 
 
 def exposition() -> bytes:

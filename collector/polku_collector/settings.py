@@ -7,6 +7,7 @@ except the `AWS_…` variables that boto3 and deltalake read themselves.
 from __future__ import annotations
 
 import ipaddress
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,17 @@ Positive = Annotated[int, Meta(ge=1)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
 
 
+class IdCookie(Struct, frozen=True, forbid_unknown_fields=True):
+    """The anonymous id in a cookie that the collector sets: browsers drop those of scripts after seven days."""
+
+    name: str = "polku_id"
+    domain: str | None = None  # default: the collector's own host; give the site's, so that its pages see the cookie
+    max_age_days: Annotated[int, Meta(ge=1, le=400)] = 365  # browsers cap it at 400
+    consent: str = "analytics"  # what an event's `consent` must hold
+    http_only: bool = False  # true: no script sees it
+    secure: bool = True
+
+
 class Source(Struct, frozen=True, forbid_unknown_fields=True):
     """One sender: the write keys it may use and how its events are treated."""
 
@@ -40,6 +52,31 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     rate_status: Literal[429, 503] = 503  # many clients drop their events on a 429
     bots: Literal["flag", "refuse"] = "flag"
     ip: Literal["drop", "truncate", "keep", "hash"] = "drop"  # what is stored of the client's address
+    cookie: IdCookie | None = None  # none: the collector sets no cookie
+
+
+class WebhookHmac(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a webhook's sender signs what it sends."""
+
+    header: str  # that carries the signature
+    secret_file: str | None = None  # one secret a line; several while it is changed
+    secret: str | None = None  # meant for POLKU_WEBHOOK_<NAME>_SECRET; a settings file is no place for a secret
+    algorithm: Literal["sha256", "sha1"] = "sha256"
+    encoding: Literal["hex", "base64"] = "hex"
+    prefix: str = ""  # before the signature, such as "sha256="
+    signed: str = "{body}"  # what is signed; may hold {timestamp} too
+    field: str | None = None  # of a header of pairs ("t=1,v1=ab"): the name of the signature
+    timestamp_field: str | None = None  # the name of the time among these pairs
+    timestamp_header: str | None = None  # or the header that carries the time, in seconds since 1970
+    tolerance_seconds: PositiveSeconds = 300.0  # a time further off is refused
+
+
+class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /v1/webhook/NAME: whose events these are, and the file that says how they are made of what is sent."""
+
+    mapping: str
+    source: str
+    hmac: WebhookHmac | None = None  # none: the request must carry a write key of the source
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +90,19 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     path_prefixes: list[str] = []  # the endpoints are also below these
 
 
+class Iceberg(Struct, frozen=True, forbid_unknown_fields=True):
+    """The mirror of `events` and `quarantine` in an Iceberg catalog. Without a catalog there is none."""
+
+    catalog: str | None = None  # its name, as pyiceberg knows it
+    properties: dict[str, str] = {}  # what pyiceberg's load_catalog is given: type, uri, …
+    namespace: str = "polku"
+    events_table: str = "events"
+    quarantine_table: str = "quarantine"
+    location: str | None = None  # where metadata is kept; default: `_iceberg` in the lake
+    interval_seconds: PositiveSeconds = 60.0
+    keep_snapshots_hours: PositiveSeconds = 6.0
+
+
 class Lake(Struct, frozen=True, forbid_unknown_fields=True):
     """Where the tables live and how often they are committed."""
 
@@ -63,6 +113,9 @@ class Lake(Struct, frozen=True, forbid_unknown_fields=True):
     dedup_max_bytes: Positive = 1024 * MIB
     checkpoint_commits: Positive = 20  # a checkpoint and a fresh table handle every so many commits
     scratch: str | None = None  # default: `staging` inside the journal directory
+    # Who commits: this node, another one (this one uploads files and leaves notes), or this one for others too.
+    commit: Literal["self", "hand_over", "for_all"] = "self"
+    iceberg: Iceberg = Iceberg()
 
 
 class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +125,25 @@ class JournalSettings(Struct, frozen=True, forbid_unknown_fields=True):
     max_bytes: Positive = 4096 * MIB  # beyond it requests are answered 503 with Retry-After
     segment_bytes: Positive = 64 * MIB
     reserve_bytes: Positive = 256 * MIB  # disk kept free, so that the committer can always drain the journal
+
+
+class Retention(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many days rows are kept after their day is over. Events are kept for ever unless something is said here."""
+
+    events_days: Positive | None = None
+    quarantine_days: Positive = 30
+    events: dict[str, Positive] = {}  # by event name; goes before events_days
+
+
+class Maintenance(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the tables are looked after."""
+
+    enabled: bool = True
+    compact_files: Annotated[int, Meta(ge=10)] = 1000  # files are merged when a table has more than this
+    target_file_bytes: Annotated[int, Meta(ge=MIB)] = 128 * MIB
+    vacuum_retention_hours: Annotated[int, Meta(ge=1, le=8760)] = 24  # how long files stay that left a table
+    interval_seconds: PositiveSeconds | None = None  # default: 10 on a local disk, 60 on an object store
+    retention: Retention = Retention()
 
 
 class PrivacySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,6 +178,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything a collector is told. `plan` is a folder; none means the built-in plan."""
 
     sources: dict[str, Source] = {}
+    webhooks: dict[str, Webhook] = {}
     plan: str | None = None
     watch_plan: bool = True  # take a changed plan without being told; SIGHUP always tells
     dev: bool = False
@@ -113,6 +186,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     lake: Lake = Lake()
     journal: JournalSettings = JournalSettings()
     limits: Limits = Limits()
+    maintenance: Maintenance = Maintenance()
     privacy: PrivacySettings = PrivacySettings()
 
     @property
@@ -120,7 +194,17 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         """The commit interval in force."""
         if self.lake.flush_seconds is not None:
             return self.lake.flush_seconds
-        return 10.0 if "://" in self.lake.uri and not self.lake.uri.startswith("file://") else 1.0
+        return 10.0 if self.is_remote else 1.0
+
+    @property
+    def maintenance_seconds(self) -> float:
+        """How often the tables are looked at."""
+        return self.maintenance.interval_seconds or (60.0 if self.is_remote else 10.0)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the lake is on an object store."""
+        return "://" in self.lake.uri and not self.lake.uri.startswith("file://")
 
 
 # flag → place in the file; POLKU_<FLAG> is the environment variable of the same name.
@@ -154,6 +238,7 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
             _set(document, place, given, origin)
     if flags.get("dev"):
         document["dev"] = True
+    _set_webhook_secrets(document, environ)
     try:
         settings = msgspec.convert(document, Settings)
     except msgspec.ValidationError as error:
@@ -180,6 +265,70 @@ def _set(document: dict[str, Any], place: tuple[str, ...], value: object, origin
     document[place[-1]] = value
 
 
+def _set_webhook_secrets(document: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Each webhook's secret has a variable of its own."""
+    webhooks = document.get("webhooks")
+    for name, webhook in webhooks.items() if isinstance(webhooks, dict) else ():
+        signed = webhook.get("hmac") if isinstance(webhook, dict) else None
+        if isinstance(signed, dict) and (secret := environ.get(webhook_secret_variable(name))):
+            signed["secret"] = secret
+
+
+def webhook_secret_variable(name: str) -> str:
+    """`POLKU_WEBHOOK_MY_SHOP_SECRET` for the webhook `my-shop`."""
+    return f"POLKU_WEBHOOK_{name.upper().replace('-', '_')}_SECRET"
+
+
+def _webhook_findings(name: str, webhook: Webhook, sources: Mapping[str, Source]) -> list[str]:
+    findings = []
+    if not _WEBHOOK_NAME.fullmatch(name):
+        findings.append(f"[webhooks.{name}] is a part of an address: use small letters, digits, - and _")
+    if webhook.source not in sources:
+        findings.append(f"[webhooks.{name}] names the source {webhook.source!r}; add [sources.{webhook.source}]")
+    signed = webhook.hmac
+    if signed is None:
+        return findings
+    place = f"[webhooks.{name}.hmac]"
+    if signed.secret is None and signed.secret_file is None:
+        findings.append(f"{place} has no secret; give {webhook_secret_variable(name)}, or secret_file")
+    if not _HEADER_NAME.fullmatch(signed.header):
+        findings.append(f"{place} header: {signed.header!r} is no header's name")
+    if signed.signed.count("{body}") != 1:
+        findings.append(f'{place} signed: write {{body}} once, as in "{{timestamp}}.{{body}}"')
+    timed = signed.timestamp_field is not None or signed.timestamp_header is not None
+    if timed != ("{timestamp}" in signed.signed):
+        findings.append(
+            f"{place}: a time protects only if it is signed: {{timestamp}} in `signed` and one of timestamp_header, "
+            "timestamp_field go together"
+        )
+    if signed.timestamp_field is not None and (signed.field is None or signed.timestamp_header is not None):
+        findings.append(f"{place}: timestamp_field goes with field, and without timestamp_header")
+    return findings
+
+
+def _cookie_findings(name: str, source: Source) -> list[str]:
+    cookie = source.cookie
+    findings: list[str] = []
+    if cookie is None:
+        return findings
+    place = f"[sources.{name}.cookie]"
+    if "*" in source.cors:
+        findings.append(f'{place} needs the origins of your pages: cors = ["https://www.example.com"] without "*"')
+    if not _COOKIE_NAME.fullmatch(cookie.name):
+        findings.append(f"{place} name: {cookie.name!r}; use letters, digits, - and _")
+    if cookie.domain is not None and not _DOMAIN.fullmatch(cookie.domain):
+        findings.append(f"{place} domain: {cookie.domain!r} is no domain; write it as example.com")
+    return findings
+
+
+_WEBHOOK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DOMAIN = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+)
+
+
 def _checked(settings: Settings, path: Path | None) -> Settings:
     findings: list[str] = []
     owners: dict[bytes, str] = {}
@@ -195,8 +344,11 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
             if digest in owners:
                 findings.append(f"[sources.{name}] shares a key with [sources.{owners[digest]}]; keys must differ")
             owners[digest] = name
+        findings += _cookie_findings(name, source)
         if source.burst is not None and source.rate_events_per_second is None:
             findings.append(f"[sources.{name}] has a burst and no rate_events_per_second; give both or none")
+    for name, webhook in settings.webhooks.items():
+        findings += _webhook_findings(name, webhook, settings.sources)
     for network in settings.server.trusted_proxies:
         try:
             ipaddress.ip_network(network)

@@ -1,4 +1,4 @@
-"""The parent of a node's processes, N intake workers and one committer: starts, restarts and stops them in order.
+"""The parent of a node's processes, N intake workers, a committer, helpers: starts, restarts and stops them in order.
 
 Every child asks the kernel to be ended with its parent, so that a killed supervisor leaves nobody on the port. On
 SIGTERM intake finishes its requests first; then the committer puts what is journalled into the lake. When a new plan
@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -38,6 +38,7 @@ EXIT_LATER = 75
 _LONGEST_BACKOFF_SECONDS = 10.0
 _STEADY_SECONDS = 10.0  # a child that lived this long starts over with a short back-off
 _POLL_SECONDS = 0.1
+_HELPER_PATIENCE_SECONDS = 5.0  # beside what the committer took
 _PORT_PATIENCE_SECONDS = 3.0
 _LATER_SECONDS = 5.0  # a plan that waits for the store is tried again after so long
 _PR_SET_PDEATHSIG = 1
@@ -50,6 +51,8 @@ class Role(Struct, frozen=True):
     name: str
     run: str
     arguments: tuple[Any, ...] = ()  # Any: whatever `run` takes
+    after_seconds: float = 0.0
+    """Of a helper: so long after the others it is started. A start takes processor time that intake needs first."""
 
 
 class _Child(Struct):
@@ -80,11 +83,16 @@ class Supervisor:
         *,
         renewal: Renewal,
         drain_seconds: float,
+        helpers: Sequence[Role] = (),
         reload: Callable[[], bool] = lambda: False,
         on_restart: Callable[[str, int], None] = lambda role, pid: None,
     ) -> None:
-        """`on_restart(role, pid)` is told of each child that died. `reload` reads the settings at a SIGHUP: whether
-        there is something new in force, of which intake is to be told."""
+        """`on_restart(role, pid)` is told of each child that died.
+
+        `helpers` do what no promise waits for: none of them is hopeless, and at the end nobody waits for them.
+        `reload` reads the settings at a SIGHUP: whether there is something new in force, of which intake is to be told.
+        """
+        self._helpers = [_Child(role) for role in helpers]
         self._intake = [_Child(role) for role in intake]
         self._committer = _Child(committer)
         self._drain_seconds, self._on_restart = drain_seconds, on_restart
@@ -103,16 +111,21 @@ class Supervisor:
         hopeless: int | None = None
         for child in children:
             self._start(child)
+        for child in self._helpers:
+            child.not_before = time.monotonic() + child.role.after_seconds
         while not self._stopping and hopeless is None:
             time.sleep(_POLL_SECONDS)
             for child in children:
                 hopeless = self._watch(child) if hopeless is None else hopeless
+            for child in self._helpers:
+                self._watch(child)
             if self._reload_wanted:
                 self._reload_wanted = False
                 if self._reload():
                     self._tell_intake()
             self._renew()
-        _terminate(self._renewer)
+        for child in [self._renewer, *self._helpers]:
+            _terminate(child)
         for child in self._intake:
             _terminate(child)
         for child in self._intake:
@@ -121,6 +134,8 @@ class Supervisor:
             self._start(self._committer)  # it had just died: what is journalled still wants to be committed
         _terminate(self._committer)
         _join(self._committer, self._drain_seconds + 10)
+        for child in self._helpers:
+            _join(child, _HELPER_PATIENCE_SECONDS)
         if hopeless is not None:
             return hopeless
         process = self._committer.process

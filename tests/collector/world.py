@@ -68,12 +68,13 @@ class CollectorProcess:
         return self
 
     def children(self, role: str) -> list[int]:
-        """The process ids of the living children of a role: `intake` or `committer`."""
+        """The process ids of the living children of a role: `intake`, `committer` or `maintenance`."""
         found = []
+        name = f"polku-{role}"[:15]  # the kernel keeps no more
         for status in Path("/proc").glob("[0-9]*/status"):
             with contextlib.suppress(OSError):
                 text = status.read_text()
-                if f"PPid:\t{self.process.pid}\n" in text and text.startswith(f"Name:\tpolku-{role}\n"):
+                if f"PPid:\t{self.process.pid}\n" in text and text.startswith(f"Name:\t{name}\n"):
                     found.append(int(status.parent.name))
         return found
 

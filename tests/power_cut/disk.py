@@ -69,6 +69,12 @@ class CuttableDisk(Files):
         else:
             self._bytes.pop(new, None)
 
+    def link(self, old: Path, new: Path) -> None:
+        self._do("link", new)
+        super().link(old, new)
+        if old in self._bytes:
+            self._bytes[new] = self._bytes[old]
+
     def remove(self, path: Path) -> None:
         self._do("remove", path)
         super().remove(path)

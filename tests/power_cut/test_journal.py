@@ -52,8 +52,11 @@ def write_until_cut(root: Path, disk: Files) -> list[str]:
     return acknowledged
 
 
-def read_back(root: Path) -> tuple[list[str], list[str]]:
-    """The ids in all streams of a journal that somebody found after a power cut, and the damage it reports."""
+def read_back(root: Path, after: int = 0) -> tuple[list[str], list[str]]:
+    """The ids in all streams of a journal that somebody found after a power cut, and the damage it reports.
+
+    `after`: what is in the lake already.
+    """
     found: list[str] = []
     damage: list[str] = []
     if not streams_directory(root).is_dir():
@@ -61,7 +64,6 @@ def read_back(root: Path) -> tuple[list[str], list[str]]:
     for directory in streams_directory(root).iterdir():
         stream = StreamReader(directory, on_corruption=damage.append)
         assert stream.take_over()
-        after = 0
         while blocks := stream.read(after, 1):
             for block in blocks:
                 found += [msgspec.json.decode(text)["event_id"] for text in bytes(block.lines).splitlines()]
@@ -102,6 +104,62 @@ def _fresh(path: Path) -> Path:
 
 def test_no_acknowledged_event_is_lost_at_any_cut(tmp_path: Path) -> None:
     assert cuts(tmp_path, CuttableDisk) == []
+
+
+def damaged_journal(root: Path) -> tuple[list[str], set[str]]:
+    """A journal of a killed worker, with a torn tail and a damaged block; what was acknowledged, what is damaged."""
+    acknowledged = write_until_cut(root, Files())
+    (directory,) = streams_directory(root).iterdir()
+    first, *_, last = sorted(directory.glob("*.journal"))
+    data = first.read_bytes()
+    first.write_bytes(data.replace(b'"event_id":"0-1"', b'"event_id":"0-x"'))
+    last.write_bytes(last.read_bytes() + b"#polku-block 000")
+    lost = {event_id for event_id in GROUPS[0] if event_id.encode() in data}
+    return acknowledged, lost
+
+
+def test_a_cut_while_a_dead_stream_is_taken_over_or_trimmed_loses_nothing(tmp_path: Path) -> None:
+    """Taken over, read, trimmed and removed, with a cut at each step: what was not read before is read afterwards.
+
+    What cannot be read is set aside before it is trimmed, whenever the power fails.
+    """
+    acknowledged, damaged = damaged_journal(_fresh(tmp_path / "before"))
+    cut, is_off = 0, True
+    while is_off:
+        shutil.rmtree(tmp_path / "work", ignore_errors=True)
+        shutil.copytree(tmp_path / "before", tmp_path / "work")
+        disk = CuttableDisk(tmp_path / "work", cut_at=cut)
+        trimmed = _take_over_and_trim(tmp_path / "work", disk)
+        is_off = disk.is_off
+        for luck in LUCKS:
+            shutil.rmtree(tmp_path / "after", ignore_errors=True)
+            disk.survivors(tmp_path / "after", luck)
+            found, _ = read_back(tmp_path / "after", trimmed)
+            kept = b"".join(path.read_bytes() for path in (tmp_path / "after").glob("corrupt/*"))
+            place = f"cut at {cut} (after {disk.operations[-1:]}), luck {luck}"
+            assert set(acknowledged[trimmed:]) - damaged <= set(found), place
+            there = kept + b"".join(path.read_bytes() for path in (tmp_path / "after").rglob("*.journal"))
+            assert b'"event_id":"0-x"' in there, f"{place}: the damaged block is gone"
+        cut += 1
+    assert cut > 10
+
+
+def _take_over_and_trim(root: Path, disk: CuttableDisk) -> int:
+    """As the committer does; returns up to where the stream was in the lake."""
+    (directory,) = streams_directory(root).iterdir()
+    committed = 0
+    stream = StreamReader(directory, files=disk)
+    try:
+        stream.take_over()
+        while blocks := stream.read(committed, 1):
+            committed = blocks[-1].last_sequence
+            stream.trim(committed)
+        if stream.drained(committed):
+            stream.remove()
+    except OSError:
+        assert disk.is_off
+    stream.close()
+    return committed
 
 
 class _WithoutFileSync(CuttableDisk):

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from polku_collector.batch import Schemas
+from polku_collector.batch import Line, QuarantineLine, Schemas
 from polku_collector.files import Files
 from polku_collector.journal.reader import StreamReader
 from polku_collector.journal.stream import streams_directory
@@ -25,10 +25,12 @@ from polku_collector.lake.store import LocalStore
 from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
 from polku_schemas import ENVELOPE_COLUMNS
 from tests.power_cut.disk import CuttableDisk
-from tests.power_cut.test_journal import line
+from tests.power_cut.test_journal import NOW, line
 
 LUCKS = ["none", "empty", "seed 1"]
-GROUPS = [[f"{group}-{number}" for number in range(2)] for group in range(3)]
+# A flush each: with a refused event, so that there are two commits; with a new column, so that one comes before.
+GROUPS = [["0-0", "0-1", "refused 0"], ["1-0", "1-1"], ["2-0", "refused 2"]]
+PLANS = [Schemas("p", "1", "f", {"a": {}}, {}), Schemas("p", "2", "g", {"a": {"price": "double"}}, {})]
 
 
 class Silent:
@@ -92,18 +94,29 @@ class Node:
 
 
 def ids(lake: Path) -> list[str]:
-    table = DeltaTable(str(lake / "events")).to_pyarrow_table(columns=["event_id"])
-    return sorted(table["event_id"].to_pylist())
+    """Those of both tables."""
+    found: list[str] = []
+    for name in ("events", "quarantine"):
+        table = DeltaTable(str(lake / name)).to_pyarrow_table(columns=["event_id"])
+        found += table["event_id"].drop_null().to_pylist()
+    return sorted(found)
+
+
+def line_of(event_id: str) -> Line | QuarantineLine:
+    if not event_id.startswith("refused"):
+        return line(event_id)
+    return QuarantineLine(
+        received_at=NOW, source="web", event_id=event_id, code="wrong_type", path="$", message="no", original="{}"
+    )
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
     (tmp_path / "journal").mkdir()
     (tmp_path / "scratch").mkdir()
-    schemas = Schemas("p", "1", "f", {"a": {}}, {})
     journal = StreamWriter(tmp_path / "journal", max_bytes=1 << 30, segment_bytes=1 << 20)
-    for group in GROUPS:
-        asyncio.run(journal.append([line(event_id) for event_id in group], schemas, 10))
+    for number, group in enumerate(GROUPS):
+        asyncio.run(journal.append([line_of(event_id) for event_id in group], PLANS[number > 0], 10))
     journal.close()
     return tmp_path
 
@@ -133,7 +146,8 @@ def every_cut(world: Path, disk_type: type[CuttableDisk], lucks: list[str], step
             disk.survivors(world / "after", luck)
             place = f"cut at {cut} ({whole.operations[cut - 1] if cut else 'start'}), luck {luck}"
             try:
-                node = Node(world, world / "after", Files())
+                # The index of ids is as the cut left it, the first time.
+                node = Node(world, world / "after", Files(), keep_ids=luck == lucks[0])
                 if node.events.watermark(next(streams_directory(world / "journal").iterdir()).name) < trimmed:
                     wrong.append(f"{place}: trimmed to {trimmed}, but the lake lost it")
                 node.run()

@@ -56,6 +56,7 @@ class Senders(Struct, frozen=True):
     """All of them, and the limits of every request."""
 
     keys: KeyRing[Sender]
+    by_name: Mapping[str, Sender]
     limits: Limits
     shape: Shape
     origins: frozenset[str]
@@ -80,4 +81,5 @@ def senders_of(
         plain = meter is None and robots is None and source.ip == "drop"
         found.append((Sender(name, source, meter, address, robots, plain), source.keys))
     origins = frozenset(origin for source in sources.values() for origin in source.cors)
-    return Senders(KeyRing(found), limits, Shape(limits.max_depth, limits.max_keys), origins)
+    by_name = {sender.name: sender for sender, _ in found}
+    return Senders(KeyRing(found), by_name, limits, Shape(limits.max_depth, limits.max_keys), origins)

@@ -143,6 +143,10 @@ class Validator:
         assert built_in is not None  # noqa: S101  (every plan has the built-in calls)
         self._no_properties = built_in  # whatever comes is unplanned
 
+    def planned(self, call: str, name: str | None) -> CompiledEvent | None:
+        """The event of the plan that a call means."""
+        return self._plan.find(call, name)
+
     def judge(self, body: Body, arrival: Arrival) -> Judged:
         """Decide every item of the body. Never raises for anything a client can send."""
         lines: list[Line | QuarantineLine] = []

@@ -7,6 +7,7 @@ stream were never acknowledged and are left behind; damage anywhere else is corr
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import shutil
@@ -71,8 +72,15 @@ class StreamReader:
     def take_over(self) -> bool:
         """If the writer is dead, own the stream and make its intact tail durable. True when owned."""
         if self._lock is None and (lock := try_lock(self._directory)) is not None:
+            try:
+                self._recover()
+            except BaseException:  # a full disk, say: it is owned when it is recovered, not before
+                os.close(lock)
+                raise
+            finally:
+                self._leave()
+                self._next_sequence = 0
             self._lock = lock
-            self._recover()
         return self._lock is not None
 
     def read(self, after: int, max_bytes: int) -> list[Block]:
@@ -136,7 +144,7 @@ class StreamReader:
             self._enter(*reached[-1])
         elif headers:  # the numbers before it are gone
             self._enter(*headers[0])
-            self._corrupt(f"sequences {after + 1} to {self._position - 1} are missing")
+            self._corrupt(f"sequences {after + 1} to {self._position - 1} are missing", [])
             self._next_sequence = self._position
 
     def _enter(self, number: int, header: SegmentHeader) -> None:
@@ -152,14 +160,20 @@ class StreamReader:
             self._file = None
 
     def _read_header(self, number: int) -> SegmentHeader | None:
-        """A segment's header, or None while it is not wholly written (then nothing in it was acknowledged)."""
+        """A segment's header, or None while it is not wholly written (then nothing in it was acknowledged).
+
+        None too where it is damaged, or is that of another segment: who misses its numbers says so.
+        """
         if number not in self._headers:
             try:
                 with segment_path(self._directory, number).open("rb") as file:
                     line = file.readline(_HEADER_LIMIT)
-                self._headers[number] = decode_header(line), len(line)
+                header = decode_header(line)
             except (FileNotFoundError, Damaged):
                 return None
+            if (header.stream, header.segment) != (self.stream_id, number):
+                return None
+            self._headers[number] = header, len(line)
         return self._headers[number][0]
 
     def _advance(self) -> bool:
@@ -225,8 +239,7 @@ class StreamReader:
     def _skip_damage(self, reason: str) -> bool:
         """Below the durable mark damage is corruption: set it aside and go on at the next intact block."""
         place = f"segment {self._segment} at byte {self._offset}"
-        self._corrupt(f"{place}: {reason}")
-        self._set_aside()
+        self._corrupt(f"{place}: {reason}", [self._segment])
         following = self._following_block()
         if following is None:
             return False
@@ -254,16 +267,20 @@ class StreamReader:
                 return number, header, self._headers[number][1], header.first_sequence
         return None
 
-    def _set_aside(self) -> None:
-        """Keep a copy of the damaged segment where trimming does not reach it."""
-        place = self._directory.parent.parent / "corrupt"
-        place.mkdir(exist_ok=True)
-        copy = place / f"{self.stream_id}-{self._segment:08d}.journal"
-        if not copy.exists():
-            shutil.copyfile(segment_path(self._directory, self._segment), copy)
+    def _corrupt(self, reason: str, segments: list[int]) -> None:
+        """Tell it, and keep the damaged segments where trimming does not reach them, with all that cannot be read.
 
-    def _corrupt(self, reason: str) -> None:
+        As another name of the same file: that takes no space, and is never half done.
+        """
         log.error("journal is damaged", stream=self.stream_id, reason=reason, set_aside="corrupt/")
+        place = self._directory.parent.parent / "corrupt"
+        self._files.make_directory(place)
+        for number in {*segments, *(number for number in self._numbers if self._read_header(number) is None)}:
+            with contextlib.suppress(FileExistsError, FileNotFoundError):  # kept before, or trimmed before
+                self._files.link(
+                    segment_path(self._directory, number), place / f"{self.stream_id}-{number:08d}.journal"
+                )
+        self._files.sync_directory(place)
         self._on_corruption(reason)
 
     def _recover(self) -> None:
@@ -281,8 +298,7 @@ class StreamReader:
                 break
             found = self._read_block()
             if isinstance(found, str):
-                beyond = self._following_block() if self._has_bytes_left() else None
-                if self._position <= published or beyond is not None:
+                if self._position <= published or self._following_block() is not None:
                     if self._skip_damage(found):
                         continue
                 elif self._has_bytes_left():
@@ -293,13 +309,26 @@ class StreamReader:
             self._position = block.last_sequence + 1
             last = max(last, block.last_sequence)
         if last < published:
-            self._corrupt(f"sequences {last + 1} to {published} were durable and are gone")
+            self._corrupt(f"sequences {last + 1} to {published} were durable and are gone", [])
+        elif unreadable := [number for number in self._numbers if self._holds_blocks_of_nobody(number, last)]:
+            self._corrupt(f"the headers of segments {unreadable} are damaged", [])
         for number in self._numbers:
             self._files.sync_file(segment_path(self._directory, number))
         self._files.sync_directory(self._directory)
         self._durable.value = last
-        self._leave()
-        self._next_sequence = 0
+
+    def _holds_blocks_of_nobody(self, number: int, last: int) -> bool:
+        """Whether a segment without a readable header holds blocks beyond the last one that was found.
+
+        Headers are written before blocks: this is no torn beginning.
+        """
+        if self._read_header(number) is not None:
+            return False
+        data = segment_path(self._directory, number).read_bytes()
+        try:
+            return decode_head(data[data.index(b"\n") + 1 :]).last_sequence > last
+        except (ValueError, Damaged):
+            return False
 
     def _has_bytes_left(self) -> bool:
         return segment_path(self._directory, self._segment).stat().st_size > self._offset

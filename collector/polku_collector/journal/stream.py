@@ -18,8 +18,9 @@ import os
 import struct
 import uuid
 from pathlib import Path
+from typing import IO
 
-from ..errors import JournalBroken
+from ..errors import JournalBroken, SettingsError
 from ..files import Files
 
 _NUMBER = struct.Struct("<Q")
@@ -95,6 +96,23 @@ def try_lock(directory: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def lock_journal(journal: Path) -> IO[bytes]:
+    """A journal has one collector: two would share its index of ids and remove each other's streams.
+
+    Held until it is closed. Raises SettingsError while somebody else holds it.
+    """
+    lock = (journal / "lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise SettingsError(
+            f"the journal {journal} is in use by another collector: "
+            "stop that one, or give this one a --journal of its own"
+        ) from None
+    return lock
 
 
 def journal_bytes(journal: Path) -> int:

@@ -36,8 +36,8 @@ class CommitTable(Protocol):
     def watermark(self, stream: str) -> int: ...
 
 
-def add_actions(files: list[DataFile], partition_column: str) -> list[AddAction]:
-    """The log entries of files that already stand in the table's folder."""
+def add_actions(files: list[DataFile], partition_column: str, *, data_change: bool = True) -> list[AddAction]:
+    """The log entries of files that already stand in the table's folder. No `data_change`: their rows were there."""
     now = int(time.time() * 1000)
     return [
         AddAction(
@@ -45,7 +45,7 @@ def add_actions(files: list[DataFile], partition_column: str) -> list[AddAction]
             size=file.size_bytes,
             partition_values={partition_column: file.partition},
             modification_time=now,
-            data_change=True,
+            data_change=data_change,
             stats=file.statistics,
         )
         for file in files
@@ -58,15 +58,17 @@ def commit(
     before: dict[str, int],
     after: dict[str, int],
     wait: Callable[[float], None] = time.sleep,
+    check: Callable[[], None] = lambda: None,
 ) -> int:
     """Move the watermark of each stream from `before` to `after` together with the files; returns the attempts made.
 
     Raises CommitUncertain when somebody else moved a watermark (the flush must be read again from there) and
-    StoreUnreachable when the store stays away.
+    StoreUnreachable when the store stays away. `check` is asked before each attempt; what it raises is passed on.
     """
     _fence(table, before, after)
     failure: Exception | None = None
     for attempt in range(1, ATTEMPTS + 1):
+        check()
         try:
             table.commit(files, after)
         except Exception as error:

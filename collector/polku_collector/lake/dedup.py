@@ -74,6 +74,17 @@ class Window(NamedTuple):
     bounded_by_bytes: bool
 
 
+def window_of(directory: Path, window_seconds: float, now: float) -> Window | None:
+    """The window in force, for somebody who only looks; None while there is no index that can be read."""
+    try:
+        _, _, body = (directory / MANIFEST).read_bytes().partition(b"\n")
+        manifest = msgspec.json.decode(body, type=Manifest)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    since_evicted = now - manifest.evicted_until
+    return Window(min(since_evicted, window_seconds), since_evicted < window_seconds)
+
+
 def duplicates_in_flush(hi: U64, lo: U64, digest: U32, order: NDArray[np.integer]) -> Verdicts:
     """The duplicates among the events of one flush: of each key, the one with the smallest `order` stays."""
     count = len(hi)

@@ -21,6 +21,7 @@ from ..errors import CollectorError, CommitUncertain
 from .budget import FileBudget
 from .columns import ColumnsStep, TooManyDays, Written
 from .commit import add_actions, commit
+from .fenced import put
 from .gather import Clashes, wanted_columns
 from .parquet import DataFile
 from .remember import Memory
@@ -31,9 +32,14 @@ log = structlog.get_logger("polku.lake")
 
 _LONGEST_PAUSE_SECONDS = 30.0
 _FRESH_START_AFTER = 10
+# A checkpoint holds every file that was removed lately: it takes at most this part of the time, however many those are.
+_CHECKPOINT_PAUSES = 100
 # A historical source may bring any day: a flush takes the blocks of about a year at most.
 MAX_DAYS = 400
 _WHOLE = 1 << 60
+
+
+Check = Callable[[], None]
 
 
 class LakeStream(StreamSource, Protocol):
@@ -82,6 +88,7 @@ class Committer:
         self._columns, self._memory, self._streams, self._observer = columns, memory, streams, observer
         self._flush_bytes, self._checkpoint_commits = flush_bytes, checkpoint_commits
         self._commits = {events.name: 0, quarantine.name: 0}
+        self._next_checkpoint = {events.name: 0.0, quarantine.name: 0.0}
         self._budget = FileBudget()
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
@@ -126,7 +133,7 @@ class Committer:
 
     def waiting(self) -> int:
         """Durable events that are not committed yet."""
-        return sum(max(0, stream.durable - self._events.watermark(name)) for name, stream in self._streams().items())
+        return sum(max(0, stream.durable - self._position(name)) for name, stream in self._streams().items())
 
     def flush(self) -> int:
         """One flush of all streams; returns the journal bytes it took (0: there was nothing)."""
@@ -139,9 +146,9 @@ class Committer:
         size = 0
         self._memory.level(self._events, streams)
         replayed = self._events.watermark(REPLAY_STREAM)
-        half_done = sorted(name for name in streams if self._quarantine.watermark(name) > self._events.watermark(name))
+        half_done = sorted(name for name in streams if self._quarantine.watermark(name) > self._position(name))
         for name in half_done or streams:
-            stream, watermark = streams[name], self._events.watermark(name)
+            stream, watermark = streams[name], self._position(name)
             # A half-done flush is taken up again whole, so that it is decided as it was.
             found = stream.read(watermark, _WHOLE if half_done else max(1, self._flush_bytes - size))
             if half_done:
@@ -153,7 +160,7 @@ class Committer:
                 blocks += found
                 size += sum(len(block.lines) for block in found)
             else:
-                stream.trim(watermark)
+                stream.trim(self._events.watermark(name))
         if not blocks:
             self._observer.lag(0)
             return 0
@@ -163,29 +170,56 @@ class Committer:
         before = {name: before[name] for name in after}
         self._budget.spent(len(written.events))
 
-        self._put(self._events, written.events)
+        checks = [put(self._store, self._events, written.events)]
         if written.quarantine and not half_done:
-            self._put(self._quarantine, written.quarantine)
-            self._commit(self._quarantine, written.quarantine, after)
-        # The replay's watermark goes along unchanged, so that this commit and that of a replay exclude each other.
-        fence = {REPLAY_STREAM: replayed} if written.events else {}
-        self._events.refresh()
-        try:
-            attempts = self._commit(self._events, written.events, after | fence, before | fence)
-        except CommitUncertain:
-            if self._events.watermark(REPLAY_STREAM) == replayed:
-                raise
-            log.info("events came out of quarantine meanwhile, looking for copies again")
-            return size
+            checks.append(put(self._store, self._quarantine, written.quarantine))
 
+        def check() -> None:
+            for still_there in checks:
+                still_there()
+
+        attempts = self._settle(written, before, after, replayed, half_done=bool(half_done), check=check)
+        if attempts is None:
+            return size
         self._memory.remember(after)
-        for name, last in after.items():
-            streams[name].trim(last)
+        for name in after:
+            streams[name].trim(self._events.watermark(name))
         window = self._memory.index.window(time.time()).seconds
         self._observer.flushed(Flush(written, time.perf_counter() - started, attempts, window))
         self._observer.lag(self.waiting())
         self._checkpoint()
         return size
+
+    def _position(self, stream: str) -> int:
+        """Up to where a stream needs no more flushing."""
+        return self._events.watermark(stream)
+
+    def _settle(
+        self,
+        written: Written,
+        before: dict[str, int],
+        after: dict[str, int],
+        replayed: int,
+        *,
+        half_done: bool,
+        check: Check,
+    ) -> int | None:
+        """Commit files that are in the store; returns the attempts, or None if the flush has to be looked at again.
+
+        `check`, asked before each attempt, raises when a vacuum took them meanwhile.
+        """
+        if written.quarantine and not half_done:
+            self._commit(self._quarantine, written.quarantine, after, check=check)
+        # The replay's watermark goes along unchanged, so that this commit and that of a replay exclude each other.
+        fence = {REPLAY_STREAM: replayed} if written.events else {}
+        self._events.refresh()
+        try:
+            return self._commit(self._events, written.events, after | fence, before | fence, check)
+        except CommitUncertain:
+            if self._events.watermark(REPLAY_STREAM) == replayed:
+                raise
+            log.info("events came out of quarantine meanwhile, looking for copies again")
+            return None
 
     def _room_for(self, blocks: list[Block]) -> Clashes:
         """Add the columns that the blocks may bring before any file holds them; says what the table can never hold.
@@ -217,17 +251,18 @@ class Committer:
         done = self._quarantine.watermark(stream)
         return [block for block in blocks if block.last_sequence <= done]
 
-    def _put(self, table: Table, files: list[DataFile]) -> None:
-        for file in files:
-            self._store.put(file.path, f"{table.name}/{file.key}")
-
     def _commit(
-        self, table: Table, files: list[DataFile], after: dict[str, int], before: dict[str, int] | None = None
+        self,
+        table: Table,
+        files: list[DataFile],
+        after: dict[str, int],
+        before: dict[str, int] | None = None,
+        check: Check = lambda: None,
     ) -> int:
         if before is None:
             table.refresh()
             before = {stream: table.watermark(stream) for stream in after}
-        attempts = commit(table, add_actions(files, table.partition_by), before, after)
+        attempts = commit(table, add_actions(files, table.partition_by), before, after, check=check)
         table.settle()
         self._commits[table.name] += 1
         return attempts
@@ -236,8 +271,14 @@ class Committer:
         for table in (self._events, self._quarantine):
             if self._commits[table.name] >= self._checkpoint_commits:
                 self._commits[table.name] = 0
+                started = time.monotonic()
                 try:
+                    if started < self._next_checkpoint[table.name]:
+                        table.reopen()  # a handle grows slow all the same
+                        continue
                     table.checkpoint()
+                    taken = time.monotonic() - started
+                    self._next_checkpoint[table.name] = started + taken * _CHECKPOINT_PAUSES
                 except Exception as error:
                     log.warning("no checkpoint this time", table=table.name, reason=str(error))
 

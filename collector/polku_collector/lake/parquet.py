@@ -76,6 +76,18 @@ def write_by_day(
     return files
 
 
+def copy_file(connection: duckdb.DuckDBPyConnection, select: str, path: Path) -> DataFile | None:
+    """One file, of one day and in the order of `select`; None if that has no rows. The day is the folder's name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ((_, rows, size, _, statistics, *_),) = connection.execute(
+        f"COPY ({select}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, RETURN_STATS true)"
+    ).fetchall()
+    if not rows:
+        path.unlink()
+        return None
+    return _data_file(path, size, rows, delta_statistics(rows, _bounds_of_duckdb(statistics)))
+
+
 def _data_file(path: Path, size: int, rows: int, statistics: str) -> DataFile:
     day = path.parent.name
     return DataFile(path, f"{day}/{path.name}", day.partition("=")[2], size, rows, statistics)

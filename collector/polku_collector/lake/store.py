@@ -6,15 +6,21 @@ writers cannot overwrite each other's commits there. Tables, names and commits a
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import json
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
 
 from polku_collector.errors import LakeError, StoreUnreachable
 from polku_collector.files import DISK, Files
@@ -29,6 +35,18 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
 MULTIPART_BYTES = 16 * 1024 * 1024
 _COPY_BYTES = 1024 * 1024
+_KEYS_A_REQUEST = 1000  # what S3 deletes at once
+
+# How many commits at the end of a log may not be durable yet: each writer has one, until he has settled it.
+UNSETTLED_COMMITS = 32
+
+
+class StoredFile(Struct, frozen=True):
+    """A file below a table: its path there, as the log would name it."""
+
+    path: str
+    size_bytes: int
+    modified: float
 
 
 class Store(Protocol):
@@ -39,14 +57,38 @@ class Store(Protocol):
 
     def exists(self, key: str) -> bool: ...
 
+    def create(self, key: str, data: bytes) -> bool:
+        """Store a small file that nobody else can have stored; durable on return. False: the key is taken."""
+
+    def read(self, key: str) -> bytes | None:
+        """A small file; None if it is not there."""
+
+    def names(self, folder: str) -> list[str]:
+        """The keys below a folder, in order."""
+
+    def local(self, key: str, folder: Path) -> Path:
+        """A path on this machine with the file's bytes, in `folder` if it has to be brought here. Not to be changed."""
+
+    def stored(self, table: str) -> list[StoredFile]:
+        """The data files that stand below a table, its own or left over; the log and what others put there are none."""
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Delete files; durable on return. One that is not there is no error."""
+
+    def now(self) -> float:
+        """The time by the clock that dates the store's files, in seconds since 1970."""
+
     def uri(self, table: str) -> str:
         """What deltalake opens a table by."""
 
     def storage_options(self) -> dict[str, str]:
         """What deltalake needs to reach the store."""
 
-    def sync_log(self, table: str, version: int) -> None:
-        """Make a commit that deltalake wrote durable, with a checkpoint of the same version if there is one."""
+    def sync_log(self, table: str, version: int, first: int | None = None) -> None:
+        """Make commits that deltalake wrote durable, up to a version from `first` on (or this one alone).
+
+        The older ones go first, a checkpoint of that version last.
+        """
 
     def mend_log(self, table: str) -> list[str]:
         """Move aside what a power cut left half-written at the end of a table's log; returns the names.
@@ -111,15 +153,84 @@ class LocalStore:
     def exists(self, key: str) -> bool:
         return (self.root / _checked(key)).exists()
 
+    def create(self, key: str, data: bytes) -> bool:
+        target = self.root / _checked(key)
+        partial = target.with_name(f".{uuid.uuid4().hex}.partial")
+        try:
+            self._files.make_directory(target.parent)
+            descriptor = self._files.create(partial)
+            try:
+                self._files.write(descriptor, [data])
+                self._files.sync(descriptor)
+            finally:
+                self._files.close(descriptor)
+            try:
+                target.hardlink_to(partial)  # whole or not at all, and never in the place of another
+            except FileExistsError:
+                return False
+            finally:
+                self._files.remove(partial)
+            self._files.sync_directory(target.parent)
+        except OSError as error:
+            raise StoreUnreachable(f"{target} could not be stored: {error.strerror}.") from error
+        return True
+
+    def read(self, key: str) -> bytes | None:
+        try:
+            return (self.root / _checked(key)).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        paths = (self.root / _checked(folder)).rglob("*")
+        return sorted(
+            str(path.relative_to(self.root)) for path in paths if not path.name.startswith(".") and path.is_file()
+        )
+
+    def local(self, key: str, folder: Path) -> Path:
+        path = self.root / _checked(key)
+        if not path.exists():
+            raise StoreUnreachable(f"{path} is not there.")
+        return path
+
+    def stored(self, table: str) -> list[StoredFile]:
+        root = self.root / _checked(table)
+        found = []
+        for folder, folders, names in os.walk(root):
+            folders[:] = [name for name in folders if not name.startswith(("_", "."))]
+            for name in names:
+                path = Path(folder) / name
+                if _is_data(name):
+                    with contextlib.suppress(FileNotFoundError):  # another vacuum was faster
+                        status = path.stat()
+                        relative = path.relative_to(root).as_posix()
+                        found.append(StoredFile(relative, status.st_size, status.st_mtime))
+        return found
+
+    def remove(self, keys: Sequence[str]) -> None:
+        paths = [self.root / _checked(key) for key in keys]
+        try:
+            for path in paths:
+                self._files.remove(path)
+            for folder in {path.parent for path in paths}:
+                if folder.exists():
+                    self._files.sync_directory(folder)
+        except OSError as error:
+            raise StoreUnreachable(f"{error.filename} could not be deleted: {error.strerror}.") from error
+
+    def now(self) -> float:
+        return time.time()
+
     def uri(self, table: str) -> str:
         return str(self.root / _checked(table))
 
     def storage_options(self) -> dict[str, str]:
         return {}
 
-    def sync_log(self, table: str, version: int) -> None:
+    def sync_log(self, table: str, version: int, first: int | None = None) -> None:
         log = self.root / _checked(table) / "_delta_log"
-        names = [f"{version:020d}.json", "_last_checkpoint"]
+        names = [f"{number:020d}.json" for number in range(version if first is None else first, version + 1)]
+        names.append("_last_checkpoint")
         names += [path.name for path in log.glob(f"{version:020d}.checkpoint*")]
         for name in names:
             if (log / name).exists():
@@ -130,8 +241,10 @@ class LocalStore:
 
     def mend_log(self, table: str) -> list[str]:
         log = self.root / _checked(table) / "_delta_log"
-        torn = [path for path in sorted(log.glob("*.json"))[-1:] if not _is_commit(path)]
-        torn += [path for path in sorted(log.glob("*.checkpoint.parquet"))[-1:] if not _is_parquet(path)]
+        torn = [path for path in sorted(log.glob("*.checkpoint.parquet"))[-1:] if not _is_parquet(path)]
+        whole = [path for path in sorted(log.glob("*.checkpoint.parquet"))[-2:] if path not in torn]
+        reached = int(whole[-1].name.partition(".")[0]) if whole else None
+        torn += _beyond_damage(log, reached)
         pointer = log / "_last_checkpoint"
         if pointer.exists() and (torn or not _points_to_a_file(pointer)):
             torn.append(pointer)  # only a hint: without it the log is listed
@@ -200,6 +313,86 @@ class S3Store:
 
         return bool(self._reach(f"look for {key}", head))
 
+    def create(self, key: str, data: bytes) -> bool:
+        from botocore.exceptions import ClientError
+
+        def put() -> bool:
+            try:
+                self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if _status(error) not in (409, 412):
+                    raise
+                # Perhaps by this very request, whose first answer was lost.
+                return self.read(key) == data
+            return True
+
+        return bool(self._reach(f"store {key}", put))
+
+    def read(self, key: str) -> bytes | None:
+        from botocore.exceptions import ClientError
+
+        def get() -> bytes | None:
+            try:
+                return bytes(self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read())
+            except ClientError as error:
+                if _status(error) == 404:
+                    return None
+                raise
+
+        found: bytes | None = self._reach(f"read {key}", get)
+        return found
+
+    def names(self, folder: str) -> list[str]:
+        prefix = self._key(folder) + "/"
+        start = len(self._key("x")) - 1
+
+        def listed() -> list[str]:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            return sorted(entry["Key"][start:] for page in pages for entry in page.get("Contents", []))
+
+        return list(self._reach(f"list {folder}", listed))
+
+    def local(self, key: str, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{uuid.uuid4().hex}.parquet"
+        self._reach(f"read {key}", lambda: self._client.download_file(self.bucket, self._key(key), str(path)))
+        return path
+
+    def stored(self, table: str) -> list[StoredFile]:
+        prefix = self._key(table) + "/"
+
+        def listed() -> list[StoredFile]:
+            found = []
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for entry in page.get("Contents", []):
+                    path = entry["Key"].removeprefix(prefix)
+                    *folders, name = path.split("/")
+                    if _is_data(name) and not any(folder.startswith(("_", ".")) for folder in folders):
+                        found.append(StoredFile(path, entry["Size"], entry["LastModified"].timestamp()))
+            return found
+
+        return list(self._reach(f"list {table}", listed))
+
+    def remove(self, keys: Sequence[str]) -> None:
+        from botocore.exceptions import ClientError
+
+        for first in range(0, len(keys), _KEYS_A_REQUEST):
+            some = [self._key(key) for key in keys[first : first + _KEYS_A_REQUEST]]
+            listed = {"Objects": [{"Key": key} for key in some], "Quiet": True}
+            try:
+                done = self._client.delete_objects(Bucket=self.bucket, Delete=listed)
+            except ClientError:  # not every store knows how to delete many at once
+                done = {"Errors": [{"Key": key} for key in some]}
+            for error in done.get("Errors", []):
+                delete = functools.partial(self._client.delete_object, Bucket=self.bucket, Key=error["Key"])
+                self._reach(f"delete {error['Key']}", delete)
+
+    def now(self) -> float:
+        """By the store's own clock, as its answers are dated."""
+        answer = self._reach("ask", lambda: self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1))
+        stated = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        return parsedate_to_datetime(stated).timestamp() if stated else time.time()
+
     def uri(self, table: str) -> str:
         return f"s3://{self.bucket}/{self._key(table)}"
 
@@ -220,7 +413,7 @@ class S3Store:
                 options["AWS_ALLOW_HTTP"] = "true"
         return options
 
-    def sync_log(self, table: str, version: int) -> None:
+    def sync_log(self, table: str, version: int, first: int | None = None) -> None:
         """Nothing to do: an object store answers when an object is durable."""
 
     def mend_log(self, table: str) -> list[str]:
@@ -323,6 +516,24 @@ class S3Store:
             raise StoreUnreachable(f"The store {place} did not let us {what}: {error}") from error
 
 
+def _beyond_damage(log: Path, checkpoint: int | None) -> list[Path]:
+    """The newest commits from the first on that is half-written or missing; what a checkpoint holds is not needed.
+
+    Several writers may each have had a commit that was not durable yet. Nobody relied on one beyond a damaged one: who
+    makes a commit durable does so with those before it.
+    """
+    newest = sorted(path for path in log.glob("*.json") if path.stem.isdigit())[-UNSETTLED_COMMITS - 1 :]
+    previous = None
+    for number, path in enumerate(newest):
+        version = int(path.stem)
+        if checkpoint is None or version > checkpoint:
+            follows = previous is None or version == previous + 1
+            if not follows or not _is_commit(path):
+                return newest[number:]
+        previous = version
+    return []
+
+
 def _is_commit(path: Path) -> bool:
     """Whether a commit file is whole: every line of it is JSON, and there is one."""
     lines = path.read_bytes().splitlines()
@@ -336,6 +547,13 @@ def _points_to_a_file(pointer: Path) -> bool:
     except (ValueError, KeyError, TypeError):
         return False
     return any(pointer.parent.glob(f"{version:020d}.checkpoint*"))
+
+
+def _is_data(name: str) -> bool:
+    """A data file, or what a crash left of one that was being copied into place (`LocalStore._copy`)."""
+    if name.startswith((".", "_")):
+        return name.startswith(".") and name.endswith(".parquet.partial")
+    return name.endswith(".parquet")
 
 
 def _is_json(data: bytes) -> bool:

@@ -17,13 +17,14 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
+from msgspec import Struct
 from pyarrow.fs import PyFileSystem
 
 from polku_schemas.column_types import Clash, widening
 
 from ..errors import CommitUncertain, LakeError, TableMismatch
 from .statistics import STATISTICS_COLUMNS
-from .store import Store
+from .store import UNSETTLED_COMMITS, Store
 from .types import columns_of, field_of, schema_of
 
 log = structlog.get_logger("polku.lake")
@@ -31,12 +32,16 @@ log = structlog.get_logger("polku.lake")
 # Whoever removes files (replay, compaction, …) takes turns by this transaction.
 MAINTENANCE = "polku-maintenance"
 
+# Names in a commit what it did, for whoever reads the log.
+_WORK = "polku"
+
 # Checkpoints and log clean-up run on our own timer: the default hooks list the whole log at every commit.
 HOOKS_OFF = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 _CONFIGURATION = {
     "delta.logRetentionDuration": "interval 2 days",
-    "delta.deletedFileRetentionDuration": "interval 7 days",
+    # How long checkpoints remember a removed file: each costs 10 µs at every checkpoint. Maintenance sets it.
+    "delta.deletedFileRetentionDuration": "interval 27 hours",
     "delta.dataSkippingStatsColumns": ",".join(STATISTICS_COLUMNS),
     "delta.checkpointInterval": "20",
 }
@@ -58,6 +63,26 @@ QUARANTINE_COLUMNS: dict[str, str] = {
     ),
     "sent_at": "timestamp",
 }
+
+
+class LiveFile(Struct, frozen=True):
+    """A file that the table consists of, as the log tells it. `least`, `most`: bounds of the columns that have them."""
+
+    path: str
+    partition: str
+    size_bytes: int
+    rows: int
+    added_ms: int
+    least: dict[str, Any] = {}  # Any: texts and times
+    most: dict[str, Any] = {}
+
+
+class Work(Struct, frozen=True):
+    """A commit that looked after the table, as its log tells it."""
+
+    what: str
+    at_ms: int
+    version: int
 
 
 class Table:
@@ -82,7 +107,8 @@ class Table:
             self.handle = self._open_or_create(columns)
         self.columns = columns_of(self.handle.schema())
         # A killed committer may have left its last commit unsettled; the journal is trimmed by what we read here.
-        self._settled = self.handle.version() - 1
+        # Others may not have settled theirs either, and nothing is proven before what it stands on.
+        self._settled = max(-1, self.handle.version() - UNSETTLED_COMMITS)
         if columns is not None:
             self.settle()
             self.add_columns(columns)
@@ -121,6 +147,10 @@ class Table:
     def refresh(self) -> None:
         """Take in what others committed."""
         self.handle.update_incremental()
+
+    def refresh_columns(self) -> None:
+        """See the columns that others added, after a `refresh`."""
+        self.columns = columns_of(self.handle.schema())
 
     def watermark(self, stream: str) -> int:
         """The last sequence of a stream that this handle has seen committed."""
@@ -166,27 +196,74 @@ class Table:
         """One atomic commit of files with the new watermark of each stream, from the present handle."""
         self._write([*files], watermarks)
 
-    def replace(self, paths: Collection[str], files: list[AddAction], watermarks: dict[str, int]) -> None:
+    def replace(
+        self,
+        paths: Collection[str],
+        files: list[AddAction],
+        watermarks: dict[str, int],
+        *,
+        data_change: bool = True,
+        what: str | None = None,
+    ) -> None:
         """One atomic commit that puts files in the place of others, from the handle on which those were seen live.
 
         For rows that leave the table or move; who does that comes one after the other, by the transaction
         `polku-maintenance`, and does not touch what others append meanwhile. The files themselves stay for readers
-        until a vacuum.
+        until a vacuum. No `data_change`: the rows stay the same. `what` names the work in the log.
         """
         now, partition = int(time.time() * 1000), f"partition.{self.partition_by}"
         gone: list[AddAction | RemoveAction] = [
-            RemoveAction(add["path"], True, now, add["size_bytes"], {self.partition_by: str(add[partition])})
+            RemoveAction(add["path"], data_change, now, add["size_bytes"], {self.partition_by: str(add[partition])})
             for add in pa.table(self.handle.get_add_actions(flatten=True)).to_pylist()
             if add["path"] in paths
         ]
         if len(gone) != len(paths):
             raise CommitUncertain(f"{self.name}: {len(paths) - len(gone)} of the files to replace are live no more")
-        self._write([*gone, *files], watermarks | {MAINTENANCE: self.watermark(MAINTENANCE) + 1})
+        self._write([*gone, *files], watermarks | {MAINTENANCE: self.watermark(MAINTENANCE) + 1}, what)
 
     def files(self) -> set[str]:
         """The paths of the files the table consists of, as this handle sees it."""
         paths: Any = pa.table(self.handle.get_add_actions())["path"]
         return set(paths.to_pylist())
+
+    def live_files(self) -> list[LiveFile]:
+        """The files the table consists of, as this handle sees it."""
+        adds = pa.table(self.handle.get_add_actions(flatten=True)).to_pylist()
+        return [
+            LiveFile(
+                path=add["path"],
+                partition=str(add[f"partition.{self.partition_by}"]),
+                size_bytes=add["size_bytes"],
+                rows=add["num_records"] or 0,
+                added_ms=add["modification_time"],
+                least=_bounds(add, "min."),
+                most=_bounds(add, "max."),
+            )
+            for add in adds
+        ]
+
+    def removed_before(self, hours: int) -> list[str]:
+        """The paths of files that were removed so long ago, as far as the log remembers them. Nothing is deleted."""
+        return list(
+            self.handle.vacuum(retention_hours=hours, dry_run=True, enforce_retention_duration=False, full=False)
+        )
+
+    def remember_removed(self, hours: int) -> bool:
+        """Let checkpoints remember removed files for so long; returns whether that had to be changed."""
+        wanted = {"delta.deletedFileRetentionDuration": f"interval {hours} hours"}
+        if wanted.items() <= self.handle.metadata().configuration.items():
+            return False
+        self.handle.alter.set_table_properties(wanted, post_commithook_properties=HOOKS_OFF)
+        self.settle()
+        return True
+
+    def work(self, limit: int | None = None) -> list[Work]:
+        """What looked after the table, newest first, as far back as the log goes."""
+        return [
+            Work(entry[_WORK], entry["timestamp"], entry["version"])
+            for entry in self.handle.history(limit)
+            if entry.get(_WORK)
+        ]
 
     def dataset(self, paths: Collection[str]) -> Any:  # pyarrow's classes have no types
         """The rows of some files, with all columns of the table; the day stands in the files too.
@@ -205,7 +282,9 @@ class Table:
         fragments = [files.make_fragment(name, filesystem=filesystem) for name in sizes]
         return ds.FileSystemDataset(fragments, pa.schema(arrow), files, filesystem)
 
-    def _write(self, actions: list[AddAction | RemoveAction], watermarks: dict[str, int]) -> None:
+    def _write(
+        self, actions: list[AddAction | RemoveAction], watermarks: dict[str, int], what: str | None = None
+    ) -> None:
         now = int(time.time() * 1000)
         self.handle.create_write_transaction(
             actions,
@@ -215,6 +294,7 @@ class Table:
             commit_properties=CommitProperties(
                 app_transactions=[Transaction(stream, last, now) for stream, last in sorted(watermarks.items())],
                 max_commit_retries=3,
+                custom_metadata={_WORK: what} if what else None,
             ),
             post_commithook_properties=HOOKS_OFF,
         )
@@ -225,8 +305,8 @@ class Table:
         A commit does not move its own handle's version: the handle is refreshed first.
         """
         self.refresh()
-        for version in range(self._settled + 1, self.handle.version() + 1):
-            self._store.sync_log(self.name, version)
+        if self._settled < self.handle.version():
+            self._store.sync_log(self.name, self.handle.version(), self._settled + 1)
         self._settled = self.handle.version()
 
     def checkpoint(self) -> None:
@@ -239,3 +319,8 @@ class Table:
 
     def _open(self) -> DeltaTable:
         return DeltaTable(self._uri, storage_options=self._options)
+
+
+def _bounds(add: dict[str, Any], prefix: str) -> dict[str, Any]:
+    found = ((name, add.get(prefix + name)) for name in STATISTICS_COLUMNS)
+    return {name: bound for name, bound in found if bound is not None}

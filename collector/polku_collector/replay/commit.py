@@ -9,29 +9,21 @@ doubt a run raises CommitUncertain and begins again by looking.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
-import structlog
 
 from ..batch import REPLAY_STREAM
-from ..errors import CommitUncertain, LakeError, StoreUnreachable
+from ..errors import LakeError
 from ..lake.commit import add_actions
+from ..lake.fenced import fenced, put
 from ..lake.parquet import DataFile, copy_by_day
 from ..lake.replayed import origin_of, replayed_rows
 from ..lake.store import Store
 from ..lake.table import MAINTENANCE, Table
-
-log = structlog.get_logger("polku.replay")
-
-# A committer that flushes several times a second may get in between as often.
-ATTEMPTS = 30
-_LONGEST_WAIT_SECONDS = 1.0
 
 Position = tuple[str, int]
 
@@ -43,10 +35,15 @@ def commit_events(
 
     Raises CommitUncertain when the table does not stand at `after` any more, and what `check` raises.
     """
-    put(store, events, files)
+    there = put(store, events, files)
     events.refresh()
     actions = add_actions([*files], events.partition_by)
-    fenced(events, REPLAY_STREAM, after, lambda: events.commit(actions, {REPLAY_STREAM: last}), check)
+
+    def both() -> None:
+        check()
+        there()
+
+    fenced(events, REPLAY_STREAM, after, lambda: events.commit(actions, {REPLAY_STREAM: last}), both)
     events.settle()
 
 
@@ -81,11 +78,11 @@ class Remover:
         if sum(holding.values()) < len(positions):  # some of those files were replaced meanwhile
             holding = self._holding(positions, self._table.files())
         kept = self._without(positions, holding) if holding else []
-        put(self._store, self._table, kept)
+        there = put(self._store, self._table, kept)
         actions = add_actions(kept, self._table.partition_by)
         stands = {REPLAY_STREAM: max(last, self._table.watermark(REPLAY_STREAM))}
         turn = self._table.watermark(MAINTENANCE)
-        fenced(self._table, MAINTENANCE, turn, lambda: self._table.replace(holding, actions, stands))
+        fenced(self._table, MAINTENANCE, turn, lambda: self._table.replace(holding, actions, stands), there)
         self._table.settle()
         return sum(holding.values())
 
@@ -128,46 +125,6 @@ class Remover:
 
     def _run(self, sql: str) -> list[tuple[Any, ...]]:
         return list(self._connection.execute(sql).fetchall())
-
-
-def fenced(
-    table: Table,
-    app: str,
-    seen: int,
-    write: Callable[[], None],
-    check: Callable[[], None] = lambda: None,
-    wait: Callable[[float], None] = time.sleep,
-) -> None:
-    """Commit, if need be again and again, as long as the table's number for `app` is the one that was seen.
-
-    Raises CommitUncertain when it is not: somebody else's commit, or this one with a lost answer.
-    """
-    failure: Exception | None = None
-    for attempt in range(1, ATTEMPTS + 1):
-        if table.watermark(app) != seen:
-            raise CommitUncertain(f"{table.name}: {app} stands at {table.watermark(app)}, expected {seen}")
-        check()
-        try:
-            write()
-        except CommitUncertain:
-            raise
-        except Exception as error:
-            log.info("commit not confirmed", table=table.name, attempt=attempt, reason=str(error))
-            failure = error
-        else:
-            return
-        wait(random.uniform(0, min(_LONGEST_WAIT_SECONDS, 0.02 * 2**attempt)))  # noqa: S311  (jitter)
-        try:
-            table.reopen()
-        except Exception as error:  # tried from the old handle, a landed commit is still refused by the number
-            failure = error
-    raise StoreUnreachable(f"{table.name}: not committed after {ATTEMPTS} attempts: {failure}")
-
-
-def put(store: Store, table: Table, files: Sequence[DataFile]) -> None:
-    """Make files durable in a table's folder."""
-    for file in files:
-        store.put(file.path, f"{table.name}/{file.key}")
 
 
 def _rows_of(fragment: Any) -> int:

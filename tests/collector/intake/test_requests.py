@@ -165,6 +165,10 @@ def test_other_methods_and_paths_say_where_events_go(world: World) -> None:
     assert error(world.client.get("/v1/batch")) == (405, "method_not_allowed")
     assert error(world.client.post("/v2/batch")) == (404, "not_found")
     assert "/v1/batch" in world.client.post("/nope").json()["message"]
+    for path, methods in (("/v1/batch", "POST, OPTIONS"), ("/v1/pixel.gif", "GET, HEAD"), ("/healthz", "GET, HEAD")):
+        answer = world.client.delete(path)
+        assert answer.status_code == 405
+        assert set(answer.headers["allow"].split(", ")) == set(methods.split(", "))
 
 
 def test_a_trailing_slash_and_short_paths_work(world: World) -> None:

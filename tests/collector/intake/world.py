@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import httpx
@@ -11,6 +11,7 @@ import uvicorn
 
 from polku_collector.app import CollectorApp, below
 from polku_collector.batch import Line, QuarantineLine, Schemas
+from polku_collector.compose_intake import ways_in
 from polku_collector.errors import JournalFull
 from polku_collector.intake.client_address import Proxies
 from polku_collector.intake.endpoint import InForce, IntakeEndpoint
@@ -18,7 +19,8 @@ from polku_collector.intake.guard import Guard, GuardedServer
 from polku_collector.intake.senders import Senders, senders_of
 from polku_collector.intake.validate import Judged, Validator
 from polku_collector.planned import schemas_of
-from polku_collector.settings import Limits, Source
+from polku_collector.settings import IdCookie, Limits, Source
+from polku_collector.webhook.ready import ReadyWebhook
 from polku_schemas import builtin_plan_path, compile_plan, load_plan
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
@@ -28,6 +30,7 @@ SOURCES = {
     "web": Source(keys=["web-key"], channel="web"),
     "strict": Source(keys=["strict-key"], unplanned="quarantine", cors=["https://shop.example"]),
     "past": Source(keys=["past-key"], historical=True),
+    "site": Source(keys=["site-key"], cors=["https://shop.example"], cookie=IdCookie(domain="shop.example")),
 }
 NO_PROXIES = Proxies()
 LIMITS = Limits(max_body_bytes=200_000, max_batch_events=500, max_event_bytes=20_000, body_seconds=1.0)
@@ -60,6 +63,10 @@ class Counted(Silent):
     def __init__(self) -> None:
         self.refusals: list[tuple[str, str, int]] = []
         self.closings: list[str] = []
+        self.outcomes: list[tuple[str, str]] = []
+
+    def webhook(self, name: str, outcome: str) -> None:
+        self.outcomes.append((name, outcome))
 
     def refused(self, source: str, reason: str, events: int) -> None:
         self.refusals.append((source, reason, events))
@@ -71,6 +78,7 @@ class World:
     ) -> None:
         self.journal, self.client, self.port = journal, client, port
         self.counted, self.endpoint = counted, endpoint
+        self.outcomes = counted.outcomes
 
     def post(self, body: object, key: str = "web-key", path: str = "/v1/batch", **options: object) -> httpx.Response:
         if not isinstance(body, bytes):
@@ -89,6 +97,7 @@ def intake(
     proxies: Proxies = NO_PROXIES,
     prefixes: Sequence[str] = (),
     files: int | None = None,
+    webhooks: Mapping[str, ReadyWebhook] | None = None,
 ) -> Iterator[World]:
     """`senders`: default are those of SOURCES. `files`: how many may be open at most."""
     counted = Counted()
@@ -103,12 +112,14 @@ def intake(
         observer=counted,
         proxies=proxies,
         now=lambda: NOW,
+        new_id=lambda: f"made-{next(numbers)}",
     )
     app = CollectorApp(
         endpoint,
         not_ready=lambda: "full" if journal.full else None,
         metrics=lambda: b"",
         plan=lambda: endpoint.in_force.schemas,
+        ways_in=ways_in(endpoint, webhooks or {}, counted.webhook),
     )
     config = uvicorn.Config(below(prefixes, app), port=0, log_level="critical", lifespan="off", ws="none")
     server = GuardedServer(config, guard)

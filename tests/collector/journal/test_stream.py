@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -338,3 +338,108 @@ def test_the_writer_needs_its_own_stream(tmp_path: Path) -> None:
     assert isinstance(first, StreamWriter)
     first.close()
     second.close()
+
+
+def segments_of(tmp_path: Path, count: int = 4) -> list[Path]:
+    """A dead stream of as many segments with one event each; their paths."""
+    journal = writer(tmp_path, segment_bytes=1)
+    for number in range(count):
+        append(journal, f"id {number}")
+    journal.close()
+    directory = next(streams_directory(tmp_path).iterdir())
+    return [segment_path(directory, number) for number in range(1, count + 1)]
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def swap(first: Path, second: Path) -> None:
+    aside = first.with_suffix(".aside")
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+
+
+def without_mark(path: Path) -> None:
+    (path.parent / "durable").unlink()
+
+
+DAMAGE: dict[str, Callable[[list[Path]], object]] = {
+    "header of the first": lambda paths: flip(paths[0], 30),
+    "header in the middle": lambda paths: flip(paths[2], 30),
+    "header of the last": lambda paths: flip(paths[3], 30),
+    "header of all": lambda paths: [flip(path, 30) for path in paths],
+    "header of the last, without a mark": lambda paths: (flip(paths[3], 30), without_mark(paths[3])),
+    "header of all, without a mark": lambda paths: ([flip(path, 30) for path in paths], without_mark(paths[0])),
+    "block of a closed one": lambda paths: flip(paths[1], -40),
+    "block of the last": lambda paths: flip(paths[3], -40),
+    "two neighbours swapped": lambda paths: swap(paths[1], paths[2]),
+    "first and last swapped": lambda paths: swap(paths[0], paths[3]),
+    "emptied": lambda paths: paths[1].write_bytes(b""),
+    "cut inside a block": lambda paths: paths[1].write_bytes(paths[1].read_bytes()[:-9]),
+    "gone": lambda paths: paths[1].unlink(),
+    "cut at a block, without a mark": lambda paths: (
+        paths[1].write_bytes(paths[1].read_bytes().split(b"#polku-block")[0]),
+        without_mark(paths[1]),
+    ),
+    "of another stream": lambda paths: paths[0].parent.rename(paths[0].parent.with_name("0" * 32)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_whatever_is_damaged_is_told_and_what_is_not_read_is_kept(tmp_path: Path, damage: str) -> None:
+    DAMAGE[damage](segments_of(tmp_path))
+    here = next(streams_directory(tmp_path).iterdir())
+    ids = [f"id {number}" for number in range(4)]
+    on_disk = {name for name in ids for path in here.glob("*.journal") if name.encode() in path.read_bytes()}
+    told: list[str] = []
+    stream = StreamReader(here, on_corruption=told.append)
+    assert stream.take_over()
+    read = read_all(stream)
+    stream.trim(stream.durable)
+    assert stream.drained(stream.durable)
+    stream.remove()
+    assert told, "damage in silence"
+    assert len(read) == len(set(read))
+    kept = b"".join(path.read_bytes() for path in tmp_path.glob("corrupt/*"))
+    assert [name for name in sorted(on_disk) if name not in read and name.encode() not in kept] == []
+
+
+def test_what_is_set_aside_is_whole_even_if_the_disk_is_full(tmp_path: Path) -> None:
+    """It is another name of the same file: nothing is copied."""
+    paths = segments_of(tmp_path)
+    flip(paths[1], -40)
+    before = paths[1].stat().st_ino
+    stream = StreamReader(paths[0].parent)
+    assert stream.take_over()
+    assert [path.stat().st_ino for path in tmp_path.glob("corrupt/*")] == [before]
+
+
+def test_a_stream_whose_take_over_failed_is_read_on_and_taken_over_again(tmp_path: Path) -> None:
+    """The disk may be full just then: what was read before goes on where it was, and nothing looks damaged."""
+    journal = writer(tmp_path)
+    append(journal, "1")
+    append(journal, "2")
+
+    class Failing(Files):
+        fails = True
+
+        def sync_directory(self, path: Path) -> None:
+            if self.fails:
+                raise OSError(28, "no space left")
+
+    files, told = Failing(), list[str]()
+    stream = StreamReader(next(streams_directory(tmp_path).iterdir()), files=files, on_corruption=told.append)
+    assert ids_of(stream.read(0, 1)) == ["1"]
+    journal.close()
+    with pytest.raises(OSError, match="no space"):
+        stream.take_over()
+    assert not stream.owned
+    assert ids_of(stream.read(1, 1)) == ["2"]
+    files.fails = False
+    assert stream.take_over()
+    assert ids_of(stream.read(0, 1000)) == ["1", "2"]
+    assert told == []

@@ -200,6 +200,35 @@ def test_a_commit_and_its_checkpoint_are_made_durable(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("damage", ["torn", "missing"])
+def test_commits_beyond_a_damaged_one_go_with_it(tmp_path: Path, damage: str) -> None:
+    """Two writers had each one that was not durable yet, and the power cut took the first."""
+    import pyarrow as pa
+
+    store = LocalStore(tmp_path / "lake")
+    for number in range(5):
+        write_deltalake(store.uri("events"), pa.table({"x": [number]}), mode="append")
+    log = tmp_path / "lake" / "events" / "_delta_log"
+    broken = log / f"{3:020d}.json"
+    broken.write_text('{"add"') if damage == "torn" else broken.unlink()
+    assert len(store.mend_log("events")) == (2 if damage == "torn" else 1)
+    assert DeltaTable(store.uri("events")).version() == 2
+    assert store.mend_log("events") == []
+
+
+def test_a_damaged_commit_that_a_checkpoint_holds_takes_nothing_with_it(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    store = LocalStore(tmp_path / "lake")
+    for number in range(4):
+        write_deltalake(store.uri("events"), pa.table({"x": [number]}), mode="append")
+        if number == 2:
+            DeltaTable(store.uri("events")).create_checkpoint()
+    (tmp_path / "lake" / "events" / "_delta_log" / f"{1:020d}.json").write_text("")
+    assert store.mend_log("events") == []
+    assert DeltaTable(store.uri("events")).version() == 3
+
+
 def test_a_local_directory_passes_the_probe_and_nothing_is_left(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "lake")
     store.probe()

@@ -1,0 +1,75 @@
+"""The status of a lake put together: its tables, the journal of a node if it is named, costs, and what to do."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .compose_maintenance import by_hand, rules_of
+from .errors import JournalError
+from .journal.standing import standings
+from .journal.stream import streams_directory
+from .lake.dedup import window_of
+from .maintain.costs import Costs, costs
+from .maintain.run import Unobserved
+from .maintain.status import JournalStatus, Status, TableStatus, table_status, to_do
+from .settings import Settings
+
+# Without a table to tell: one shared file, as a day of few events has.
+_FILES_A_COMMIT = 1.0
+
+
+def status(settings: Settings, journal: Path | None) -> Status:
+    """Look at everything, change nothing. Raises CollectorError when lake or journal cannot be read."""
+    now = datetime.now(UTC)
+    with by_hand(settings, Unobserved(), writes=False) as (maintainer, opened):
+        tables = [table_status(table, maintainer, rules_of(settings), now) for table in opened]
+    waiting = _journal(settings, journal, now) if journal is not None else None
+    return Status(
+        settings.lake.uri,
+        now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        tables,
+        waiting,
+        _costs(settings, tables),
+        to_do(
+            tables,
+            waiting,
+            most_files=settings.maintenance.compact_files,
+            flush_seconds=settings.flush_seconds,
+            window_seconds=settings.lake.dedup_window_days * 86_400,
+            maintenance=settings.maintenance.enabled,
+        ),
+    )
+
+
+def _journal(settings: Settings, directory: Path, now: datetime) -> JournalStatus:
+    if not streams_directory(directory).is_dir():
+        raise JournalError(f"There is no journal at {directory}: give the --journal of a collector.")
+    found = standings(directory)
+    times = [standing.oldest for standing in found if standing.oldest is not None]
+    window = window_of(directory / "ids", settings.lake.dedup_window_days * 86_400, time.time())
+    return JournalStatus(
+        str(directory),
+        len(found),
+        sum(standing.events for standing in found),
+        sum(standing.size_bytes for standing in found),
+        (now - min(times)).total_seconds() if times else None,
+        window.seconds if window is not None else None,
+        window is not None and window.bounded_by_bytes,
+    )
+
+
+def _costs(settings: Settings, tables: list[TableStatus]) -> Costs | None:
+    """None while there are no events to tell the rate of."""
+    events = next((table for table in tables if table.name == "events"), None)
+    if events is None or not events.events_per_second:
+        return None
+    return costs(
+        events_per_second=events.events_per_second,
+        flush_seconds=settings.flush_seconds,
+        files_per_commit=_FILES_A_COMMIT,
+        bytes_per_event=events.size_bytes / events.rows,
+        checkpoint_commits=settings.lake.checkpoint_commits,
+        target_bytes=settings.maintenance.target_file_bytes,
+    )

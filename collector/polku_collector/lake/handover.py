@@ -1,0 +1,302 @@
+"""Files that one node uploads and another commits: the note between them, and both sides of it.
+
+A node that hands over does all of a flush but the commit; then it stores a note of the files, and of where they stand
+in its streams. Whoever takes over commits the notes of many nodes at once, in the order of their streams, and removes
+them. A note is committed only where every one of its streams stands where the note begins: so nothing is committed
+twice, however often a node dies, and with whatever files it comes back. Journals are trimmed behind the table's
+watermark only: what a note speaks of is in the journal until it is in the table.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+from deltalake.transaction import AddAction
+from msgspec import Struct
+
+from ..batch import REPLAY_STREAM
+from ..errors import CommitUncertain
+from .columns import Written
+from .commit import commit
+from .fenced import STALE_SECONDS
+from .loop import Check, Committer
+from .parquet import DataFile
+from .store import Store
+from .table import Table
+
+log = structlog.get_logger("polku.lake")
+
+FOLDER = "_handover"
+_FORMAT = 1
+
+# Notes in one commit; what is left is taken at once after it.
+MOST_NOTES = 200
+# The files of a note this old are looked for before they are committed: a vacuum may have taken them for left-overs.
+SUSPECT_AFTER_SECONDS = STALE_SECONDS
+# How often a node looks whether a note that is not committed yet is still there.
+LOOK_EVERY_SECONDS = 60.0
+_UNSURE_SECONDS = 1.0
+_PAUSE_SECONDS = 0.2
+
+
+class HandedFile(Struct, frozen=True):
+    """A data file that stands in its table's folder already."""
+
+    key: str
+    partition: str
+    size_bytes: int
+    rows: int
+    statistics: str
+
+
+class Note(Struct, frozen=True):
+    """The blocks of some streams of one node, as files: for each stream those beyond `before` up to `after`."""
+
+    format: int
+    table_id: str
+    before: dict[str, int]
+    after: dict[str, int]
+    written_at: float
+    events: list[HandedFile]
+    quarantine: list[HandedFile]
+
+
+_decode = msgspec.json.Decoder(Note).decode
+
+
+def note_key(before: Mapping[str, int]) -> str:
+    """Where a note is stored, create-only: there is one at a time for what follows a position of a stream."""
+    stream = min(before)
+    return f"{FOLDER}/{stream}/{before[stream]:020d}.json"
+
+
+class Choice(Struct, frozen=True):
+    """Which notes are committed next, in order, and which never will be."""
+
+    taken: list[str]
+    stale: list[str]
+
+
+def choose(notes: Mapping[str, Note], watermarks: Mapping[str, int], most: int = MOST_NOTES) -> Choice:
+    """Notes that follow each other from where their streams stand. Pure.
+
+    Stale are those that begin before their streams stand: what they speak of was committed otherwise.
+    """
+    stale = [key for key, note in notes.items() if any(watermarks[name] > at for name, at in note.before.items())]
+    position = dict(watermarks)
+    left = {key: note for key, note in sorted(notes.items()) if key not in stale}
+    taken: list[str] = []
+    progress = True
+    while progress:
+        progress = False
+        for key, note in list(left.items()):
+            if len(taken) < most and all(position[name] == at for name, at in note.before.items()):
+                position |= note.after
+                taken.append(key)
+                del left[key]
+                progress = True
+    return Choice(taken, stale)
+
+
+class HandingCommitter(Committer):
+    """Does what a Committer does, and leaves a note where that one commits."""
+
+    def __init__(self, handed_over: Callable[[int], None] = lambda events: None, **parts: Any) -> None:
+        """`parts`: those of a Committer. `handed_over` is told how many events are handed over and not committed."""
+        super().__init__(**parts)
+        self._tell = handed_over
+        self._handed: dict[str, int] = {}
+        self._open_notes: dict[str, Note] = {}
+        # The notes of an earlier life, or one whose storing is in doubt: which ids they have is known when they are in
+        # the table. Until then nothing is flushed.
+        self._unsure = True
+        self._looked_at = float("-inf")
+        self._since_reopened = 0
+
+    def flush(self) -> int:
+        """One flush; returns the journal bytes it took. 0 also while notes of an earlier life are not committed."""
+        self._events.refresh()
+        self._look()
+        if self._unsure and self._open_notes:
+            time.sleep(_PAUSE_SECONDS)
+            return 0
+        self._unsure = False
+        size = super().flush()
+        self._tell(sum(max(0, last - self._events.watermark(stream)) for stream, last in self._handed.items()))
+        return size
+
+    def _position(self, stream: str) -> int:
+        """Behind what is committed, and behind what is handed over too."""
+        return max(self._events.watermark(stream), self._handed.get(stream, 0))
+
+    def _settle(
+        self,
+        written: Written,
+        before: dict[str, int],
+        after: dict[str, int],
+        replayed: int,
+        *,
+        half_done: bool,
+        check: Check,
+    ) -> int | None:
+        note = Note(
+            format=_FORMAT,
+            table_id=self._events.id,
+            before={stream: before[stream] for stream in after},
+            after=after,
+            written_at=time.time(),
+            events=[_handed(file) for file in written.events],
+            # Of a half-done flush of this node, before it began to hand over, these are in the table.
+            quarantine=[] if half_done else [_handed(file) for file in written.quarantine],
+        )
+        key = note_key(note.before)
+        if not self._store.create(key, msgspec.json.encode(note)):
+            self._unsure, self._looked_at = True, float("-inf")
+            raise CommitUncertain(f"{key} is there already: waiting until it is committed")
+        self._handed |= after
+        self._open_notes[key] = note
+        self._since_reopened += 1
+        if self._since_reopened >= self._checkpoint_commits:
+            self._since_reopened = 0
+            self._reopen()
+        return 1
+
+    def _look(self) -> None:
+        """Forget notes that are committed, find those of an earlier life, and notice one that is lost."""
+        self._open_notes = {key: note for key, note in self._open_notes.items() if not self._is_committed(note)}
+        now, every = time.monotonic(), _UNSURE_SECONDS if self._unsure else LOOK_EVERY_SECONDS
+        if now - self._looked_at < every or not (self._unsure or self._open_notes):
+            return
+        self._looked_at = now
+        there = notes_in(self._store, self._streams())
+        self._events.refresh()  # after the notes: one that is gone because it was committed is seen as committed
+        own = {key: note for key, note in there.items() if note.table_id == self._events.id}
+        if self._unsure:
+            # Those that can be committed. One that begins where no stream stands was overtaken: it will be stale.
+            streams = {stream for note in own.values() for stream in note.before}
+            chosen = choose(own, {stream: self._events.watermark(stream) for stream in streams}, len(own))
+            self._open_notes = {key: own[key] for key in chosen.taken}
+        lost = [key for key, note in self._open_notes.items() if key not in own and not self._is_committed(note)]
+        if lost:
+            log.error("notes are gone that were not committed: handing over anew", notes=lost)
+            self._handed, self._open_notes, self._unsure = {}, {}, True
+            self._looked_at = float("-inf")
+
+    def _is_committed(self, note: Note) -> bool:
+        return all(self._events.watermark(stream) >= last for stream, last in note.after.items())
+
+
+class Taker:
+    """Commits what others handed over. Two at once do no harm. Not thread-safe."""
+
+    def __init__(self, store: Store, events: Table, quarantine: Table, checkpoint_commits: int) -> None:
+        self._store, self._events, self._quarantine = store, events, quarantine
+        self._checkpoint_commits, self._commits = checkpoint_commits, 0
+
+    def take(self) -> list[Note]:
+        """Commit the notes that are there, in one commit a table; returns those that were."""
+        notes = notes_in(self._store)
+        self._events.refresh()
+        self._quarantine.refresh()
+        foreign = {key for key, note in notes.items() if note.table_id != self._events.id}
+        if foreign:
+            log.error("notes of another table are left alone", notes=sorted(foreign)[:5], number=len(foreign))
+        notes = {key: note for key, note in notes.items() if key not in foreign}
+        streams = {stream for note in notes.values() for stream in note.before}
+        watermarks = {stream: self._events.watermark(stream) for stream in streams}
+        chosen = choose(notes, watermarks)
+        taken: list[Note] = []
+        for key in chosen.taken:
+            if not self._has_files(key, notes[key]):
+                break  # what follows in its streams waits for the node to hand it over anew
+            taken.append(notes[key])
+        if taken:
+            self._commit(taken, watermarks)
+        self._store.remove([*chosen.stale, *(note_key(note.before) for note in taken)])
+        if taken:
+            log.info("taken over", notes=len(taken), streams=len(streams), rows=sum(_rows(note) for note in taken))
+        return taken
+
+    def _commit(self, notes: list[Note], watermarks: dict[str, int]) -> None:
+        """`quarantine` first, as a Committer does: so the watermark of `events` tells what is in both."""
+        refused = [note for note in notes if note.quarantine and not self._is_in_quarantine(note)]
+        if refused:
+            after = _after(refused)
+            before = {stream: self._quarantine.watermark(stream) for stream in after}
+            commit(self._quarantine, _adds(self._quarantine, [f for n in refused for f in n.quarantine]), before, after)
+            self._quarantine.settle()
+        after = _after(notes)
+        before = {stream: watermarks[stream] for stream in after}
+        fence = {REPLAY_STREAM: self._events.watermark(REPLAY_STREAM)}
+        adds = _adds(self._events, [file for note in notes for file in note.events])
+        commit(self._events, adds, before | fence, after | fence)
+        self._events.settle()
+        self._commits += 1
+        if self._commits % self._checkpoint_commits == 0:
+            for table in (self._events, self._quarantine):
+                try:
+                    table.checkpoint()
+                except Exception as error:
+                    log.warning("no checkpoint this time", table=table.name, reason=str(error))
+
+    def _is_in_quarantine(self, note: Note) -> bool:
+        """After a crash between the two commits."""
+        return all(self._quarantine.watermark(stream) >= last for stream, last in note.after.items())
+
+    def _has_files(self, key: str, note: Note) -> bool:
+        if time.time() - note.written_at < SUSPECT_AFTER_SECONDS:
+            return True
+        named = [(self._events, file) for file in note.events] + [(self._quarantine, file) for file in note.quarantine]
+        missing = [file.key for table, file in named if not self._store.exists(f"{table.name}/{file.key}")]
+        if missing:
+            log.error("files of an old note are gone, its node has to hand over anew", note=key, files=missing)
+            self._store.remove([key])
+        return not missing
+
+
+def notes_in(store: Store, streams: Iterable[str] | None = None) -> dict[str, Note]:
+    """The notes that are in a store, of some streams or of all, by their keys."""
+    wanted = None if streams is None else set(streams)
+    found: dict[str, Note] = {}
+    for key in store.names(FOLDER):
+        if wanted is not None and key.split("/")[1] not in wanted:
+            continue
+        data = store.read(key)
+        if data is None:  # removed meanwhile
+            continue
+        try:
+            note = _decode(data)
+        except msgspec.MsgspecError as error:
+            log.error("not a note", key=key, reason=str(error))
+            continue
+        if note.format == _FORMAT and key == note_key(note.before):
+            found[key] = note
+    return found
+
+
+def _handed(file: DataFile) -> HandedFile:
+    return HandedFile(file.key, file.partition, file.size_bytes, file.rows, file.statistics)
+
+
+def _after(notes: list[Note]) -> dict[str, int]:
+    """Where the streams of notes, in order, stand at their end."""
+    after: dict[str, int] = {}
+    for note in notes:
+        after |= note.after
+    return after
+
+
+def _rows(note: Note) -> int:
+    return sum(file.rows for file in (*note.events, *note.quarantine))
+
+
+def _adds(table: Table, files: list[HandedFile]) -> list[AddAction]:
+    now = int(time.time() * 1000)
+    return [
+        AddAction(file.key, file.size_bytes, {table.partition_by: file.partition}, now, True, file.statistics)
+        for file in files
+    ]

@@ -1,0 +1,1 @@
+"""The lake looks after itself: compaction, copies from several nodes, retention, vacuum, status."""

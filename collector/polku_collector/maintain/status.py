@@ -1,0 +1,211 @@
+"""What is to be seen of a lake: facts of its tables, and what to do where something is off. Nothing is changed."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from ..lake.table import LiveFile, Table
+from .costs import Costs
+from .plan import merges
+from .run import Maintainer, Rules
+
+# A day of what came lately tells the rate of events.
+_LATELY = datetime.timedelta(days=1)
+
+
+class TableStatus(Struct, frozen=True, kw_only=True):
+    """One table."""
+
+    name: str
+    version: int
+    files: int
+    size_bytes: int
+    rows: int
+    partitions: int
+    small_files: int
+    """Files below half the target size."""
+    surplus_files: int
+    """How many fewer there were if all were merged that can be."""
+    newest_commit_age_seconds: float
+    last_work: dict[str, str]
+    """Compaction and retention: when the log last tells of them."""
+    vacuumable_files: int
+    vacuumable_bytes: int
+    events_per_second: float
+    """Over the last day."""
+
+    @property
+    def small_ratio(self) -> float:
+        return self.small_files / self.files if self.files else 0.0
+
+
+class JournalStatus(Struct, frozen=True):
+    """What waits in a journal."""
+
+    directory: str
+    streams: int
+    waiting_events: int
+    waiting_bytes: int
+    oldest_age_seconds: float | None
+    dedup_window_seconds: float | None
+    dedup_bounded_by_bytes: bool
+
+
+class Status(Struct, frozen=True):
+    """All of it."""
+
+    lake: str
+    as_of: str
+    tables: list[TableStatus]
+    journal: JournalStatus | None
+    costs: Costs | None
+    to_do: list[str]
+
+
+def table_status(table: Table, maintainer: Maintainer, rules: Rules, now: datetime.datetime) -> TableStatus:
+    """The facts of a table."""
+    left = maintainer.leftovers(table, full=True)
+    files = table.live_files()
+    newest = table.handle.history(1)
+    last: dict[str, str] = {}
+    for work in table.work():
+        last.setdefault(work.what, _moment(work.at_ms))
+    mergeable = merges(files, today=str(now.date()), target_bytes=rules.target_bytes, everything=True)
+    return TableStatus(
+        name=table.name,
+        version=table.version,
+        files=len(files),
+        size_bytes=sum(file.size_bytes for file in files),
+        rows=sum(file.rows for file in files),
+        partitions=len({file.partition for file in files}),
+        small_files=sum(1 for file in files if file.size_bytes < rules.target_bytes / 2),
+        surplus_files=sum(len(merge.files) - 1 for merge in mergeable),
+        newest_commit_age_seconds=now.timestamp() - newest[0]["timestamp"] / 1000 if newest else 0.0,
+        last_work=last,
+        vacuumable_files=len(left.paths),
+        vacuumable_bytes=left.size_bytes or 0,
+        events_per_second=rate(files, now),
+    )
+
+
+def rate(files: Sequence[LiveFile], now: datetime.datetime) -> float:
+    """Rows a second received in the last day, as far as the bounds in the log tell. Pure."""
+    begin = now - _LATELY
+    rows, since = 0.0, now
+    for file in files:
+        least, most = file.least.get("received_at"), file.most.get("received_at")
+        if least is None or most is None or most < begin:
+            continue
+        span = (most - least).total_seconds()
+        inside = (most - max(least, begin)).total_seconds()
+        rows += file.rows * (inside / span if span > 0 else 1.0)
+        since = min(since, max(least, begin))
+    seconds = (now - since).total_seconds()
+    return rows / seconds if seconds > 0 else 0.0
+
+
+def to_do(
+    tables: Sequence[TableStatus],
+    journal: JournalStatus | None,
+    *,
+    most_files: int,
+    flush_seconds: float,
+    window_seconds: float,
+    maintenance: bool,
+) -> list[str]:
+    """What is off, and what to do about it. Pure."""
+    lines = []
+    for table in tables:
+        if table.files > 1.5 * most_files and table.surplus_files > most_files / 2:
+            how = (
+                "see polku_maintenance_failures_total and its log" if maintenance else "set maintenance.enabled = true"
+            )
+            lines.append(
+                f"{table.name} has {table.files} files, {table.surplus_files} of them too many: maintenance does not "
+                f"keep up or does not run ({how}), or run `polku lake compact`"
+            )
+        if table.vacuumable_files > max(1000, table.files):
+            lines.append(
+                f"{table.name} has {table.vacuumable_files} files that no reader needs any more: "
+                "run `polku lake vacuum --full`"
+            )
+    if journal is not None:
+        age = journal.oldest_age_seconds
+        if age is not None and age > max(60.0, 10 * flush_seconds):
+            lines.append(
+                f"the oldest event in the journal has waited for {_duration(age)}: is its collector running and the "
+                "store there? If nobody has this journal any more, run `polku lake drain --journal "
+                f"{journal.directory}`"
+            )
+        if journal.dedup_bounded_by_bytes:
+            lines.append(
+                f"copies are recognised for {_duration(journal.dedup_window_seconds or 0)} instead of "
+                f"{_duration(window_seconds)}: raise lake.dedup_max_bytes"
+            )
+    return lines
+
+
+def lines_of(status: Status) -> list[str]:
+    """The status as a person reads it."""
+    lines = [f"lake {status.lake}, as of {status.as_of}"]
+    for table in status.tables:
+        lines += [
+            "",
+            f"{table.name}: version {table.version}, newest commit {_duration(table.newest_commit_age_seconds)} ago",
+            f"  {table.rows:,} rows in {table.files:,} files of {table.partitions:,} days, {_size(table.size_bytes)}; "
+            f"{table.events_per_second:.3g} rows/s in the last day",
+            f"  {table.small_files:,} small files ({table.small_ratio:.0%}); "
+            f"{table.surplus_files:,} fewer files if all were merged",
+            f"  last maintenance in the log: {_listed(table.last_work)}",
+            f"  a full vacuum would delete {table.vacuumable_files:,} files, {_size(table.vacuumable_bytes)}",
+        ]
+    if (journal := status.journal) is not None:
+        waited = f", the oldest for {_duration(journal.oldest_age_seconds)}" if journal.oldest_age_seconds else ""
+        window = _duration(journal.dedup_window_seconds) if journal.dedup_window_seconds is not None else "not known"
+        lines += [
+            "",
+            f"journal {journal.directory}: {journal.waiting_events:,} events wait in {journal.streams} streams, "
+            f"{_size(journal.waiting_bytes)}{waited}",
+            f"  copies are recognised for: {window}",
+        ]
+    if (costs := status.costs) is not None:
+        lines += [
+            "",
+            f"requests on object storage per million events, at {costs.events_per_second:.3g} events/s, a commit every "
+            f"{costs.flush_seconds:g} s and {costs.files_per_commit:.2g} files a commit:",
+            f"  {costs.put_requests:,.0f} PUT and LIST, {costs.get_requests:,.0f} GET: ${costs.dollars:.4f} "
+            f"(${costs.dollars_per_month:.2f} a month)",
+            f"  at ${costs.dollars_per_thousand_puts:g} per 1,000 PUT or LIST and "
+            f"${costs.dollars_per_thousand_gets:g} per 1,000 GET (S3 Standard, us-east-1); one collector; "
+            "without storage, transfer and readers",
+        ]
+    if status.to_do:
+        lines += ["", "to do:", *(f"  - {line}" for line in status.to_do)]
+    else:
+        lines += ["", "nothing to do"]
+    return lines
+
+
+def _listed(work: Mapping[str, str]) -> str:
+    return ", ".join(f"{what} {when}" for what, when in work.items()) or "none"
+
+
+def _moment(at_ms: int) -> str:
+    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _size(size_bytes: float) -> str:
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size_bytes >= size:
+            return f"{size_bytes / size:.1f} {unit}"
+    return f"{size_bytes:.0f} bytes"
