@@ -26,6 +26,8 @@ RATIO_FLOOR_BYTES: Final = 1024 * 1024
 # Both formats may be written one after the other into one body. Each costs some microseconds and some kilobytes, also
 # an empty one of 20 bytes.
 MAX_MEMBERS: Final = 1_000
+# Handed over at a time. A few kilobytes can come to no more than the floor before their ratio is known.
+_STEP_BYTES: Final = 4 * 1024
 # RFC 9659: a zstd content encoding needs no larger window than 8 MiB, and a decoder may refuse what asks for more.
 _ZSTD_WINDOW_LOG: Final = 23
 # Skippable frames of zstd (RFC 8878, 3.1.2) begin with one of these and three fixed bytes.
@@ -57,7 +59,8 @@ class Inflater:
         self._encoding, self._max_bytes, self._max_ratio = encoding, max_bytes, max_ratio
         self._member: _Member | None = None
         self._members = 0
-        self._given = 0
+        self._given = 0  # bytes handed over to be undone: what is not looked at yet is no excuse for a ratio
+        self._holds_more = False
         self._rest = b""
         self._parts: list[bytes] = []
         self.size = 0
@@ -65,7 +68,6 @@ class Inflater:
 
     def feed(self, data: bytes, most: int) -> bool:
         """Take `data` and undo up to `most` bytes more. True if what was given holds more: then feed it nothing."""
-        self._given += len(data)
         data = self._rest + data if self._rest else data
         self._rest = b""
         until = self.size + most
@@ -76,18 +78,23 @@ class Inflater:
                 return False
             # One byte beyond the cap is enough to know that there is more.
             wanted = min(until - self.size, self._max_bytes + 1 - self.size)
+            # What was handed over may hold more than was wanted; only then nothing is added to it.
+            handed, data = (b"", data) if self._holds_more else (data[:_STEP_BYTES], data[_STEP_BYTES:])
+            self._given += len(handed)
             try:
-                piece = self._member.undo(data, wanted)
+                piece = self._member.undo(handed, wanted)
             except (zlib.error, zstd.ZstdError) as error:
                 raise self._broken(f"is not intact {self._encoding}: {error}") from None
-            data = b""
+            self._holds_more = len(piece) == wanted
             if piece:
                 self._parts.append(piece)
                 self.size += len(piece)
                 self._check()
             if self._member.ended:
-                data, self._member = self._member.unused, None
-            elif len(piece) < wanted:
+                unused = self._member.unused
+                self._given -= len(unused)
+                data, self._member, self._holds_more = unused + data, None, False
+            elif not self._holds_more and not data:
                 return False
         self._rest = data
         return bool(data) or self._member is not None
