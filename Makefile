@@ -6,16 +6,22 @@ STAMP := $(VENV)/.installed
 SOURCES := sdk/python schemas collector analytics tests
 DOCUMENTS ?= 100000
 INPUTS ?= 20000
+# Whole collectors that are killed, reloaded, replayed and measured: half the time of all tests.
+PROCESSES := tests/e2e tests/test_benchmarks.py tests/collector/test_new_plan.py tests/collector/test_maintenance.py \
+	tests/collector/mirror/test_process.py tests/collector/replay/test_process.py
 # Packages of the system are installed where they are missing, with sudo unless one is root.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test chaos test-browser test-infra test-node test-oracles fuzz check format bench clean
+.PHONY: demo test test-processes chaos test-browser test-infra test-node test-oracles fuzz check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest --numprocesses auto --dist worksteal --ignore tests/power_cut --ignore tests/chaos --ignore tests/fuzz $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(addprefix --ignore=,tests/power_cut tests/chaos tests/fuzz $(PROCESSES)) $(ARGS)
+
+test-processes: $(STAMP)
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(PROCESSES) $(ARGS)
 
 chaos: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group chaos
