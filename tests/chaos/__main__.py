@@ -119,8 +119,10 @@ def _play(
     again = f"--seed {seed.partition('.')[0]} --round {number}" + (" --long" if given.long else "")
     again += f" --seconds {given.seconds:g}" + "".join(f" --scenario {one}" for one in given.scenario)
     report.add(name, again, outcome)
+    phases = f" ({', '.join(f'{phase} {seconds:.0f}' for phase, seconds in outcome.phases.items())})"
     print(
-        f"{number:3} {name:30} {outcome.seconds:4.0f} s  {outcome.kills.total():3} kills  {outcome.windows:3} faults  "
+        f"{number:3} {name:30} {outcome.seconds:4.0f} s{phases}  {outcome.kills.total():3} kills  "
+        f"{outcome.windows:3} faults  "
         f"{outcome.acknowledged:6} events  {outcome.duplicates:5} copies  {'FAILED' if outcome.wrong else 'ok'}",
         flush=True,
     )

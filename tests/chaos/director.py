@@ -60,7 +60,7 @@ class Outcome(Struct):
     quarantined: int = 0
     seconds: float = 0.0
     phases: dict[str, float] = field(default_factory=dict)
-    """how long each took"""
+    """how long it took to start, to play and to drain"""
 
 
 def run(plan: Round, root: Path, readers: dict[str, Reader]) -> Outcome:
@@ -68,22 +68,26 @@ def run(plan: Round, root: Path, readers: dict[str, Reader]) -> Outcome:
     started = time.monotonic()
     outcome = Outcome([])
     ledger = Ledger()
-    with _world(plan, root) as world:
-        outcome.phases["start"] = time.monotonic() - started
-        try:
-            world.play(ledger, outcome)
-            outcome.phases["play"] = time.monotonic() - started
-            world.drain(outcome)
-            outcome.phases["drain"] = time.monotonic() - started
-        except AssertionError as error:
-            outcome.wrong.append(f"{str(error)[-3000:]}")
-        for node in world.nodes:
-            if "journal is damaged" in node.log():
-                outcome.wrong.append("a collector reported damage in its journal, and nobody had damaged it")
-            outcome.kills += node.killed
-            if node.proxy is not None:
-                outcome.faults += node.proxy.made
-        verdict: Verdict = judge(world.lake, ledger, readers)
+    verdict = Verdict([])
+    try:
+        with _world(plan, root) as world:
+            outcome.phases["start"] = time.monotonic() - started
+            try:
+                for name, phase in (("play", partial(world.play, ledger)), ("drain", world.drain)):
+                    began = time.monotonic()
+                    phase(outcome)
+                    outcome.phases[name] = time.monotonic() - began
+            except (AssertionError, subprocess.TimeoutExpired) as error:
+                outcome.wrong.append(str(error)[-3000:])
+            for node in world.nodes:
+                if "journal is damaged" in node.log():
+                    outcome.wrong.append("a collector reported damage in its journal, and nobody had damaged it")
+                outcome.kills += node.killed
+                if node.proxy is not None:
+                    outcome.faults += node.proxy.made
+            verdict = judge(world.lake, ledger, readers)
+    except AssertionError as error:  # it did not even start
+        outcome.wrong.append(str(error)[-3000:])
     outcome.wrong += verdict.wrong
     outcome.acknowledged, outcome.duplicates, outcome.orphans = ledger.events, verdict.duplicates, verdict.orphans
     outcome.rows, outcome.quarantined = verdict.rows, verdict.quarantined
