@@ -12,7 +12,7 @@ PROCESSES := tests/e2e tests/test_benchmarks.py tests/collector/test_new_plan.py
 # Packages of the system are installed where they are missing, with sudo unless one is root.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test test-processes chaos test-browser test-infra test-node test-oracles fuzz check format bench clean
+.PHONY: demo test test-processes power-cut chaos test-browser test-infra test-node test-oracles fuzz check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
@@ -23,9 +23,11 @@ test: $(STAMP)
 test-processes: $(STAMP)
 	$(BIN)/pytest --numprocesses auto --dist worksteal $(PROCESSES) $(ARGS)
 
-chaos: $(STAMP)
+power-cut: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group chaos
-	$(BIN)/pytest tests/power_cut tests/chaos
+	$(BIN)/pytest tests/power_cut tests/chaos $(ARGS)
+
+chaos: power-cut
 	$(BIN)/python -m tests.chaos $(if $(LONG),--long) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 test-browser: $(STAMP)

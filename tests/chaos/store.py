@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from tests.collector.world import free_port
+from tests.docs.blocks import ROOT
 
 BUCKET = "lake"
 
@@ -42,8 +43,8 @@ class StoreProcess:
         """Start it if it is dead."""
         if self._process is not None:
             return
-        command = [sys.executable, __file__, "--port", str(self.port), str(self.folder)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "tests.chaos.store", "--port", str(self.port), str(self.folder)]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while not self._answers():
             assert time.monotonic() < deadline, "the store does not start"
