@@ -5,16 +5,23 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := sdk/python schemas collector analytics tests
 DOCUMENTS ?= 100000
+INPUTS ?= 20000
+# Whole collectors that are killed, reloaded, replayed and measured: half the time of all tests.
+PROCESSES := tests/e2e tests/test_benchmarks.py tests/collector/test_new_plan.py tests/collector/test_maintenance.py \
+	tests/collector/mirror/test_process.py tests/collector/replay/test_process.py
 # Packages of the system are installed where they are missing, with sudo unless one is root.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test chaos test-browser test-node test-oracles check format bench clean
+.PHONY: demo test test-processes chaos test-browser test-infra test-node test-oracles fuzz check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest --numprocesses auto --dist worksteal --ignore tests/power_cut --ignore tests/chaos $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(addprefix --ignore=,tests/power_cut tests/chaos tests/fuzz $(PROCESSES)) $(ARGS)
+
+test-processes: $(STAMP)
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(PROCESSES) $(ARGS)
 
 chaos: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group chaos
@@ -26,6 +33,11 @@ test-browser: $(STAMP)
 	command -v chromium >/dev/null || { $(APT) update -qq && $(APT) install -y -qq chromium >/dev/null; }
 	$(BIN)/pytest tests/browser $(ARGS)
 
+# Where systemd runs, Debian also starts a Prometheus of the package, on port 9090. The tests take other ports.
+test-infra: $(STAMP)
+	command -v promtool >/dev/null || { $(APT) update -qq && $(APT) install -y -qq --no-install-recommends prometheus >/dev/null; }
+	$(BIN)/pytest tests/infra $(ARGS)
+
 test-node: $(STAMP)
 	command -v npm >/dev/null || { $(APT) update -qq && $(APT) install -y -qq nodejs npm >/dev/null; }
 	npm install --prefix tests/node --no-package-lock --no-audit --no-fund --silent
@@ -33,6 +45,12 @@ test-node: $(STAMP)
 
 test-oracles: $(STAMP)
 	$(BIN)/pytest tests/oracles --documents $(DOCUMENTS) $(ARGS)
+
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group fuzz
+	$(BIN)/pytest tests/fuzz
+	$(BIN)/python -m tests.fuzz.described
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check $(SOURCES)

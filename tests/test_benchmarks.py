@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-_SUBJECTS = {"intake", "lake", "end to end", "track", "validate", "growth", "compaction"}
+_SUBJECTS = {"intake", "lake", "end to end", "track", "validate", "hostile", "growth", "compaction"}
 ROOT = Path(__file__).parents[1]
 
 
 def test_the_suite_completes_with_every_event_accounted_for(tmp_path: Path) -> None:
-    """A wrong answer, a missing row or a filled quarantine would end it with 1."""
+    """A wrong answer, a missing row or a filled quarantine would end it with 1.
+
+    So would a collector under attack that answers anything but 200 to a client that behaves.
+    """
     found = tmp_path / "figures.json"
     arguments = ["--seconds", "0.1", "--json", str(found), "--folder", str(tmp_path)]
     command = [sys.executable, "-m", "tests.benchmarks", *arguments]

@@ -41,7 +41,7 @@ PACKAGES = {
         _names("polku_schemas"),
         _names(
             "starlette uvicorn msgspec duckdb deltalake pyarrow boto3 botocore numpy structlog prometheus_client click"
-            " ua_parser ua_parser_rs crawleruseragents watchfiles pyiceberg"
+            " ua_parser ua_parser_rs crawleruseragents watchfiles pyiceberg backports yaml"
         ),
         ("collector",),
     ),
@@ -62,6 +62,7 @@ PACKAGES = {
 
 # The distribution that brings a module, where the names differ.
 DISTRIBUTIONS = {
+    "backports": "backports.zstd",
     "botocore": "boto3",
     "yaml": "pyyaml",
     "prometheus_client": "prometheus-client",
@@ -73,15 +74,20 @@ DISTRIBUTIONS = {
 
 # What only one extra brings, because only one part needs it and says so where it is missing.
 OPTIONAL = {"pyiceberg": "iceberg"}
+# `compression` since Python 3.14.
+STANDARD = sys.stdlib_module_names | {"compression"}
 
 STAGES = ("intake", "journal", "lake")
 
 # The collector from bottom to top; a module imports from rows above its own only, and a stage from itself.
 COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
-    _names("errors batch files logs metrics supervisor watch"),
-    _names("settings"),
+    _names("errors batch casts files logs metrics supervisor watch write_keys"),
+    _names("settings closed_file"),
+    _names("senders_in_force"),
     _names("planned intake journal lake"),
-    _names("app replay mirror maintain"),
+    _names("replay webhook mirror maintain operate"),
+    _names("openapi"),
+    _names("app"),
     _names("compose_intake compose_committer compose_plan compose_replay compose_mirror compose_handover"),
     _names("compose_maintenance"),
     _names("compose_status"),
@@ -146,7 +152,7 @@ def _is_type_checking(node: ast.AST) -> bool:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_only_what_it_may(package: str) -> None:
-    allowed = {package, *sys.stdlib_module_names, *PACKAGES[package].neighbours, *PACKAGES[package].libraries}
+    allowed = {package, *STANDARD, *PACKAGES[package].neighbours, *PACKAGES[package].libraries}
     assert [str(found) for found in imports_of(package) if found.top not in allowed] == []
 
 

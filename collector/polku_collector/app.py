@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib.metadata import version
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -13,8 +14,10 @@ from starlette.routing import Route
 from .batch import Schemas
 from .intake.endpoint import PATHS
 from .intake.receive import Receive, Scope, Send
+from .openapi import openapi
+from .webhook.endpoint import PREFIX
 
-Application = Callable[[Scope, Receive, Send], object]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class CollectorApp:
@@ -27,26 +30,33 @@ class CollectorApp:
         not_ready: Callable[[], str | None],
         metrics: Callable[[], bytes],
         plan: Callable[[], Schemas],
+        ways_in: Mapping[str, Application] | None = None,
     ) -> None:
         """`not_ready` says why no traffic should come (it follows the journal, not the store), or None.
 
-        `plan` says by which plan this worker judges events just now.
+        `plan` says by which plan this worker judges events just now. `ways_in` are addresses beside intake's own under
+        which events come, and who answers there.
         """
-        self._intake = intake
+        self._intake, self._ways_in = intake, ways_in or {}
         self._not_ready, self._metrics, self._plan = not_ready, metrics, plan
         self._rest = Starlette(
             routes=[
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics_page),
+                Route("/v1/openapi.json", self._openapi),
             ],
             exception_handlers={404: _not_found, 405: _not_found},
         )
+        self._rest.router.redirect_slashes = False  # some clients take a redirect for a success and drop what they sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].rstrip("/") in PATHS:
             scope["path"] = scope["path"].rstrip("/")
-            await self._intake(scope, receive, send)  # type: ignore[misc]  # an ASGI application is awaitable
+            await self._intake(scope, receive, send)
+        elif scope["type"] == "http" and (way_in := self._ways_in.get(scope["path"].rstrip("/"))) is not None:
+            scope["path"] = scope["path"].rstrip("/")
+            await way_in(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
 
@@ -61,13 +71,33 @@ class CollectorApp:
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "not ready", "message": reason}, 503)
 
+    async def _openapi(self, request: Request) -> Response:
+        webhooks = [path.removeprefix(PREFIX) for path in self._ways_in if path.startswith(PREFIX)]
+        return JSONResponse(openapi(version("polku"), webhooks))
+
     async def _metrics_page(self, request: Request) -> Response:
         page = await asyncio.to_thread(self._metrics)
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def below(prefixes: Sequence[str], app: Application) -> Application:
+    """The same application, also below these paths: the host that a client is given may have one."""
+    longest_first = sorted((f"{prefix}/" for prefix in prefixes), key=len, reverse=True)
+
+    async def stripped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            for prefix in longest_first:
+                if scope["path"].startswith(prefix):
+                    scope["path"] = scope["path"][len(prefix) - 1 :]
+                    break
+        await app(scope, receive, send)
+
+    return stripped
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
     message = f"{request.method} {request.url.path} is not known; events go to POST /v1/batch"
     status = getattr(error, "status_code", 404)
     code = "method_not_allowed" if status == 405 else "not_found"
-    return JSONResponse({"success": False, "error": code, "message": message}, status)
+    headers = getattr(error, "headers", None)  # of a 405: which methods there are
+    return JSONResponse({"success": False, "error": code, "message": message}, status, headers)

@@ -7,6 +7,7 @@ between intake and lake, versioned by `JOURNAL_FORMAT`.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Protocol
 
@@ -79,7 +80,7 @@ class Context(Struct, forbid_unknown_fields=True, omit_defaults=True, rename="ca
     channel: Text | None = None  # stored beside the context
     consent: Annotated[list[Annotated[str, Meta(max_length=MAX_NAME)]], Meta(max_length=MAX_CONSENT)] | None = None
     group_id: Id | None = None
-    ip: str | None = None  # known and not stored: an address gets no column
+    ip: str | None = None  # known and not stored here: what the source's policy leaves of it is in `extra`
 
 
 class Line(Struct, omit_defaults=True, gc=False, kw_only=True):
@@ -111,6 +112,18 @@ class Line(Struct, omit_defaults=True, gc=False, kw_only=True):
     p: Any = None  # a struct compiled from the plan; its type differs per event
     t: Any = None
     extra: str | None = None
+
+
+_RECEIVED_AT = re.compile(rb'"received_at":"([^"]+)"')
+
+
+def received_at_of(line_start: bytes) -> datetime | None:
+    """When a line of either kind was received, read from its first few hundred bytes; None if they are no line's."""
+    found = _RECEIVED_AT.search(line_start.partition(b"\n")[0])
+    try:
+        return found and datetime.fromisoformat(found[1].decode())
+    except ValueError:
+        return None
 
 
 class QuarantineLine(Struct, omit_defaults=True, gc=False, kw_only=True):

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 
 from .compose_mirror import check as check_mirror
 from .errors import SettingsError
+from .journal.backlog import BacklogWatch
 from .journal.stream import lock_journal, streams_directory
 from .logs import configure
 from .metrics import Metrics, forget_process, metrics_directory, use_directory
-from .planned import plan_of, protection_of, put_in_force
+from .planned import plan_of, protection_of, pseudonyms_of, put_in_force
+from .senders_in_force import needs_restart, put_senders_in_force
 from .settings import Settings, load
 from .supervisor import EXIT_HOPELESS, Renewal, Role, Supervisor, reserve_port, run_once
 from .watch import watch_folder
+from .webhook.ready import read_webhooks
+
+log = structlog.get_logger("polku.settings")
 
 # How long the plan is compared with the table at start; a store that takes longer is away, and intake begins.
 _CHECK_SECONDS = 20.0
+_MEASURE_SECONDS = 1.0
 
 
 @click.command()
@@ -38,11 +47,13 @@ def collector(config: Path | None, **flags: Any) -> None:
 
     Flags beat the environment (POLKU_LAKE, POLKU_PORT, …), the environment beats CONFIG (a TOML file). SIGTERM
     finishes requests and commits what is journalled: exit 0 if all of it, else 75. A changed plan is taken while it
-    runs, at once or on SIGHUP.
+    runs, at once or on SIGHUP; changed sources and limits are taken on SIGHUP.
     """
     settings = load(config, os.environ, flags)
     plan = plan_of(settings)
     protection_of(plan, settings)  # it cannot start without the key that the plan needs
+    pseudonyms_of(settings)
+    webhooks = read_webhooks(settings)
     if settings.lake.iceberg.catalog is not None:
         check_mirror(settings)
     _check_directories(settings)
@@ -56,6 +67,7 @@ def collector(config: Path | None, **flags: Any) -> None:
         forget_process(pid)
 
     put_in_force(Path(settings.journal.directory), plan)
+    put_senders_in_force(Path(settings.journal.directory), settings)
     check = Role("plan", "polku_collector.compose_plan:check_at_start", (settings,))
     if run_once(check, _CHECK_SECONDS) == EXIT_HOPELESS:
         sys.exit(EXIT_HOPELESS)
@@ -75,28 +87,56 @@ def collector(config: Path | None, **flags: Any) -> None:
         _banner(settings, port, len(plan.events))
         supervisor = Supervisor(
             [
-                Role("intake", "polku_collector.compose_intake:run", (settings, port))
+                Role("intake", "polku_collector.compose_intake:run", (settings, port, webhooks))
                 for _ in range(settings.server.workers)
             ],
             Role("committer", "polku_collector.compose_committer:run", (settings,)),
             renewal=renewal,
             helpers=_helpers(settings),
             drain_seconds=settings.limits.drain_seconds,
+            reload=lambda: _reloaded(settings, config, flags, metrics),
             on_restart=restarted,
         )
         if settings.plan and settings.watch_plan:
             watch_folder(Path(settings.plan), supervisor.renew)
+        metrics.set("polku_journal_max_bytes", settings.journal.max_bytes)
+        _measure_backlog(Path(settings.journal.directory), metrics)
         sys.exit(supervisor.run())
 
 
 def _helpers(settings: Settings) -> list[Role]:
     """What works beside intake and committer, if it is wanted."""
     wanted = {
-        "mirror": settings.lake.iceberg.catalog is not None,
-        "maintenance": settings.maintenance.enabled,
-        "handover": settings.lake.commit == "for_all",
+        "maintenance": (settings.maintenance.enabled, settings.maintenance_seconds),
+        "mirror": (settings.lake.iceberg.catalog is not None, 0.0),
+        "handover": (settings.lake.commit == "for_all", 0.0),
     }
-    return [Role(name, f"polku_collector.compose_{name}:run", (settings,)) for name, is_on in wanted.items() if is_on]
+    return [
+        Role(name, f"polku_collector.compose_{name}:run", (settings,), after_seconds)
+        for name, (is_on, after_seconds) in wanted.items()
+        if is_on
+    ]
+
+
+def _reloaded(started_with: Settings, config: Path | None, flags: dict[str, Any], metrics: Metrics) -> bool:
+    """Read the settings anew and put their sources and limits in force; whether any of them has changed.
+
+    Settings that cannot be used are refused as a whole, and those in force stay.
+    """
+    try:
+        settings = load(config, os.environ, flags)
+        pseudonyms_of(settings)
+        changed = put_senders_in_force(Path(started_with.journal.directory), settings)
+    except (SettingsError, OSError) as error:
+        log.error("the settings are refused, those in force stay", reason=str(error))
+        metrics.count("polku_settings_reloads_total", outcome="refused")
+        return False
+    if later := needs_restart(started_with, settings):
+        log.warning("settings that a reload does not take; they wait for a restart", settings=later)
+    if changed:
+        log.info("other sources and limits are in force", sources=sorted(settings.sources))
+        metrics.count("polku_settings_reloads_total", outcome="in_force")
+    return changed
 
 
 def _check_directories(settings: Settings) -> None:
@@ -113,10 +153,31 @@ def _check_directories(settings: Settings) -> None:
             raise SettingsError(f"{directory}: cannot be written by this user")
 
 
+def _measure_backlog(journal: Path, metrics: Metrics) -> None:
+    """Keep the figures of what waits for the lake: here, as the committer's would stand still when it does."""
+    watch = BacklogWatch(journal)
+
+    def measure() -> None:
+        while True:
+            try:
+                backlog = watch.look(time.time())
+                metrics.set("polku_journal_lag_seconds", backlog.seconds)
+                metrics.set("polku_journal_lag_bytes", backlog.bytes)
+            except OSError as error:  # a full disk, say: measuring must not end for good
+                log.warning("the backlog is not measured", reason=str(error))
+            time.sleep(_MEASURE_SECONDS)
+
+    threading.Thread(target=measure, name="polku-backlog", daemon=True).start()
+
+
 def _banner(settings: Settings, port: int, events: int) -> None:
+    address = f"http://{settings.server.host}:{port}"
+    if not settings.dev:
+        every = settings.flush_seconds
+        log.info("listening", address=address, plan_events=events, lake=settings.lake.uri, every_seconds=every)
+        return
     click.echo(
-        f"polku collector on http://{settings.server.host}:{port} · plan of {events} events · "
-        f"lake {settings.lake.uri} · commit every {settings.flush_seconds:g} s"
-        + (" · write key: dev" if settings.dev else ""),
+        f"polku collector on {address} · plan of {events} events · "
+        f"lake {settings.lake.uri} · commit every {settings.flush_seconds:g} s · write key: dev",
         err=True,
     )

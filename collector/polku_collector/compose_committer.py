@@ -17,7 +17,7 @@ import structlog
 
 from polku_schemas import Plan
 
-from .errors import CollectorError, JournalError, StoreUnreachable, TableMismatch
+from .errors import CollectorError, CommitUncertain, JournalError, StoreUnreachable, TableMismatch
 from .files import DISK
 from .journal.reader import StreamReader, open_streams
 from .journal.stream import journal_bytes, lock_journal, streams_directory
@@ -180,11 +180,14 @@ class _Streams:
     def __init__(self, journal: Path, table_id: str, metrics: Metrics) -> None:
         self._journal, self._table_id, self._metrics = journal, table_id, metrics
         self._readers: dict[str, StreamReader] = {}
+        self._bound: set[str] = set()
 
     def __call__(self) -> Mapping[str, LakeStream]:
         damage = lambda reason: self._metrics.count("polku_journal_damage_total")  # noqa: E731
-        for name in open_streams(self._journal, self._readers, on_corruption=damage):
+        open_streams(self._journal, self._readers, on_corruption=damage)
+        for name in self._readers.keys() - self._bound:  # also one that the disk did not let us bind before
             self._bind(name)
+            self._bound.add(name)
         for name, reader in list(self._readers.items()):
             try:
                 drained = reader.take_over() and reader.drained(reader.committed)
@@ -231,6 +234,9 @@ class _LakeObserver:
         metrics.count("polku_lake_commits_total")
         metrics.count("polku_lake_commit_attempts_total", flush.attempts)
         metrics.observe("polku_lake_flush_seconds", flush.seconds)
+        metrics.observe("polku_lake_commit_seconds", flush.commit_seconds)
+        if flush.oldest_received_at:
+            metrics.observe("polku_freshness_seconds", max(0.0, time.time() - flush.oldest_received_at.timestamp()))
         metrics.count("polku_lake_rows_total", written.event_rows, table="events")
         metrics.count("polku_lake_rows_total", written.quarantine_rows, table="quarantine")
         metrics.count("polku_lake_files_total", len(written.events), table="events")
@@ -249,6 +255,8 @@ class _LakeObserver:
 
     def failed(self, error: Exception) -> None:
         self._metrics.count("polku_lake_failures_total")
+        if isinstance(error, CommitUncertain):
+            self._metrics.count("polku_lake_conflicts_total")
 
     def lag(self, events: int) -> None:
         self._metrics.set("polku_lake_waiting_events", events)

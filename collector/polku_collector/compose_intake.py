@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
+import ipaddress
 import secrets
 import socket
 import sys
@@ -14,7 +16,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -22,31 +24,43 @@ import uvicorn
 
 from polku_schemas import Plan, compile_plan
 
-from .app import CollectorApp
+from .app import Application, CollectorApp, below
 from .batch import Line, QuarantineLine
+from .intake.bots import IsBot
+from .intake.client_address import Proxies
 from .intake.endpoint import InForce, IntakeEndpoint
+from .intake.guard import Closed, Guard, GuardedServer, raise_open_files
+from .intake.pixel import PIXEL_PATHS, PixelEndpoint
+from .intake.rate import Meter, SharedBucket
+from .intake.senders import Senders, senders_of
 from .intake.validate import Judged, Validator
 from .journal.stream import journal_bytes
 from .journal.writer import StreamWriter
 from .logs import configure
 from .metrics import Metrics, exposition, metrics_directory, use_directory
-from .planned import plan_in_force, protection_of, schemas_of
-from .settings import Settings, source_of_key
+from .planned import plan_in_force, protection_of, pseudonyms_of, schemas_of
+from .senders_in_force import with_senders_in_force
+from .settings import Settings, Source
 from .supervisor import on_renewal, on_sigterm
+from .webhook.endpoint import PREFIX, WebhookEndpoint
+from .webhook.ready import ReadyWebhook
 
 log = structlog.get_logger("polku.collector")
 
 # The loop thread hands the journal thread its turn this often; the default of 5 ms would be added to every answer.
 _SWITCH_SECONDS = 0.001
 _TALLY_SECONDS = 0.2
+# Robots are looked for by user agent; a third of a kilobyte each.
+_CACHED_AGENTS = 20_000
 _RENEWING = threading.Lock()
 # What a request allocates forms no cycles; looking for some after every 700 objects is time lost.
 _GC_THRESHOLD = 50_000
 
 
-def run(settings: Settings, port: int) -> None:
+def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> None:
     """One intake worker: HTTP → validation → its own stream of the journal. Ends on SIGTERM."""
     configure(readable=settings.dev)
+    settings = with_senders_in_force(settings)
     use_directory(metrics_directory(settings.journal.directory))
     sys.setswitchinterval(_SWITCH_SECONDS)
     observer = _IntakeObserver(_Tally(Metrics(), Path(settings.journal.directory)), echo=settings.dev)
@@ -59,34 +73,46 @@ def run(settings: Settings, port: int) -> None:
         reserve_bytes=settings.journal.reserve_bytes,
         observe=observer.block,
     )
+    networks = tuple(ipaddress.ip_network(network) for network in settings.server.trusted_proxies)
+    proxies = Proxies(networks, settings.server.client_address_header.encode())
+    files = raise_open_files(settings.limits.max_connections)
+    guard = Guard(settings.limits, proxies, observer.closed, files=files)
+    if guard.max_connections < settings.limits.max_connections:
+        log.warning("fewer connections than limits.max_connections: the system allows fewer open files", files=files)
     intake = IntakeEndpoint(
         in_force=_in_force(plan, settings),
         journal=journal,
-        sources=settings.sources,
-        source_of_key=source_of_key(settings),
-        limits=settings.limits,
         observer=observer,
+        proxies=proxies,
+        new_id=new_event_id,
     )
-    app = CollectorApp(
+    app: Application = CollectorApp(
         intake,
         not_ready=lambda: "the journal cannot be written" if journal.broken else journal.full(),
         metrics=exposition,
         plan=lambda: intake.in_force.schemas,
+        ways_in=ways_in(intake, webhooks, observer.webhook),
     )
-    on_renewal(lambda: _renew(intake, settings))
+    if settings.server.path_prefixes:
+        app = below(settings.server.path_prefixes, app)
+    on_renewal(lambda: _renew(intake, guard, settings))
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
     server = _Server(
         uvicorn.Config(
             app,
-            log_level="warning",
+            log_config=None,  # its lines go where all others go: see logs.py
+            ws="none",
+            log_level="error",  # a warning for every port scan would let anybody fill the log
             access_log=False,
             lifespan="off",
             server_header=False,
-            proxy_headers=False,  # nothing here looks at the client's address
+            proxy_headers=False,  # who is believed is ours to say: `Proxies`
             timeout_graceful_shutdown=int(settings.limits.drain_seconds),
             backlog=4096,
-        )
+        ),
+        guard,
+        observer.connections,
     )
     on_sigterm(lambda: setattr(server, "should_exit", True))
     try:
@@ -95,25 +121,64 @@ def run(settings: Settings, port: int) -> None:
         journal.close()
 
 
+def ways_in(
+    intake: IntakeEndpoint, webhooks: Mapping[str, ReadyWebhook], observe: Callable[[str, str], None]
+) -> dict[str, Application]:
+    """The addresses beside intake's own under which events come."""
+    pixel = PixelEndpoint(intake)
+    return dict.fromkeys(PIXEL_PATHS, pixel) | {
+        PREFIX + name: WebhookEndpoint(name, webhook, intake, observe) for name, webhook in webhooks.items()
+    }
+
+
 def _in_force(plan: Plan, settings: Settings) -> InForce:
     protection = protection_of(plan, settings)
     validator = Validator(compile_plan(plan), settings.limits, new_id=new_event_id, protection=protection)
-    return InForce(validator, schemas_of(plan))
+    return InForce(validator, schemas_of(plan), _senders(settings))
 
 
-def _renew(intake: IntakeEndpoint, settings: Settings) -> None:
-    """Take the plan that is in force now, beside the requests: each is judged and stored by the old one or by this."""
+def _senders(settings: Settings) -> Senders:
+    rates = Path(settings.journal.directory) / "rates"
+
+    def meter_of(name: str, source: Source) -> Meter | None:
+        if source.rate_events_per_second is None:
+            return None
+        file = rates / hashlib.sha256(name.encode()).hexdigest()[:32]  # a name may hold anything
+        return Meter(source.rate_events_per_second, source.burst, SharedBucket(file))
+
+    return senders_of(
+        settings.sources, settings.limits, meter_of=meter_of, is_bot=_is_bot, pseudonym=pseudonyms_of(settings)
+    )
+
+
+def _is_bot() -> IsBot:
+    """As the lake sees it. Loaded only for who asks: it takes a third of a second and some memory."""
+    from .lake.enrich import UserAgents
+
+    agents = UserAgents(max_entries=_CACHED_AGENTS)
+    return lambda user_agent: agents.resolve([user_agent])[0].is_bot
+
+
+def _renew(intake: IntakeEndpoint, guard: Guard, settings: Settings) -> None:
+    """Take what is in force now, beside the requests: each is judged and stored by the old or by this."""
 
     def renew() -> None:
         with _RENEWING:  # one after the other, so that the newest plan is the last
             plan = plan_in_force(Path(settings.journal.directory))
-            intake.in_force = _in_force(plan, settings)
-        log.info("validating by another plan", plan=f"{plan.name} {plan.version}", fingerprint=plan.fingerprint)
+            now = with_senders_in_force(settings)
+            before, intake.in_force = intake.in_force, _in_force(plan, now)
+            guard.use(now.limits)
+        another = plan.fingerprint != before.schemas.plan_fingerprint
+        log.info(
+            "validating by another plan" if another else "taking in by other sources and limits",
+            plan=f"{plan.name} {plan.version}",
+            fingerprint=plan.fingerprint,
+        )
 
     threading.Thread(target=renew, name="polku-plan").start()
 
 
-class _Server(uvicorn.Server):
+class _Server(GuardedServer):
     """uvicorn with our signals: it would raise SIGTERM again after finishing, before the journal is closed."""
 
     @contextlib.contextmanager
@@ -157,6 +222,9 @@ class _Tally:
         with self._lock:
             self._counts[name, tuple(labels.items())] += amount  # type: ignore[assignment]  # any number will do
 
+    def set(self, name: str, value: float) -> None:
+        self._metrics.set(name, value)
+
     def observe(self, name: str, value: float) -> None:
         with self._lock:
             self._observed.append((name, value))
@@ -195,9 +263,24 @@ class _IntakeObserver:
         if self._echo:
             print("\n".join(_echo_lines(judged)), flush=True)
 
+    def refused(self, source: str, reason: str, events: int) -> None:
+        if reason != "bot":  # of such a request only some events are refused
+            self._tally.count("polku_refused_requests_total", source=source, reason=reason)
+        if events:
+            self._tally.count("polku_refused_events_total", events, source=source, reason=reason)
+
+    def closed(self, reason: Closed) -> None:
+        self._tally.count("polku_connections_closed_total", reason=reason)
+
+    def connections(self, number: int) -> None:
+        self._tally.set("polku_connections", number)
+
     def answered(self, status: int, seconds: float) -> None:
         self._tally.count("polku_requests_total", status=str(status))
         self._tally.observe("polku_request_seconds", seconds)
+
+    def webhook(self, name: str, outcome: str) -> None:
+        self._tally.count("polku_webhook_deliveries_total", webhook=name, outcome=outcome)
 
     def block(self, lines: int, size: int, seconds: float) -> None:
         """A group commit of the journal; called in its thread."""

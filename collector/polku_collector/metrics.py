@@ -24,6 +24,8 @@ class Metric(Struct, frozen=True):
 
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# A healthy collector is at its flush interval, one whose store was away at hours.
+_LONG_SECONDS = (0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 43200.0)
 
 METRICS: dict[str, Metric] = {
     "polku_requests_total": Metric("counter", "Requests answered, by HTTP status.", ("status",)),
@@ -32,21 +34,47 @@ METRICS: dict[str, Metric] = {
     "polku_events_accepted_total": Metric("counter", "Events stored for the table `events`.", ("source",)),
     "polku_events_rejected_total": Metric("counter", "Events stored for `quarantine`.", ("source", "code")),
     "polku_events_warned_total": Metric("counter", "Events stored, but not as the plan has it.", ("source", "code")),
+    "polku_refused_requests_total": Metric(
+        "counter", "Requests a limit of their source kept out, by reason: rate or origin.", ("source", "reason")
+    ),
+    "polku_refused_events_total": Metric(
+        "counter", "Events a limit of their source kept out, as far as they were counted.", ("source", "reason")
+    ),
+    "polku_connections": Metric("gauge", "Connections that are open at present."),
+    "polku_connections_closed_total": Metric("counter", "Connections closed by the collector, by reason.", ("reason",)),
+    "polku_webhook_deliveries_total": Metric(
+        "counter", "Deliveries to webhooks, by outcome: taken, ignored or refused.", ("webhook", "outcome")
+    ),
     "polku_journal_blocks_total": Metric("counter", "Group commits: one fsync each."),
     "polku_journal_written_bytes_total": Metric("counter", "Bytes appended to the journal."),
     "polku_journal_block_seconds": Metric("histogram", "Encode, write and fsync of one block.", (), _SECONDS),
     "polku_journal_bytes": Metric("newest", "Bytes the journal holds at present."),
     "polku_journal_damage_total": Metric("counter", "Places where the journal was found damaged."),
+    "polku_journal_max_bytes": Metric("newest", "At this size the journal is full: `journal.max_bytes`."),
+    "polku_journal_lag_seconds": Metric("newest", "Age of the oldest durable event that is not committed yet."),
+    "polku_journal_lag_bytes": Metric("newest", "Bytes of the journal from that event on."),
     "polku_lake_waiting_events": Metric("newest", "Durable events that are not committed yet."),
     "polku_lake_commits_total": Metric("counter", "Flushes committed."),
     "polku_lake_commit_attempts_total": Metric("counter", "Attempts those commits took."),
     "polku_lake_flush_seconds": Metric("histogram", "Reading, converting and committing one flush.", (), _SECONDS),
+    "polku_lake_commit_seconds": Metric("histogram", "The last commit of one flush alone, all attempts.", (), _SECONDS),
+    "polku_lake_conflicts_total": Metric("counter", "Flushes read anew because another committer had been there."),
+    "polku_freshness_seconds": Metric(
+        "histogram", "From the receipt of a flush's oldest event to its commit; one for each flush.", (), _LONG_SECONDS
+    ),
     "polku_lake_failures_total": Metric("counter", "Flushes that failed and are tried again."),
     "polku_lake_rows_total": Metric("counter", "Rows committed, by table.", ("table",)),
     "polku_lake_files_total": Metric("counter", "Data files committed, by table.", ("table",)),
     "polku_lake_duplicates_total": Metric("counter", "Events recognised as copies of earlier ones."),
     "polku_lake_unconvertible_total": Metric("counter", "Accepted events the lake could not turn into columns."),
     "polku_dedup_window_seconds": Metric("newest", "How far back copies are recognised at present."),
+    "polku_lake_handed_over_events": Metric("newest", "Events handed over to another node and not committed yet."),
+    "polku_lake_taken_over_rows_total": Metric("counter", "Rows committed for other nodes."),
+    "polku_lake_taken_over_failures_total": Metric("counter", "Attempts to commit for other nodes that failed."),
+    "polku_iceberg_snapshots_total": Metric("counter", "Snapshots of the Iceberg mirror, by table.", ("table",)),
+    "polku_iceberg_failures_total": Metric("counter", "Attempts to mirror that failed, by table.", ("table",)),
+    "polku_iceberg_lag_versions": Metric("newest", "Commits that Iceberg does not show yet, by table.", ("table",)),
+    "polku_iceberg_lag_seconds": Metric("newest", "Age of the oldest of those commits, by table.", ("table",)),
     "polku_table_files": Metric("newest", "Live files of a table, as maintenance last saw it.", ("table",)),
     "polku_compactions_total": Metric("counter", "Merges of files committed, by table.", ("table",)),
     "polku_compaction_files_total": Metric("counter", "Files that were merged into others, by table.", ("table",)),
@@ -62,15 +90,11 @@ METRICS: dict[str, Metric] = {
     "polku_maintenance_last_seconds": Metric(
         "newest", "When compaction, retention or vacuum last ended well (Unix time).", ("work",)
     ),
-    "polku_lake_handed_over_events": Metric("newest", "Events handed over to another node and not committed yet."),
-    "polku_lake_taken_over_rows_total": Metric("counter", "Rows committed for other nodes."),
-    "polku_lake_taken_over_failures_total": Metric("counter", "Attempts to commit for other nodes that failed."),
-    "polku_iceberg_snapshots_total": Metric("counter", "Snapshots of the Iceberg mirror, by table.", ("table",)),
-    "polku_iceberg_failures_total": Metric("counter", "Attempts to mirror that failed, by table.", ("table",)),
-    "polku_iceberg_lag_versions": Metric("newest", "Commits that Iceberg does not show yet, by table.", ("table",)),
-    "polku_iceberg_lag_seconds": Metric("newest", "Age of the oldest of those commits, by table.", ("table",)),
     "polku_plan_reloads_total": Metric(
         "counter", "Changed plans that were looked at, by outcome: in_force, refused or later.", ("outcome",)
+    ),
+    "polku_settings_reloads_total": Metric(
+        "counter", "Settings read anew at a SIGHUP, by outcome: in_force or refused.", ("outcome",)
     ),
     "polku_child_restarts_total": Metric("counter", "Processes restarted by the supervisor.", ("role",)),
 }

@@ -7,6 +7,7 @@ processes of a node all read what was checked and accepted instead, also one tha
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from polku_schemas import (
     table_columns,
     trait_columns,
 )
-from polku_schemas.privacy import Protection, needs_key
+from polku_schemas.privacy import Protection, needs_key, pseudonyms
 
 from .batch import Schemas
 from .errors import SettingsError
@@ -44,10 +45,18 @@ def plan_of(settings: Settings) -> Plan:
 def protection_of(plan: Plan, settings: Settings) -> Protection:
     """What the plan does not let be stored, with the key of its pseudonyms. SettingsError when it needs one that is
     not given."""
-    return Protection(plan, _pseudonym_key(settings.privacy) if needs_key(plan) else b"")
+    return Protection(plan, _pseudonym_key(settings.privacy, "the plan's `privacy`") if needs_key(plan) else b"")
 
 
-def _pseudonym_key(given: PrivacySettings) -> bytes:
+def pseudonyms_of(settings: Settings) -> Callable[[str], str] | None:
+    """What makes pseudonyms of addresses, if a source asks for them. SettingsError when the key is not given."""
+    asking = [name for name, source in settings.sources.items() if source.ip == "hash"]
+    if not asking:
+        return None
+    return pseudonyms(_pseudonym_key(settings.privacy, f'[sources.{asking[0]}] ip = "hash"'))
+
+
+def _pseudonym_key(given: PrivacySettings, who: str) -> bytes:
     if given.key is not None:
         key, origin = given.key.encode().strip(), "POLKU_PRIVACY_KEY"
     elif given.key_file is not None:
@@ -57,7 +66,7 @@ def _pseudonym_key(given: PrivacySettings) -> bytes:
             raise SettingsError(f"[privacy] key_file: {given.key_file}: {error.strerror}") from None
     else:
         raise SettingsError(
-            "the plan's `privacy` asks for pseudonyms, which need a key: give POLKU_PRIVACY_KEY, or [privacy] key_file"
+            f"{who} asks for pseudonyms, which need a key: give POLKU_PRIVACY_KEY, or [privacy] key_file"
         )
     if len(key) < _KEY_BYTES:
         raise SettingsError(f"{origin}: the key of the pseudonyms has {len(key)} bytes, at least {_KEY_BYTES}")

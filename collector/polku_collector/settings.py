@@ -6,6 +6,8 @@ except the `AWS_…` variables that boto3 and deltalake read themselves.
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from .errors import SettingsError
+from .write_keys import HASHED, digest_of, is_hashed
 
 MIB = 1024 * 1024
 DEV_KEY = "dev"
@@ -23,16 +26,57 @@ Positive = Annotated[int, Meta(ge=1)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
 
 
+class IdCookie(Struct, frozen=True, forbid_unknown_fields=True):
+    """The anonymous id in a cookie that the collector sets: browsers drop those of scripts after seven days."""
+
+    name: str = "polku_id"
+    domain: str | None = None  # default: the collector's own host; give the site's, so that its pages see the cookie
+    max_age_days: Annotated[int, Meta(ge=1, le=400)] = 365  # browsers cap it at 400
+    consent: str = "analytics"  # what an event's `consent` must hold
+    http_only: bool = False  # true: no script sees it
+    secure: bool = True
+
+
 class Source(Struct, frozen=True, forbid_unknown_fields=True):
     """One sender: the write keys it may use and how its events are treated."""
 
     keys: list[str]
     channel: str | None = None  # where this sender meets the customer: web, app, store, …
     unplanned: Literal["accept", "quarantine"] = "accept"
-    cors: list[str] = field(default_factory=lambda: ["*"])  # browser origins that may send
+    cors: list[str] = field(default_factory=lambda: ["*"])  # browser origins that may send; others are refused
     historical: bool = False  # may bring the past: event times are taken as they are
     max_past_days: Annotated[int, Meta(ge=1, le=36_500)] = 30
     max_future_minutes: Annotated[int, Meta(ge=1, le=525_600)] = 60
+    rate_events_per_second: PositiveSeconds | None = None  # of this source, over all workers of the node
+    burst: Positive | None = None  # events that may come at once; default: those of one second
+    rate_status: Literal[429, 503] = 503  # many clients drop their events on a 429
+    bots: Literal["flag", "refuse"] = "flag"
+    ip: Literal["drop", "truncate", "keep", "hash"] = "drop"  # what is stored of the client's address
+    cookie: IdCookie | None = None  # none: the collector sets no cookie
+
+
+class WebhookHmac(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a webhook's sender signs what it sends."""
+
+    header: str  # that carries the signature
+    secret_file: str | None = None  # one secret a line; several while it is changed
+    secret: str | None = None  # meant for POLKU_WEBHOOK_<NAME>_SECRET; a settings file is no place for a secret
+    algorithm: Literal["sha256", "sha1"] = "sha256"
+    encoding: Literal["hex", "base64"] = "hex"
+    prefix: str = ""  # before the signature, such as "sha256="
+    signed: str = "{body}"  # what is signed; may hold {timestamp} too
+    field: str | None = None  # of a header of pairs ("t=1,v1=ab"): the name of the signature
+    timestamp_field: str | None = None  # the name of the time among these pairs
+    timestamp_header: str | None = None  # or the header that carries the time, in seconds since 1970
+    tolerance_seconds: PositiveSeconds = 300.0  # a time further off is refused
+
+
+class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /v1/webhook/NAME: whose events these are, and the file that says how they are made of what is sent."""
+
+    mapping: str
+    source: str
+    hmac: WebhookHmac | None = None  # none: the request must carry a write key of the source
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,6 +85,9 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    trusted_proxies: list[str] = []  # networks whose word on the client's address is believed
+    client_address_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    path_prefixes: list[str] = []  # the endpoints are also below these
 
 
 class Iceberg(Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,10 +157,20 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """What one request may bring."""
 
     max_body_bytes: Positive = 10 * MIB  # after decompression
+    max_ratio: Positive = 200  # a compressed body beyond 1 MiB may be so many times larger than it came
     max_batch_events: Positive = 10_000
     max_event_bytes: Positive = MIB
+    max_depth: Annotated[int, Meta(ge=4, le=100)] = 64  # of objects and lists in one event
+    max_keys: Positive = 2_000  # of all objects of one event
     max_quarantine_bytes: Positive = 64 * 1024  # of one rejected event kept as `original`
     body_seconds: PositiveSeconds = 30.0  # a body that takes longer to arrive is refused
+    # What follows holds for each worker and its connections.
+    max_held_bytes: Positive = 512 * MIB  # of large bodies on their way, together
+    max_header_bytes: Annotated[int, Meta(ge=1024, le=MIB)] = 32 * 1024
+    header_seconds: PositiveSeconds = 10.0  # until a connection has sent the head of a request
+    idle_seconds: PositiveSeconds = 75.0  # longer than proxies keep theirs, so that it is they who close
+    max_connections: Positive = 4_096
+    max_connections_per_address: Positive | None = None  # trusted proxies are not counted
     drain_seconds: PositiveSeconds = 60.0  # how long SIGTERM waits for the last commits
 
 
@@ -121,6 +178,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything a collector is told. `plan` is a folder; none means the built-in plan."""
 
     sources: dict[str, Source] = {}
+    webhooks: dict[str, Webhook] = {}
     plan: str | None = None
     watch_plan: bool = True  # take a changed plan without being told; SIGHUP always tells
     dev: bool = False
@@ -180,16 +238,12 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
             _set(document, place, given, origin)
     if flags.get("dev"):
         document["dev"] = True
+    _set_webhook_secrets(document, environ)
     try:
         settings = msgspec.convert(document, Settings)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{path or 'settings'}: {error}") from None
     return _checked(settings, path)
-
-
-def source_of_key(settings: Settings) -> dict[str, str]:
-    """Write key → source name; with `dev`, the key `dev` belongs to the source `dev`."""
-    return {key: name for name, source in settings.sources.items() for key in source.keys}
 
 
 def _read(path: Path | None) -> dict[str, Any]:
@@ -211,20 +265,102 @@ def _set(document: dict[str, Any], place: tuple[str, ...], value: object, origin
     document[place[-1]] = value
 
 
+def _set_webhook_secrets(document: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Each webhook's secret has a variable of its own."""
+    webhooks = document.get("webhooks")
+    for name, webhook in webhooks.items() if isinstance(webhooks, dict) else ():
+        signed = webhook.get("hmac") if isinstance(webhook, dict) else None
+        if isinstance(signed, dict) and (secret := environ.get(webhook_secret_variable(name))):
+            signed["secret"] = secret
+
+
+def webhook_secret_variable(name: str) -> str:
+    """`POLKU_WEBHOOK_MY_SHOP_SECRET` for the webhook `my-shop`."""
+    return f"POLKU_WEBHOOK_{name.upper().replace('-', '_')}_SECRET"
+
+
+def _webhook_findings(name: str, webhook: Webhook, sources: Mapping[str, Source]) -> list[str]:
+    findings = []
+    if not _WEBHOOK_NAME.fullmatch(name):
+        findings.append(f"[webhooks.{name}] is a part of an address: use small letters, digits, - and _")
+    if webhook.source not in sources:
+        findings.append(f"[webhooks.{name}] names the source {webhook.source!r}; add [sources.{webhook.source}]")
+    signed = webhook.hmac
+    if signed is None:
+        return findings
+    place = f"[webhooks.{name}.hmac]"
+    if signed.secret is None and signed.secret_file is None:
+        findings.append(f"{place} has no secret; give {webhook_secret_variable(name)}, or secret_file")
+    if not _HEADER_NAME.fullmatch(signed.header):
+        findings.append(f"{place} header: {signed.header!r} is no header's name")
+    if signed.signed.count("{body}") != 1:
+        findings.append(f'{place} signed: write {{body}} once, as in "{{timestamp}}.{{body}}"')
+    timed = signed.timestamp_field is not None or signed.timestamp_header is not None
+    if timed != ("{timestamp}" in signed.signed):
+        findings.append(
+            f"{place}: a time protects only if it is signed: {{timestamp}} in `signed` and one of timestamp_header, "
+            "timestamp_field go together"
+        )
+    if signed.timestamp_field is not None and (signed.field is None or signed.timestamp_header is not None):
+        findings.append(f"{place}: timestamp_field goes with field, and without timestamp_header")
+    return findings
+
+
+def _cookie_findings(name: str, source: Source) -> list[str]:
+    cookie = source.cookie
+    findings: list[str] = []
+    if cookie is None:
+        return findings
+    place = f"[sources.{name}.cookie]"
+    if "*" in source.cors:
+        findings.append(f'{place} needs the origins of your pages: cors = ["https://www.example.com"] without "*"')
+    if not _COOKIE_NAME.fullmatch(cookie.name):
+        findings.append(f"{place} name: {cookie.name!r}; use letters, digits, - and _")
+    if cookie.domain is not None and not _DOMAIN.fullmatch(cookie.domain):
+        findings.append(f"{place} domain: {cookie.domain!r} is no domain; write it as example.com")
+    return findings
+
+
+_WEBHOOK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DOMAIN = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+)
+
+
 def _checked(settings: Settings, path: Path | None) -> Settings:
     findings: list[str] = []
-    owners: dict[str, str] = {}
+    owners: dict[bytes, str] = {}
     for name, source in settings.sources.items():
         if not source.keys:
             findings.append(f'[sources.{name}] has no keys; add keys = ["a-long-random-write-key"]')
         for key in source.keys:
-            if not key or ":" in key or not key.isascii() or not key.isprintable():
+            if key.startswith(HASHED) and not is_hashed(key):
+                findings.append(f"[sources.{name}] has the key {key!r}; after sha256: come 64 hexadecimal digits")
+            elif not is_hashed(key) and (not key or ":" in key or not key.isascii() or not key.isprintable()):
                 findings.append(f"[sources.{name}] has the key {key!r}; use printable ASCII without a colon")
-            if key in owners:
-                findings.append(f"[sources.{name}] shares a key with [sources.{owners[key]}]; keys must differ")
-            owners[key] = name
+            digest = digest_of(key)
+            if digest in owners:
+                findings.append(f"[sources.{name}] shares a key with [sources.{owners[digest]}]; keys must differ")
+            owners[digest] = name
+        findings += _cookie_findings(name, source)
+        if source.burst is not None and source.rate_events_per_second is None:
+            findings.append(f"[sources.{name}] has a burst and no rate_events_per_second; give both or none")
+    for name, webhook in settings.webhooks.items():
+        findings += _webhook_findings(name, webhook, settings.sources)
+    for network in settings.server.trusted_proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            findings.append(f"[server] trusted_proxies: {error}; give networks such as 10.0.0.0/8")
+    findings += [
+        f"[server] path_prefixes: {prefix!r} must begin with a slash and not end with one"
+        for prefix in settings.server.path_prefixes
+        if not prefix.startswith("/") or prefix.endswith("/")
+    ]
     if settings.dev:
-        if "dev" in settings.sources or DEV_KEY in owners:
+        if "dev" in settings.sources or digest_of(DEV_KEY) in owners:
             findings.append("--dev brings its own source `dev` with the key `dev`; rename yours")
         settings = msgspec.structs.replace(
             settings,

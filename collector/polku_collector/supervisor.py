@@ -51,6 +51,8 @@ class Role(Struct, frozen=True):
     name: str
     run: str
     arguments: tuple[Any, ...] = ()  # Any: whatever `run` takes
+    after_seconds: float = 0.0
+    """Of a helper: so long after the others it is started. A start takes processor time that intake needs first."""
 
 
 class _Child(Struct):
@@ -82,11 +84,13 @@ class Supervisor:
         renewal: Renewal,
         drain_seconds: float,
         helpers: Sequence[Role] = (),
+        reload: Callable[[], bool] = lambda: False,
         on_restart: Callable[[str, int], None] = lambda role, pid: None,
     ) -> None:
         """`on_restart(role, pid)` is told of each child that died.
 
         `helpers` do what no promise waits for: none of them is hopeless, and at the end nobody waits for them.
+        `reload` reads the settings at a SIGHUP: whether there is something new in force, of which intake is to be told.
         """
         self._helpers = [_Child(role) for role in helpers]
         self._intake = [_Child(role) for role in intake]
@@ -95,23 +99,30 @@ class Supervisor:
         self._stopping = False
         self._renewal, self._renewer = renewal, _Child(renewal.role)
         self._renewal_wanted = False
+        self._reload, self._reload_wanted = reload, False
 
     def run(self) -> int:
         """Start, watch and stop everything; returns the command's exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        hangup = (lambda number, frame: self.renew()) if self._renewal.on_hangup else self._stop
+        hangup = self._hang_up if self._renewal.on_hangup else self._stop
         signal.signal(signal.SIGHUP, hangup)
         children = [self._committer, *self._intake]
         hopeless: int | None = None
-        for child in [*children, *self._helpers]:
+        for child in children:
             self._start(child)
+        for child in self._helpers:
+            child.not_before = time.monotonic() + child.role.after_seconds
         while not self._stopping and hopeless is None:
             time.sleep(_POLL_SECONDS)
             for child in children:
                 hopeless = self._watch(child) if hopeless is None else hopeless
             for child in self._helpers:
                 self._watch(child)
+            if self._reload_wanted:
+                self._reload_wanted = False
+                if self._reload():
+                    self._tell_intake()
             self._renew()
         for child in [self._renewer, *self._helpers]:
             _terminate(child)
@@ -143,9 +154,7 @@ class Supervisor:
                 return
             renewer.process = None
             if code == EXIT_IN_FORCE:
-                for child in self._intake:
-                    if child.process is not None and child.process.exitcode is None and child.process.pid:
-                        os.kill(child.process.pid, signal.SIGUSR1)
+                self._tell_intake()
             elif code == EXIT_LATER:
                 self._renewal_wanted, renewer.not_before = True, now + _LATER_SECONDS
             if code != EXIT_UNCHANGED:
@@ -154,6 +163,15 @@ class Supervisor:
         if self._renewal_wanted and now >= renewer.not_before:
             self._renewal_wanted = False
             self._start(renewer)
+
+    def _tell_intake(self) -> None:
+        """Something else is in force: a worker reads what it is."""
+        for child in self._intake:
+            if child.process is not None and child.process.exitcode is None and child.process.pid:
+                os.kill(child.process.pid, signal.SIGUSR1)
+
+    def _hang_up(self, number: int, frame: object) -> None:
+        self._reload_wanted = self._renewal_wanted = True
 
     def _stop(self, number: int, frame: object) -> None:
         self._stopping = True
@@ -257,7 +275,12 @@ def _child_main(parent: int, role: str, run: str, arguments: tuple[Any, ...]) ->
         sys.exit(1)
     for number in (signal.SIGINT, signal.SIGHUP):  # these reach the whole group; the supervisor decides
         signal.signal(number, signal.SIG_IGN)
-    pkgutil.resolve_name(run)(*arguments)
+    try:
+        pkgutil.resolve_name(run)(*arguments)
+    except Exception:
+        # multiprocessing would print a traceback of many lines past the log.
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)
 
 
 def _terminate(child: _Child) -> None:

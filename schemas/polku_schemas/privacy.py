@@ -38,6 +38,12 @@ _Rule = Treatment | Literal["look inside"]
 """What is done with the value of a member of any JSON object. "look inside": its own members are protected."""
 
 
+def pseudonyms(key: bytes) -> Callable[[str], str]:
+    """Makes the pseudonyms of this key, for what is no value of a plan."""
+    begun = hmac.new(key, digestmod="sha256")
+    return lambda text: _pseudonym(begun, text)
+
+
 def needs_key(plan: Plan) -> bool:
     """Whether the plan cannot be enforced without a key for pseudonyms."""
     return "pseudonymise" in plan.privacy.values()
@@ -112,11 +118,7 @@ class Protection:
 
     def pseudonym(self, text: str) -> str:
         """What stands for a text: `psn-` and the first 128 bits of its keyed hash."""
-        if text.startswith(_PREFIX) and PSEUDONYM.fullmatch(text):
-            return text
-        hashed = self._begun.copy()
-        hashed.update(text.encode("utf-8", "surrogatepass"))
-        return _PREFIX + hashed.hexdigest()[:_DIGITS]
+        return _pseudonym(self._begun, text)
 
     def _members(self, document: dict[str, Any], names: _Names) -> dict[str, Any]:
         kept: dict[str, Any] = {}
@@ -170,6 +172,14 @@ class Protection:
 
     def _texts(self, values: list[Any]) -> list[str]:
         return [self.pseudonym(str(value)) for value in values]
+
+
+def _pseudonym(begun: hmac.HMAC, text: str) -> str:
+    if text.startswith(_PREFIX) and PSEUDONYM.fullmatch(text):
+        return text
+    hashed = begun.copy()
+    hashed.update(text.encode("utf-8", "surrogatepass"))
+    return _PREFIX + hashed.hexdigest()[:_DIGITS]
 
 
 def _dropped(_: Any) -> None:

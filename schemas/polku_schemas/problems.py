@@ -33,10 +33,12 @@ class ProblemCode(StrEnum):
     INVALID_UTF8 = "invalid_utf8"
     INVALID_JSON = "invalid_json"
     TOO_DEEP = "too_deep"
+    TOO_MANY_KEYS = "too_many_keys"
     TOO_LARGE = "too_large"
     DUPLICATE_ID = "duplicate_id"
     UNCONVERTIBLE = "unconvertible"
     REPAIRED_TEXT = "repaired_text"
+    BOT = "bot"
 
 
 DESCRIPTIONS: Final[dict[ProblemCode, str]] = {
@@ -59,10 +61,12 @@ DESCRIPTIONS: Final[dict[ProblemCode, str]] = {
     ProblemCode.INVALID_UTF8: "The bytes are not UTF-8.",
     ProblemCode.INVALID_JSON: "The bytes are not JSON.",
     ProblemCode.TOO_DEEP: "Objects or lists are nested deeper than the limit.",
+    ProblemCode.TOO_MANY_KEYS: "The objects of the event have more keys than the limit.",
     ProblemCode.TOO_LARGE: "The event is larger than the limit.",
     ProblemCode.DUPLICATE_ID: "The source has already sent an event with this id; it counts once.",
     ProblemCode.UNCONVERTIBLE: "The event was accepted, but the lake could not turn it into columns.",
     ProblemCode.REPAIRED_TEXT: "A warning: half of a cut emoji (a lone surrogate) was stored as U+FFFD.",
+    ProblemCode.BOT: "Its user agent is a robot's and the source refuses those: it was not stored.",
 }
 """One sentence per code, as the docs and the verdict page print it."""
 

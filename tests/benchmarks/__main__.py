@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import end_to_end, growth, intake, lake, track, validate
+from . import end_to_end, growth, hostile, intake, lake, track, validate
 from .figures import Figure, NotAsExpected, as_json, machine, machine_lines, table
 
 SUBJECTS: dict[str, Callable[[Path, float], list[Figure]]] = {
@@ -18,6 +18,7 @@ SUBJECTS: dict[str, Callable[[Path, float], list[Figure]]] = {
     "end-to-end": end_to_end.run,
     "track": track.run,
     "validate": validate.run,
+    "hostile": hostile.run,
     "growth": growth.run,
 }
 

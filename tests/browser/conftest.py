@@ -22,7 +22,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium, or the one that Playwright brings where there is no such package."""
+    """Debian's Chromium, or the one that Playwright brings where there is no such package.
+
+    It finds every name that ends in `.test` on this machine: pages of several sites can be told apart.
+    """
     from playwright.sync_api import sync_playwright
 
     quiet = (
@@ -30,7 +33,8 @@ def browser() -> Iterator[Any]:
         "--disable-component-update --disable-sync"
     )
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=quiet.split())
+        arguments = [*quiet.split(), "--host-resolver-rules=MAP *.test 127.0.0.1"]
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
         yield chromium
         chromium.close()
 

@@ -24,7 +24,7 @@ OWN_PAGES = [ROOT / "README.md"] + [
         *("architecture", "contributing", "changelog", "glossary"),
         *("plan-format", "plan-validation", "plan-from-data"),
         *("operations", "wire-format", "guarantees"),
-        *("plan", "plan-versions", "plan-generate", "plan-catalogue", "replay", "iceberg"),
+        *("plan", "plan-versions", "plan-generate", "plan-catalogue", "replay", "iceberg", "webhooks"),
     )
 ]
 

@@ -25,10 +25,14 @@ def settings_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tupl
     hints = get_type_hints(struct)
     for field in msgspec.structs.fields(struct):
         kind = hints[field.name]
-        if get_origin(kind) is dict and get_args(kind)[1] is int:
+        tables = [one for one in get_args(kind) if isinstance(one, type) and issubclass(one, msgspec.Struct)]
+        if get_origin(kind) is dict and tables:
+            yield from settings_of(tables[0], f"{prefix}{field.name}.NAME.")
+        elif get_origin(kind) is dict and kind != dict[str, str]:  # of plain values
             yield f"{prefix}{field.name}.NAME", None
-        elif get_origin(kind) is dict and kind != dict[str, str]:
-            yield from settings_of(get_args(kind)[1], f"{prefix}{field.name}.NAME.")
+        elif tables:  # a table that may be left out
+            yield f"{prefix}{field.name}", field.default
+            yield from settings_of(tables[0], f"{prefix}{field.name}.")
         elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             yield from settings_of(kind, f"{prefix}{field.name}.")
         elif field.default is not msgspec.NODEFAULT:
@@ -80,10 +84,13 @@ def test_the_reference_file_has_every_setting() -> None:
             assert "page_viewed = 90" in text
             continue
         *path, name = place.replace("NAME", "web").split(".")
-        here = document
+        here: Any = document
         for part in path:
-            here = here[part]
-        if default is None and name not in here:
+            here = here.get(part, {})
+        if not here or (default is None and isinstance(here.get(name, {}), dict)):  # none, or a table that is none
+            table = rf"# \[{re.escape('.'.join([*path, name]))}\]$"
+            assert re.search(rf"^# {name} = |^{table}", text, re.MULTILINE), place
+        elif default is None and name not in here:
             assert re.search(rf"^# {name} = ", text, re.MULTILINE), place
         else:
             assert name in here, place
@@ -95,6 +102,35 @@ def test_a_commented_setting_can_be_uncommented(tmp_path: Path) -> None:
     settings = load(tmp_path / "collector.toml", {}, {})
     assert (settings.plan, settings.lake.flush_seconds) == ("./plan", 1.0)
     assert settings.lake.scratch == "./polku-data/journal/staging"
+
+
+def test_the_tables_that_may_be_left_out_can_be_uncommented(tmp_path: Path) -> None:
+    head, _, tables = (
+        REFERENCE.read_text(encoding="utf-8")
+        .replace('cors = ["*"]', 'cors = ["https://a"]')
+        .rpartition("# [sources.web.cookie]")
+    )
+    given = re.sub(r"^# (?=\[|\w+ = )", "", f"# [sources.web.cookie]{tables}", flags=re.MULTILINE)
+    given = re.sub(r"^timestamp_\w+ = .*$|^secret_file = .*$", "", given, flags=re.MULTILINE)  # these need each other
+    (tmp_path / "collector.toml").write_text(head + given)
+    settings = load(tmp_path / "collector.toml", {"POLKU_WEBHOOK_WEB_SECRET": "s"}, {})
+    assert settings.sources["web"].cookie is not None
+    assert settings.webhooks["web"].hmac is not None
+
+
+def test_the_page_has_every_key_of_a_webhooks_mapping_and_its_examples_are_ones(tmp_path: Path) -> None:
+    from polku_collector.webhook.mapping_file import FOUND_KEYS, KEYS, read_webhook_mapping
+
+    page = DOCS / "webhooks.md"
+    table = tables_of(page)["The mapping file"]
+    keys = {name for cell in table for name in re.split("`, `", cell)}
+    assert keys >= KEYS | set(FOUND_KEYS) - {"from"}
+    for block in blocks_of(page):
+        if block.verb == "file" and block.argument in ("shop.yaml", "payments.yaml"):
+            (tmp_path / block.argument).write_text(block.text, encoding="utf-8")
+            assert len(read_webhook_mapping(tmp_path / block.argument).entries) > 0
+    payments = _text(ROOT / "tests" / "collector" / "webhook" / "stripe.yaml").partition("\n")[2]
+    assert payments == (tmp_path / "payments.yaml").read_text(encoding="utf-8")
 
 
 def test_the_limits_that_pages_state_in_words_are_those_of_the_code() -> None:
@@ -154,8 +190,14 @@ def test_the_page_has_every_code_with_its_sentence() -> None:
 
 
 def test_the_page_has_every_error() -> None:
-    source = _text(COLLECTOR / "intake" / "endpoint.py") + _text(COLLECTOR / "intake" / "receive.py")
-    raised = set(re.findall(r'Refused\(\s*(\d+),\s*"(\w+)"', source)) | {("404", "not_found")}
+    source = "".join(
+        _text(file) for file in sorted((*(COLLECTOR / "intake").glob("*.py"), *(COLLECTOR / "webhook").glob("*.py")))
+    )
+    raised = set(re.findall(r'(?:Refused|answer)\(\s*(\d+),\s*"(\w+)"', source)) | {("404", "not_found")}
+    raised |= set(re.findall(r'RefusedBySource\([^)]*?(\d+), "(\w+)"', source))
+    assert 'Refused(400, f"invalid_{self._encoding}"' in source and '"rate_limited"' in source
+    raised |= {("400", f"invalid_{encoding}") for encoding in ("gzip", "zstd", "deflate")}
+    raised |= {(str(status), "rate_limited") for status in get_args(get_type_hints(Source)["rate_status"])}
     codes = re.search(r'code = "(\w+)" if .* else "(\w+)"', source)
     assert codes is not None and "Refused(503, code" in source
     raised |= {("503", code) for code in codes.groups()}
@@ -165,23 +207,29 @@ def test_the_page_has_every_error() -> None:
 
 def test_the_page_has_every_endpoint() -> None:
     from polku_collector.intake.endpoint import PATHS
+    from polku_collector.intake.pixel import MEMBERS
 
     text = _text(DOCS / "wire-format.md")
     assert [path for path in sorted(PATHS) if f"`{path}`" not in text and f"POST {path}`" not in text] == []
+    for path in ("GET /v1/pixel.gif", "POST /v1/webhook/NAME", "GET /v1/openapi.json"):
+        assert f"`{path}`" in text
+    fields = set(tables_of(DOCS / "wire-format.md")["The pixel"]) - {"field of the query"}
+    assert {name for cell in fields for name in re.split("`, `", cell)} == {*MEMBERS, "writeKey", "p.NAME", "data"}
 
 
 def test_the_page_has_every_key_of_a_mapping_file_and_its_example_is_one(tmp_path: Path) -> None:
-    from polku_collector.replay.casts import CastType
+    from polku_collector.casts import CastType
+    from polku_collector.closed_file import OPTIONS
     from polku_collector.replay.mapping import Mended
-    from polku_collector.replay.mapping_file import _OPTIONS, read_mapping
+    from polku_collector.replay.mapping_file import read_mapping
     from polku_collector.replay.report import Group
 
     page = DOCS / "replay.md"
     tables = tables_of(page)
     assert [name for name in tables["Steps"] if name != "step"] == list(Mended.__struct_fields__)
     casts = dict(tables["Casts"])
-    options = {name: cells[1] for name, cells in casts.items() if name in _OPTIONS}
-    assert options == {name: ", ".join(f"`{to}`" for to in types) for name, types in _OPTIONS.items()}
+    options = {name: cells[1] for name, cells in casts.items() if name in OPTIONS}
+    assert options == {name: ", ".join(f"`{to}`" for to in types) for name, types in OPTIONS.items()}
     assert set(casts) - {"to", "option"} - set(options) == set(get_args(CastType))
     assert set(tables["The report"]) - {"column"} <= set(Group.__struct_fields__)
     (example,) = (block.text for block in blocks_of(page) if block.language == "yaml" and not block.verb)

@@ -98,7 +98,7 @@ def ids(lake: Path) -> list[str]:
     found: list[str] = []
     for name in ("events", "quarantine"):
         table = DeltaTable(str(lake / name)).to_pyarrow_table(columns=["event_id"])
-        found += table["event_id"].to_pylist()
+        found += table["event_id"].drop_null().to_pylist()
     return sorted(found)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -18,8 +19,15 @@ from msgspec import Struct
 
 from ..batch import Journal, Schemas
 from ..errors import JournalBroken, JournalFull
-from ..settings import Limits, Source
-from .receive import ClientGone, Receive, Refused, Scope, Send, headers_of, presented_key, read_body
+from .beacon import form_field
+from .bots import without_bots
+from .client_address import Proxies, addresses_said, note_addresses
+from .id_cookie import id_cookie, may_have_cookie
+from .rate import retry_after
+from .receive import ClientGone, Held, Receive, Scope, Send, headers_of, presented_key, read_body
+from .refused import Refused
+from .senders import RefusedBySource, Sender, Senders
+from .shape import Shape
 from .split import TooMany
 from .validate import CALLS, Arrival, Judged, Validator, Verdict
 from .wire import Body, Unreadable, parse_batch, parse_single
@@ -58,14 +66,18 @@ class Observer(Protocol):
 
     def judged(self, source: str, judged: Judged, body_bytes: int) -> None: ...
 
+    def refused(self, source: str, reason: str, events: int) -> None:
+        """A limit of the source kept events out, or a whole request (then `events` may be 0)."""
+
     def answered(self, status: int, seconds: float) -> None: ...
 
 
 class InForce(Struct, frozen=True):
-    """The plan by which events are judged, and how lines judged by it are read: they change together or not at all."""
+    """The plan by which events are judged, how lines judged by it are read, and who may send: they change together."""
 
     validator: Validator
     schemas: Schemas
+    senders: Senders
 
 
 class IntakeEndpoint:
@@ -76,92 +88,158 @@ class IntakeEndpoint:
         *,
         in_force: InForce,
         journal: Journal,
-        sources: Mapping[str, Source],
-        source_of_key: Mapping[str, str],
-        limits: Limits,
         observer: Observer,
+        proxies: Proxies = Proxies(),  # noqa: B008  (frozen)
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
         self.in_force = in_force
         """Put another in its place at any time, from any thread: each request is judged and stored by one."""
-        self._journal, self._limits = journal, limits
-        self._sources, self._source_of_key = sources, source_of_key
-        self._observer, self._now = observer, now
-        self._origins = frozenset(origin for source in sources.values() for origin in source.cors)
+        self._journal, self._observer, self._proxies = journal, observer, proxies
+        self._now, self._new_id = now, new_id
+        self._held = Held()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         headers = headers_of(scope)
         origin = headers.get(b"origin")
-        retry_after = None
+        wait: int | None = None
+        cookie: bytes | None = None
         try:
             if scope["method"] == "POST":
-                status, body = 200, await self._accept(scope, headers, receive)
+                status, (body, cookie) = 200, await self._accept(scope, headers, receive)
             elif scope["method"] == "OPTIONS":
                 status, body = 204, b""
             else:
                 raise Refused(405, "method_not_allowed", "send events with POST")
         except Refused as refused:
-            status, retry_after = refused.status, refused.retry_after
-            body = _encode(ErrorAnswer(False, refused.error, refused.message, refused.path))
+            status, wait = refused.status, refused.retry_after
+            body = self.refusal(refused)
+            if isinstance(refused, RefusedBySource) and refused.reason == "origin":
+                origin = None  # the page is not to read the answer either
         except (ClientGone, asyncio.CancelledError):
             self._observer.answered(499, time.perf_counter() - started)
             return
         head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        if retry_after is not None:
-            head.append((b"retry-after", b"%d" % retry_after))
+        if wait is not None:
+            head.append((b"retry-after", b"%d" % wait))
+        if status == 405:
+            head.append((b"allow", b"POST, OPTIONS"))
+        if cookie is not None:
+            head.append((b"set-cookie", cookie))
         if origin is not None:
             head += self._cors(origin, headers)
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": body})
         self._observer.answered(status, time.perf_counter() - started)
 
-    async def _accept(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    async def _accept(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> tuple[bytes, bytes | None]:
+        """The answer's body, and the cookie that goes with it."""
+        senders = self.in_force.senders
         key = presented_key(headers, scope["query_string"])
-        if key is not None and key not in self._source_of_key:
-            raise _wrong_key()
-        raw = await read_body(receive, headers, self._limits.max_body_bytes, self._limits.body_seconds)
+        # Before the body is read, if it can be known: what is refused shall cost little.
+        sender = None if key is None else self.sender_of(key, headers)
+        raw = form_field(await read_body(receive, headers, senders.limits, self._held))
         received_at = self._now()
-        body = self._parse(scope["path"], raw)
-        size = len(raw)
+        body = _parsed(scope["path"], raw, senders.limits.max_batch_events, senders.shape)
+        if sender is None:
+            sender = self.sender_of(body.write_key, headers)
+        cookie = None
+        if sender.source.cookie is not None and may_have_cookie(headers, sender.source):
+            cookie = id_cookie(sender.source.cookie, body, headers.get(b"cookie", b""), self._new_id)
+        sent_at = _time(headers.get(b"x-polku-sent-at")) or body.sent_at
+        arrival = Arrival(received_at, sent_at, sender.name, sender.source, raw, sender.address)
+        return answer_of(await self.take(body, arrival, sender, scope)), cookie
+
+    def sender_of(self, key: str | None, headers: Mapping[bytes, bytes]) -> Sender:
+        """Whose key it is, if he may send just now. Raises Refused."""
+        sender = self.in_force.senders.keys.owner_of(key or "")
+        if sender is None:
+            raise wrong_key()
+        if sender.meter is not None or b"origin" in headers:
+            _admit(sender, headers)
+        return sender
+
+    def sender_named(self, name: str) -> Sender:
+        """A source that is known by something else than a key, if it may send just now. Raises Refused."""
+        sender = self.in_force.senders.by_name.get(name)
+        if sender is None:  # the settings were read anew without it
+            raise wrong_key()
+        if sender.meter is not None:
+            _admit(sender, {})
+        return sender
+
+    async def take(
+        self, body: Body, arrival: Arrival, sender: Sender, scope: Scope | None, *, size: int | None = None
+    ) -> Taken:
+        """Judge every event of a body and return when all of them are durable. Raises Refused.
+
+        The one way into the journal, for batches and for everything else that brings events. Without `scope` nothing
+        is noted of who connects: it is not the person's device. `size`: about how many bytes the lines have, where
+        that is not about the size of what arrived.
+        """
+        size = len(arrival.body) if size is None else size
+        limits = self.in_force.senders.limits
         if body.context is not None:  # it goes into every line: a small body must not become a large block
             size += len(_encode(body.context)) * len(body)
             if size > MAX_BLOCK_BYTES:
                 raise Refused(413, "too_large", "the batch's context is too large for so many events", "$.context")
-        name = self._source_of_key.get(body.write_key or "" if key is None else key)
-        if name is None:
-            raise _wrong_key()
-        if len(body) > self._limits.max_batch_events:
-            limit = self._limits.max_batch_events
+        if len(body) > limits.max_batch_events:
+            limit = limits.max_batch_events
             raise Refused(413, "too_many_events", f"{len(body)} events in one batch, at most {limit}", "$.batch")
-        sent_at = _time(headers.get(b"x-polku-sent-at")) or body.sent_at
+        if sender.meter is not None:
+            _take(sender, len(body))
         in_force = self.in_force
-        judged = in_force.validator.judge(body, Arrival(received_at, sent_at, name, self._sources[name], raw))
+        said = () if sender.source.ip == "drop" else addresses_said(body)
+        judged = in_force.validator.judge(body, arrival)
+        bots: Sequence[Verdict] = ()
+        if not sender.plain:
+            if sender.source.ip != "drop":
+                client = None if scope is None else self._proxies.client_of(scope)
+                note_addresses(judged.lines, said, sender.address, client)
+            if sender.is_bot is not None:
+                judged, bots = without_bots(judged, sender.is_bot)
+                if bots:
+                    self._observer.refused(sender.name, "bot", len(bots))
         if judged.lines:
             try:
                 await self._journal.append(judged.lines, in_force.schemas, size)
             except (JournalFull, JournalBroken) as error:
                 code = "journal_full" if isinstance(error, JournalFull) else "journal_unavailable"
                 raise Refused(503, code, f"{error}; send again later", retry_after=RETRY_AFTER_SECONDS) from None
-        self._observer.judged(name, judged, len(raw))
-        accepted = len(judged.lines) - len(judged.rejected)
-        if not judged.rejected and not judged.warnings:
-            return b'{"success":true,"accepted":%d,"rejected":[]}' % accepted
-        return _encode(Answer(True, accepted, judged.rejected, judged.warnings))
+        self._observer.judged(sender.name, judged, len(arrival.body))
+        return Taken(judged, bots)
 
-    def _parse(self, path: str, raw: bytes) -> Body:
-        try:
-            if path in BATCH_PATHS:
-                return parse_batch(raw, self._limits.max_batch_events)
-            return parse_single(raw, SINGLE_PATHS[path])
-        except Unreadable as error:
-            raise Refused(400, "invalid_json", str(error), error.path) from None
-        except TooMany as error:
-            raise Refused(413, "too_many_events", f"{error}; send smaller batches", "$.batch") from None
+    def arrival(self, sender: Sender, raw: bytes) -> Arrival:
+        """What is known of a request that came just now."""
+        return Arrival(self._now(), None, sender.name, sender.source, raw, sender.address)
+
+    def property_types(self, call: str, name: str) -> Mapping[str, str]:
+        """The column types of an event's properties, by the plan in force; none if the plan does not know it."""
+        in_force = self.in_force
+        planned = in_force.validator.planned(call, name)
+        return {} if planned is None else in_force.schemas.events.get(planned.name, {})
+
+    def refusal(self, refused: Refused) -> bytes:
+        """The JSON of a status other than 200; what a limit of a source kept out is counted."""
+        if isinstance(refused, RefusedBySource):
+            self._observer.refused(refused.source, refused.reason, refused.events)
+        return _encode(ErrorAnswer(False, refused.error, refused.message, refused.path))
+
+    def answered(self, status: int, started: float) -> None:
+        """Tell the observer of an answer; `started` by `time.perf_counter`."""
+        self._observer.answered(status, time.perf_counter() - started)
+
+    async def body_of(self, receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
+        """A request's body, its encoding undone, within the limits. Raises Refused or ClientGone."""
+        return await read_body(receive, headers, self.in_force.senders.limits, self._held)
 
     def _cors(self, origin: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
         """Browsers: the origin is echoed when some source allows it; a preflight cannot carry the key."""
-        if "*" not in self._origins and origin.decode("latin-1") not in self._origins:
+        origins = self.in_force.senders.origins
+        if "*" not in origins and origin.decode("latin-1") not in origins:
             return []
         wanted = headers.get(b"access-control-request-headers", b"authorization, content-type, content-encoding")
         return [
@@ -177,7 +255,54 @@ class IntakeEndpoint:
 _encode = msgspec.json.Encoder().encode
 
 
-def _wrong_key() -> Refused:
+class Taken(Struct, frozen=True):
+    """What became of a request that was stored. `bots`: verdicts on events of robots, which were not."""
+
+    judged: Judged
+    bots: Sequence[Verdict] = ()
+
+
+def answer_of(taken: Taken) -> bytes:
+    """The JSON of a 200."""
+    judged, bots = taken.judged, taken.bots
+    accepted = len(judged.lines) - len(judged.rejected)
+    if not judged.rejected and not judged.warnings and not bots:
+        return b'{"success":true,"accepted":%d,"rejected":[]}' % accepted
+    rejected = sorted([*judged.rejected, *bots], key=lambda verdict: verdict.index) if bots else judged.rejected
+    return _encode(Answer(True, accepted, rejected, judged.warnings))
+
+
+def _parsed(path: str, raw: bytes, max_events: int, shape: Shape) -> Body:
+    try:
+        if path in BATCH_PATHS:
+            return parse_batch(raw, max_events, shape)
+        return parse_single(raw, SINGLE_PATHS[path], shape)
+    except Unreadable as error:
+        raise Refused(400, "invalid_json", str(error), error.path) from None
+    except TooMany as error:
+        raise Refused(413, "too_many_events", f"{error}; send smaller batches", "$.batch") from None
+
+
+def _admit(sender: Sender, headers: Mapping[bytes, bytes]) -> None:
+    """What can be refused before anybody has looked at the events."""
+    if b"origin" in headers:
+        sender.refuse_origin(headers[b"origin"])
+    if sender.meter is not None and (wait := sender.meter.overdrawn()):
+        raise _over_rate(sender, wait, 0)
+
+
+def _take(sender: Sender, events: int) -> None:
+    if sender.meter is not None and (wait := sender.meter.take(events)):
+        raise _over_rate(sender, wait, events)
+
+
+def _over_rate(sender: Sender, wait: float, events: int) -> RefusedBySource:
+    message = f"the source sends more than {sender.source.rate_events_per_second:g} events a second; send again later"
+    status = sender.source.rate_status
+    return RefusedBySource(sender.name, "rate", status, "rate_limited", message, events, retry_after(wait))
+
+
+def wrong_key() -> Refused:
     message = "the write key is missing or unknown; give it as the Basic user name, a Bearer token or `writeKey`"
     return Refused(401, "invalid_write_key", message)
 

@@ -5,32 +5,26 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 from urllib.parse import parse_qs
+
+from ..settings import Limits
+from .encoding import MAGIC_BYTES, Inflater, encoding_of
+from .refused import Refused, too_large
 
 Scope = MutableMapping[str, Any]  # Any: ASGI's own definition
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-_GZIP_MAGIC = b"\x1f\x8b"
-
-
-class Refused(Exception):
-    """The request as a whole is not taken. Becomes an HTTP answer with a JSON body that says what and where."""
-
-    def __init__(
-        self, status: int, error: str, message: str, path: str | None = None, retry_after: int | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status, self.error, self.message, self.path, self.retry_after = (
-            status,
-            error,
-            message,
-            path,
-            retry_after,
-        )
+# Undone at once, in some hundred microseconds; what goes beyond waits for a thread, of which there is one: bombs
+# queue up behind each other, and everybody else's requests go on.
+_AT_ONCE_BYTES: Final = 128 * 1024
+_BESIDE_BYTES: Final = 1024 * 1024
+_BESIDE: Final = ThreadPoolExecutor(1, "polku-inflate")
+_BUSY_SECONDS: Final = 2
+_LENGTH_DIGITS: Final = 18  # Python refuses to read numbers of thousands of digits
 
 
 class ClientGone(Exception):
@@ -42,72 +36,127 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
     return dict(scope["headers"])
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes], max_bytes: int, seconds: float) -> bytes:
-    """The whole body, decompressed, at most `max_bytes` before and after. Raises Refused or ClientGone."""
+class Held:
+    """The bytes of large bodies that are under way, of all requests of a worker together."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limits: Limits, held: Held) -> bytes:
+    """The whole body, its encoding undone, within the limits. Raises Refused or ClientGone."""
+    most = limits.max_body_bytes
     declared = headers.get(b"content-length", b"")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
+    if declared.isdigit() and (len(declared) > _LENGTH_DIGITS or int(declared) > most):
+        raise too_large(most)
     try:
-        async with asyncio.timeout(seconds):
-            raw = await _collect(receive, max_bytes)
+        async with asyncio.timeout(limits.body_seconds):
+            message = await receive()  # as in `_part`, without its cost: this is the whole body nearly always
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part: bytes = message.get("body", b"")
+            more: bool = message.get("more_body", False)
+            if not more and part[:1] == b"{" and b"content-encoding" not in headers and len(part) <= most:
+                return part
+            while more and len(part) < MAGIC_BYTES:
+                following, more = await _part(receive)
+                part += following
+            encoding = encoding_of(part, headers.get(b"content-encoding", b""))
+            if encoding is None and not more:
+                if len(part) > most:
+                    raise too_large(most)
+                return part
+            taken = _Taken(held, limits.max_held_bytes)
+            try:
+                if encoding is None:
+                    return await _collected(receive, part, most, taken)
+                inflater = Inflater(encoding, most, limits.max_ratio)
+                return await _inflated(receive, part, more, inflater, most, taken)
+            finally:
+                taken.give_back()
     except TimeoutError:
-        raise Refused(408, "timeout", f"the body did not arrive within {seconds:g} seconds") from None
-    return decompress(raw, headers.get(b"content-encoding", b"").strip().lower(), max_bytes)
+        late = f"the body did not arrive within {limits.body_seconds:g} seconds"
+        raise Refused(408, "timeout", late) from None
 
 
-async def _collect(receive: Receive, max_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
+class _Taken:
+    """What one request has of `Held`, which has a bound too: many large bodies are not more memory than there is."""
+
+    def __init__(self, held: Held, most: int) -> None:
+        self._held, self._most, self._bytes = held, most, 0
+
+    def add(self, size: int) -> None:
+        self._bytes += size
+        self._held.bytes += size
+        if self._held.bytes > self._most:
+            message = "too many large bodies arrive at once; send again later"
+            raise Refused(503, "busy", message, retry_after=_BUSY_SECONDS)
+
+    def give_back(self) -> None:
+        self._held.bytes -= self._bytes
+
+
+async def _part(receive: Receive) -> tuple[bytes, bool]:
+    """What has arrived of the body, and whether there is more to come."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message.get("body", b""), message.get("more_body", False)
+
+
+async def _collected(receive: Receive, part: bytes, most: int, taken: _Taken) -> bytes:
+    parts, size, more = [part], 0, True
     while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        part = message.get("body", b"")
         size += len(part)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        if not message.get("more_body"):
-            return b"".join([*parts, part]) if parts else part
+        if size > most:
+            raise too_large(most)
+        taken.add(len(part))
+        if not more:
+            return b"".join(parts)
+        part, more = await _part(receive)
         parts.append(part)
 
 
-def decompress(raw: bytes, encoding: bytes, max_bytes: int) -> bytes:
-    """Undo gzip (declared, or seen by its magic bytes); never grows beyond `max_bytes`. Raises Refused."""
-    if raw[:2] == _GZIP_MAGIC and encoding in (b"", b"identity", b"gzip", b"x-gzip"):
-        decoder = zlib.decompressobj(wbits=31)
-        try:
-            body = decoder.decompress(raw, max_bytes + 1)
-        except zlib.error as error:
-            raise Refused(400, "invalid_gzip", f"the body is not intact gzip: {error}", "$") from None
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
-        if not decoder.eof:
-            raise Refused(400, "invalid_gzip", "the gzip body is cut short", "$")
-        return body
-    if encoding in (b"gzip", b"x-gzip"):
-        raise Refused(400, "invalid_gzip", "Content-Encoding says gzip, but the body is not", "$")
-    if encoding not in (b"", b"identity"):
-        name = encoding.decode("latin-1")
-        raise Refused(415, "unsupported_encoding", f"Content-Encoding {name!r} is not known; use gzip or none")
-    if len(raw) > max_bytes:
-        raise _too_large(max_bytes)
-    return raw
+async def _inflated(receive: Receive, part: bytes, more: bool, inflater: Inflater, most: int, taken: _Taken) -> bytes:
+    given = 0
+    while True:
+        given += len(part)
+        if given > most:
+            raise too_large(most)
+        before = inflater.size
+        holds_more = inflater.feed(part, _AT_ONCE_BYTES)
+        while holds_more:  # beyond what is done between two other requests, it is done beside them
+            holds_more = await asyncio.get_running_loop().run_in_executor(_BESIDE, inflater.feed, b"", _BESIDE_BYTES)
+        taken.add(inflater.size - before)
+        if not more:
+            return inflater.close()
+        part, more = await _part(receive)
 
 
 def presented_key(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
-    """The write key by Basic user name, Bearer token or query; the body's `writeKey` is for who finds none here."""
+    """The write key by Basic user name, Bearer token, query or X-Write-Key; None: then the body may have it."""
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"basic":
         try:
-            return base64.b64decode(credentials.strip(), validate=True).decode().partition(":")[0]
+            return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
         except (binascii.Error, UnicodeDecodeError):
-            return ""
+            return _tolerantly(credentials.strip()).partition(":")[0]
     if scheme.lower() == b"bearer":
         return credentials.strip().decode("latin-1")
     if b"writeKey=" in query:
         return parse_qs(query.decode("latin-1")).get("writeKey", [None])[0]
+    if b"x-write-key" in headers:  # Jitsu's clients; what follows a colon is their secret
+        return headers[b"x-write-key"].decode("latin-1").partition(":")[0]
     return None
 
 
-def _too_large(max_bytes: int) -> Refused:
-    return Refused(413, "too_large", f"the body is larger than {max_bytes} bytes; send smaller batches", "$")
+def _tolerantly(credentials: bytes) -> str:
+    """Base64 of either alphabet, with its padding or without: clients send all four. Empty for what is none."""
+    plain = credentials.rstrip(b"=").translate(_URL_SAFE)
+    try:
+        return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")

@@ -21,7 +21,9 @@ from polku_schemas.privacy import Protection
 
 from ..batch import MAX_ID, MAX_NAME, MAX_TEXT, MAX_URL, Context, Id, Library, Line, Page, QuarantineLine
 from ..settings import Limits, Source
+from .client_address import DROPPED, AddressRule
 from .protect import protected_extra, protected_item
+from .shape import Shape
 from .wire import MAX_EVENT_ID, Body, WireEvent, context_text, raw_items
 
 # A clock further off than this is corrected; nearer it is left alone, so that retries of an event agree.
@@ -59,6 +61,7 @@ class Arrival(Struct, frozen=True):
     source_name: str
     source: Source
     body: bytes
+    address: AddressRule = DROPPED
 
 
 class Judged(Struct, frozen=True):
@@ -134,10 +137,15 @@ class Validator:
         self, plan: CompiledPlan, limits: Limits, new_id: Callable[[], str], protection: Protection | None = None
     ) -> None:
         self._plan, self._limits, self._new_id = plan, limits, new_id
+        self._shape = Shape(limits.max_depth, limits.max_keys)
         self._protection = protection or None  # falsy: there is nothing to protect
         built_in = plan.find("identify", None)
         assert built_in is not None  # noqa: S101  (every plan has the built-in calls)
         self._no_properties = built_in  # whatever comes is unplanned
+
+    def planned(self, call: str, name: str | None) -> CompiledEvent | None:
+        """The event of the plan that a call means."""
+        return self._plan.find(call, name)
 
     def judge(self, body: Body, arrival: Arrival) -> Judged:
         """Decide every item of the body. Never raises for anything a client can send."""
@@ -308,6 +316,10 @@ class Validator:
         raw = bytes(event.properties) if event.properties is not UNSET else _EMPTY
         if raw == b"null":
             raw = _EMPTY
+        # What the plan knows is as deep as the plan says; anything else may come here.
+        problem = self._shape.problem(raw, "$.properties", 1)
+        if problem is not None:
+            return problem
         if event.name is not None or event.category is not None:
             raw = _with_page_name(raw, call, event.name, event.category)
         extra: dict[str, Any] = {}
@@ -328,6 +340,9 @@ class Validator:
             traits_raw = _encode(context_extra.pop("traits"))
         traits: Checked | None = None
         if traits_raw is not None and traits_raw != b"null":
+            problem = self._shape.problem(traits_raw, "$.traits", 1)
+            if problem is not None:
+                return problem
             # A group's traits describe the group: in the trait columns they would be taken for the person's.
             found = _decoded(self._no_properties if call == "group" else self._plan.traits, traits_raw)
             if isinstance(found, Problem):
@@ -371,6 +386,7 @@ class Validator:
         self, event: WireEvent | None, problem: Problem, raw: bytes, arrival: Arrival, around: Around
     ) -> QuarantineLine:
         message = problem.message
+        raw = arrival.address.in_original(raw)
         if self._protection is not None:
             protected = protected_item(self._protection, raw)
             if protected is None:

@@ -27,9 +27,9 @@ from ..batch import (
     Library,
     Page,
 )
+from .shape import Shape
 from .split import NotJson, TooMany, items, members
 
-MAX_DEPTH = 64
 MAX_EVENT_ID = 128
 
 EventId = Annotated[str, Meta(max_length=MAX_EVENT_ID)]
@@ -121,21 +121,22 @@ _decode_open = msgspec.json.Decoder(_OpenEvent).decode
 _decode_raws = msgspec.json.Decoder(_RawBatch).decode
 _decode_context = msgspec.json.Decoder(Context).decode
 _encode = msgspec.json.Encoder().encode
+_SHAPE = Shape()
 _ODD = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-def parse_batch(body: bytes, max_events: int = 10_000) -> Body:
+def parse_batch(body: bytes, max_events: int = 10_000, shape: Shape = _SHAPE) -> Body:
     """Read the body of /v1/batch. Raises Unreadable (not JSON, or no list `batch`) or TooMany."""
     if body.count(b"{") > _BRACES_PER_EVENT * max_events:
-        return _parse_parts(body, max_events)  # counts the events before anything is made of them
+        return _parse_parts(body, max_events, shape)  # counts the events before anything is made of them
     try:
         batch = _decode_batch(body)
     except _ODD:
-        return _parse_parts(body, max_events)
+        return _parse_parts(body, max_events, shape)
     return Body(batch.batch, None, batch.context, batch.sent_at, batch.write_key)
 
 
-def parse_single(body: bytes, call: str | None) -> Body:
+def parse_single(body: bytes, call: str | None, shape: Shape = _SHAPE) -> Body:
     """Read the body of /v1/track, /v1/identify, …; the endpoint says the type (None: the event). Raises Unreadable."""
     try:
         event = _decode_event(body)
@@ -144,7 +145,7 @@ def parse_single(body: bytes, call: str | None) -> Body:
             members(body)
         except NotJson as error:
             raise Unreadable(f"the body is not a JSON object: {error}", "$") from None
-        item = _item(body)
+        item = _item(body, shape)
         event = item.event or WireEvent()
         event.type = call or event.type
         return Body(None, [item], None, event.sent_at, event.write_key)
@@ -173,11 +174,11 @@ def raw_items(body: bytes, events: list[WireEvent]) -> list[bytes]:
     return found if len(found) == len(events) else [_encode(event) for event in events]
 
 
-def _parse_parts(body: bytes, max_events: int) -> Body:
+def _parse_parts(body: bytes, max_events: int, shape: Shape) -> Body:
     raws, outer = _parts(body, max_events)
-    found = [_item(raw) for raw in raws]
+    found = [_item(raw, shape) for raw in raws]
     # The envelope is read like an item: what is odd in it is passed over, the events decide for themselves.
-    envelope = _item(b"{" + b",".join(b'"%b":%b' % (key.encode(), raw) for key, raw in outer.items()) + b"}")
+    envelope = _item(b"{" + b",".join(b'"%b":%b' % (key.encode(), raw) for key, raw in outer.items()) + b"}", shape)
     event = envelope.event or WireEvent()
     return Body(None, found, event.context, event.sent_at, event.write_key, envelope.context_extra)
 
@@ -208,12 +209,15 @@ def _parts(body: bytes, max_events: int) -> tuple[list[bytes], dict[str, bytes]]
 _OF_BATCH = ("context", "sentAt", "writeKey")
 
 
-def _item(raw: bytes) -> Item:
+def _item(raw: bytes, shape: Shape) -> Item:
     """One item alone: strictly, else with a context that has members of its own, else tolerantly."""
     try:
         return Item(_decode_event(raw), raw=raw)
     except _ODD:
         pass
+    problem = shape.problem(raw)
+    if problem is not None:
+        return Item(None, problem, raw)
     try:
         event = _decode_open(raw)
         context, extra = _split_context(event.context)
@@ -229,8 +233,6 @@ def _tolerant_item(raw: bytes) -> Item:
     except UnicodeDecodeError as error:
         message = f"byte {error.start} of the event is not UTF-8"
         return Item(None, Problem(ProblemCode.INVALID_UTF8, "$", message), raw)
-    if _depth(raw) > MAX_DEPTH:
-        return Item(None, Problem(ProblemCode.TOO_DEEP, "$", f"nested deeper than {MAX_DEPTH} levels"), raw)
     try:
         document = json.loads(text, parse_constant=lambda name: None)
     except ValueError as error:
@@ -254,27 +256,6 @@ def _tolerant_item(raw: bytes) -> Item:
     except msgspec.ValidationError as error:
         return Item(None, _envelope_problem(str(error)), raw)
     return Item(event, raw=raw, context_extra=context_extra or None, repaired=repaired)
-
-
-def _depth(raw: bytes) -> int:
-    depth = deepest = 0
-    inside = escaped = False
-    for byte in raw:
-        if inside:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                inside = False
-        elif byte == 0x22:
-            inside = True
-        elif byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest
 
 
 def _without_surrogates(value: Any) -> tuple[Any, bool]:  # Any: JSON
@@ -310,7 +291,9 @@ def _split_context(context: Any) -> tuple[Any, dict[str, Any]]:  # Any: JSON
     rest: dict[str, Any] = {}
     for name, value in context.items():
         if name == "ip":
-            continue  # whatever it is: an address gets no column and no place in `extra`
+            if isinstance(value, str):  # whatever else it is: it has no place in `extra`
+                known["ip"] = value
+            continue
         value = _cut(name, value)
         if name not in _CONTEXT_MEMBERS:
             rest[name] = value

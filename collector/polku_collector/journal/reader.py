@@ -72,8 +72,15 @@ class StreamReader:
     def take_over(self) -> bool:
         """If the writer is dead, own the stream and make its intact tail durable. True when owned."""
         if self._lock is None and (lock := try_lock(self._directory)) is not None:
+            try:
+                self._recover()
+            except BaseException:  # a full disk, say: it is owned when it is recovered, not before
+                os.close(lock)
+                raise
+            finally:
+                self._leave()
+                self._next_sequence = 0
             self._lock = lock
-            self._recover()
         return self._lock is not None
 
     def read(self, after: int, max_bytes: int) -> list[Block]:
@@ -309,8 +316,6 @@ class StreamReader:
             self._files.sync_file(segment_path(self._directory, number))
         self._files.sync_directory(self._directory)
         self._durable.value = last
-        self._leave()
-        self._next_sequence = 0
 
     def _holds_blocks_of_nobody(self, number: int, last: int) -> bool:
         """Whether a segment without a readable header holds blocks beyond the last one that was found.

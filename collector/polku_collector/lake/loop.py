@@ -10,13 +10,14 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Protocol
 
 import structlog
 from msgspec import Struct
 
-from ..batch import REPLAY_STREAM, Block, StreamSource
+from ..batch import REPLAY_STREAM, Block, StreamSource, received_at_of
 from ..errors import CollectorError, CommitUncertain
 from .budget import FileBudget
 from .columns import ColumnsStep, TooManyDays, Written
@@ -56,6 +57,10 @@ class Flush(Struct, frozen=True):
     seconds: float
     attempts: int
     dedup_window_seconds: float
+    commit_seconds: float = 0.0
+    """Of its last commit alone, all attempts: to `events`."""
+    oldest_received_at: datetime | None = None
+    """Of all its events, as far as the journal's blocks tell."""
 
 
 class Observer(Protocol):
@@ -90,6 +95,7 @@ class Committer:
         self._commits = {events.name: 0, quarantine.name: 0}
         self._next_checkpoint = {events.name: 0.0, quarantine.name: 0.0}
         self._budget = FileBudget()
+        self._commit_seconds = 0.0
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
         """Flush at every interval, at once while there is more than one flush waiting, until told to stop.
@@ -185,7 +191,8 @@ class Committer:
         for name in after:
             streams[name].trim(self._events.watermark(name))
         window = self._memory.index.window(time.time()).seconds
-        self._observer.flushed(Flush(written, time.perf_counter() - started, attempts, window))
+        seconds, oldest = time.perf_counter() - started, _oldest(blocks)
+        self._observer.flushed(Flush(written, seconds, attempts, window, self._commit_seconds, oldest))
         self._observer.lag(self.waiting())
         self._checkpoint()
         return size
@@ -262,7 +269,9 @@ class Committer:
         if before is None:
             table.refresh()
             before = {stream: table.watermark(stream) for stream in after}
+        started = time.perf_counter()
         attempts = commit(table, add_actions(files, table.partition_by), before, after, check=check)
+        self._commit_seconds = time.perf_counter() - started
         table.settle()
         self._commits[table.name] += 1
         return attempts
@@ -288,3 +297,11 @@ class Committer:
                 table.reopen()
             except Exception as error:
                 log.warning("table not reopened", table=table.name, reason=str(error))
+
+
+def _oldest(blocks: Iterable[Block]) -> datetime | None:
+    """When the oldest event of a flush was received, by the first line of each block.
+
+    The lines of a block were received within one wait for the disk of each other.
+    """
+    return min((moment for block in blocks if (moment := received_at_of(bytes(block.lines[:256])))), default=None)

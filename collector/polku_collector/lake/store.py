@@ -57,12 +57,6 @@ class Store(Protocol):
 
     def exists(self, key: str) -> bool: ...
 
-    def local(self, key: str, folder: Path) -> Path:
-        """A path on this machine with the file's bytes, in `folder` if it has to be brought here. Not to be changed."""
-
-    def stored(self, table: str) -> list[StoredFile]:
-        """The data files that stand below a table, its own or left over; the log and what others put there are none."""
-
     def create(self, key: str, data: bytes) -> bool:
         """Store a small file that nobody else can have stored; durable on return. False: the key is taken."""
 
@@ -71,6 +65,12 @@ class Store(Protocol):
 
     def names(self, folder: str) -> list[str]:
         """The keys below a folder, in order."""
+
+    def local(self, key: str, folder: Path) -> Path:
+        """A path on this machine with the file's bytes, in `folder` if it has to be brought here. Not to be changed."""
+
+    def stored(self, table: str) -> list[StoredFile]:
+        """The data files that stand below a table, its own or left over; the log and what others put there are none."""
 
     def remove(self, keys: Sequence[str]) -> None:
         """Delete files; durable on return. One that is not there is no error."""
@@ -153,40 +153,6 @@ class LocalStore:
     def exists(self, key: str) -> bool:
         return (self.root / _checked(key)).exists()
 
-    def local(self, key: str, folder: Path) -> Path:
-        path = self.root / _checked(key)
-        if not path.exists():
-            raise StoreUnreachable(f"{path} is not there.")
-        return path
-
-    def stored(self, table: str) -> list[StoredFile]:
-        root = self.root / _checked(table)
-        found = []
-        for folder, folders, names in os.walk(root):
-            folders[:] = [name for name in folders if not name.startswith(("_", "."))]
-            for name in names:
-                path = Path(folder) / name
-                if _is_data(name):
-                    with contextlib.suppress(FileNotFoundError):  # another vacuum was faster
-                        status = path.stat()
-                        relative = path.relative_to(root).as_posix()
-                        found.append(StoredFile(relative, status.st_size, status.st_mtime))
-        return found
-
-    def remove(self, keys: Sequence[str]) -> None:
-        paths = [self.root / _checked(key) for key in keys]
-        try:
-            for path in paths:
-                self._files.remove(path)
-            for folder in {path.parent for path in paths}:
-                if folder.exists():
-                    self._files.sync_directory(folder)
-        except OSError as error:
-            raise StoreUnreachable(f"{error.filename} could not be deleted: {error.strerror}.") from error
-
-    def now(self) -> float:
-        return time.time()
-
     def create(self, key: str, data: bytes) -> bool:
         target = self.root / _checked(key)
         partial = target.with_name(f".{uuid.uuid4().hex}.partial")
@@ -220,6 +186,40 @@ class LocalStore:
         return sorted(
             str(path.relative_to(self.root)) for path in paths if not path.name.startswith(".") and path.is_file()
         )
+
+    def local(self, key: str, folder: Path) -> Path:
+        path = self.root / _checked(key)
+        if not path.exists():
+            raise StoreUnreachable(f"{path} is not there.")
+        return path
+
+    def stored(self, table: str) -> list[StoredFile]:
+        root = self.root / _checked(table)
+        found = []
+        for folder, folders, names in os.walk(root):
+            folders[:] = [name for name in folders if not name.startswith(("_", "."))]
+            for name in names:
+                path = Path(folder) / name
+                if _is_data(name):
+                    with contextlib.suppress(FileNotFoundError):  # another vacuum was faster
+                        status = path.stat()
+                        relative = path.relative_to(root).as_posix()
+                        found.append(StoredFile(relative, status.st_size, status.st_mtime))
+        return found
+
+    def remove(self, keys: Sequence[str]) -> None:
+        paths = [self.root / _checked(key) for key in keys]
+        try:
+            for path in paths:
+                self._files.remove(path)
+            for folder in {path.parent for path in paths}:
+                if folder.exists():
+                    self._files.sync_directory(folder)
+        except OSError as error:
+            raise StoreUnreachable(f"{error.filename} could not be deleted: {error.strerror}.") from error
+
+    def now(self) -> float:
+        return time.time()
 
     def uri(self, table: str) -> str:
         return str(self.root / _checked(table))
@@ -313,6 +313,45 @@ class S3Store:
 
         return bool(self._reach(f"look for {key}", head))
 
+    def create(self, key: str, data: bytes) -> bool:
+        from botocore.exceptions import ClientError
+
+        def put() -> bool:
+            try:
+                self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if _status(error) not in (409, 412):
+                    raise
+                # Perhaps by this very request, whose first answer was lost.
+                return self.read(key) == data
+            return True
+
+        return bool(self._reach(f"store {key}", put))
+
+    def read(self, key: str) -> bytes | None:
+        from botocore.exceptions import ClientError
+
+        def get() -> bytes | None:
+            try:
+                return bytes(self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read())
+            except ClientError as error:
+                if _status(error) == 404:
+                    return None
+                raise
+
+        found: bytes | None = self._reach(f"read {key}", get)
+        return found
+
+    def names(self, folder: str) -> list[str]:
+        prefix = self._key(folder) + "/"
+        start = len(self._key("x")) - 1
+
+        def listed() -> list[str]:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            return sorted(entry["Key"][start:] for page in pages for entry in page.get("Contents", []))
+
+        return list(self._reach(f"list {folder}", listed))
+
     def local(self, key: str, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{uuid.uuid4().hex}.parquet"
@@ -353,45 +392,6 @@ class S3Store:
         answer = self._reach("ask", lambda: self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1))
         stated = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         return parsedate_to_datetime(stated).timestamp() if stated else time.time()
-
-    def create(self, key: str, data: bytes) -> bool:
-        from botocore.exceptions import ClientError
-
-        def put() -> bool:
-            try:
-                self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
-            except ClientError as error:
-                if _status(error) not in (409, 412):
-                    raise
-                # Perhaps by this very request, whose first answer was lost.
-                return self.read(key) == data
-            return True
-
-        return bool(self._reach(f"store {key}", put))
-
-    def read(self, key: str) -> bytes | None:
-        from botocore.exceptions import ClientError
-
-        def get() -> bytes | None:
-            try:
-                return bytes(self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"].read())
-            except ClientError as error:
-                if _status(error) == 404:
-                    return None
-                raise
-
-        found: bytes | None = self._reach(f"read {key}", get)
-        return found
-
-    def names(self, folder: str) -> list[str]:
-        prefix = self._key(folder) + "/"
-        start = len(self._key("x")) - 1
-
-        def listed() -> list[str]:
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-            return sorted(entry["Key"][start:] for page in pages for entry in page.get("Contents", []))
-
-        return list(self._reach(f"list {folder}", listed))
 
     def uri(self, table: str) -> str:
         return f"s3://{self.bucket}/{self._key(table)}"

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from polku_schemas import snake_case
 
-from .casts import Cast, Uncastable, cast_value
+from ..casts import Cast, Uncastable, cast_value
 
 ANY_EVENT = "*"
 

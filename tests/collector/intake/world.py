@@ -3,19 +3,24 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import httpx
 import uvicorn
 
-from polku_collector.app import CollectorApp
+from polku_collector.app import CollectorApp, below
 from polku_collector.batch import Line, QuarantineLine, Schemas
+from polku_collector.compose_intake import ways_in
 from polku_collector.errors import JournalFull
+from polku_collector.intake.client_address import Proxies
 from polku_collector.intake.endpoint import InForce, IntakeEndpoint
+from polku_collector.intake.guard import Guard, GuardedServer
+from polku_collector.intake.senders import Senders, senders_of
 from polku_collector.intake.validate import Judged, Validator
 from polku_collector.planned import schemas_of
-from polku_collector.settings import Limits, Source
+from polku_collector.settings import IdCookie, Limits, Source
+from polku_collector.webhook.ready import ReadyWebhook
 from polku_schemas import builtin_plan_path, compile_plan, load_plan
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
@@ -25,7 +30,9 @@ SOURCES = {
     "web": Source(keys=["web-key"], channel="web"),
     "strict": Source(keys=["strict-key"], unplanned="quarantine", cors=["https://shop.example"]),
     "past": Source(keys=["past-key"], historical=True),
+    "site": Source(keys=["site-key"], cors=["https://shop.example"], cookie=IdCookie(domain="shop.example")),
 }
+NO_PROXIES = Proxies()
 LIMITS = Limits(max_body_bytes=200_000, max_batch_events=500, max_event_bytes=20_000, body_seconds=1.0)
 
 
@@ -45,12 +52,33 @@ class MemoryJournal:
 class Silent:
     def judged(self, source: str, judged: Judged, body_bytes: int) -> None: ...
 
+    def refused(self, source: str, reason: str, events: int) -> None: ...
+
     def answered(self, status: int, seconds: float) -> None: ...
 
 
+class Counted(Silent):
+    """Remembers what was refused, and why connections were closed."""
+
+    def __init__(self) -> None:
+        self.refusals: list[tuple[str, str, int]] = []
+        self.closings: list[str] = []
+        self.outcomes: list[tuple[str, str]] = []
+
+    def webhook(self, name: str, outcome: str) -> None:
+        self.outcomes.append((name, outcome))
+
+    def refused(self, source: str, reason: str, events: int) -> None:
+        self.refusals.append((source, reason, events))
+
+
 class World:
-    def __init__(self, journal: MemoryJournal, client: httpx.Client, port: int) -> None:
+    def __init__(
+        self, journal: MemoryJournal, client: httpx.Client, port: int, counted: Counted, endpoint: IntakeEndpoint
+    ) -> None:
         self.journal, self.client, self.port = journal, client, port
+        self.counted, self.endpoint = counted, endpoint
+        self.outcomes = counted.outcomes
 
     def post(self, body: object, key: str = "web-key", path: str = "/v1/batch", **options: object) -> httpx.Response:
         if not isinstance(body, bytes):
@@ -63,30 +91,44 @@ class World:
 
 
 @contextlib.contextmanager
-def intake() -> Iterator[World]:
+def intake(
+    limits: Limits = LIMITS,
+    senders: Senders | None = None,
+    proxies: Proxies = NO_PROXIES,
+    prefixes: Sequence[str] = (),
+    files: int | None = None,
+    webhooks: Mapping[str, ReadyWebhook] | None = None,
+) -> Iterator[World]:
+    """`senders`: default are those of SOURCES. `files`: how many may be open at most."""
+    counted = Counted()
+    guard = Guard(limits, proxies, counted.closings.append, files=files)
     journal, numbers = MemoryJournal(), iter(range(10**9))
+    senders = senders or senders_of(SOURCES, limits)
     endpoint = IntakeEndpoint(
-        in_force=InForce(Validator(PLAN, LIMITS, new_id=lambda: f"made-{next(numbers)}"), schemas_of(PLAN.plan)),
+        in_force=InForce(
+            Validator(PLAN, limits, new_id=lambda: f"made-{next(numbers)}"), schemas_of(PLAN.plan), senders
+        ),
         journal=journal,
-        sources=SOURCES,
-        source_of_key={key: name for name, source in SOURCES.items() for key in source.keys},
-        limits=LIMITS,
-        observer=Silent(),
+        observer=counted,
+        proxies=proxies,
         now=lambda: NOW,
+        new_id=lambda: f"made-{next(numbers)}",
     )
     app = CollectorApp(
         endpoint,
         not_ready=lambda: "full" if journal.full else None,
         metrics=lambda: b"",
         plan=lambda: endpoint.in_force.schemas,
+        ways_in=ways_in(endpoint, webhooks or {}, counted.webhook),
     )
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
+    config = uvicorn.Config(below(prefixes, app), port=0, log_level="critical", lifespan="off", ws="none")
+    server = GuardedServer(config, guard)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-        yield World(journal, client, port)
+        yield World(journal, client, port, counted, endpoint)
     server.should_exit = True
     thread.join()

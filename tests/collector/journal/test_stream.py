@@ -416,3 +416,30 @@ def test_what_is_set_aside_is_whole_even_if_the_disk_is_full(tmp_path: Path) -> 
     stream = StreamReader(paths[0].parent)
     assert stream.take_over()
     assert [path.stat().st_ino for path in tmp_path.glob("corrupt/*")] == [before]
+
+
+def test_a_stream_whose_take_over_failed_is_read_on_and_taken_over_again(tmp_path: Path) -> None:
+    """The disk may be full just then: what was read before goes on where it was, and nothing looks damaged."""
+    journal = writer(tmp_path)
+    append(journal, "1")
+    append(journal, "2")
+
+    class Failing(Files):
+        fails = True
+
+        def sync_directory(self, path: Path) -> None:
+            if self.fails:
+                raise OSError(28, "no space left")
+
+    files, told = Failing(), list[str]()
+    stream = StreamReader(next(streams_directory(tmp_path).iterdir()), files=files, on_corruption=told.append)
+    assert ids_of(stream.read(0, 1)) == ["1"]
+    journal.close()
+    with pytest.raises(OSError, match="no space"):
+        stream.take_over()
+    assert not stream.owned
+    assert ids_of(stream.read(1, 1)) == ["2"]
+    files.fails = False
+    assert stream.take_over()
+    assert ids_of(stream.read(0, 1000)) == ["1", "2"]
+    assert told == []

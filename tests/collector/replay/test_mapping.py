@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polku_collector.casts import Cast, Uncastable, cast_value
 from polku_collector.errors import SettingsError
-from polku_collector.replay.casts import Cast, Uncastable, cast_value
 from polku_collector.replay.mapping import Mapping, Mended, Step, Unmendable, mend
 from polku_collector.replay.mapping_file import read_mapping
 

@@ -10,9 +10,9 @@ import pyarrow.dataset as ds
 import pytest
 
 from polku_collector.batch import QuarantineLine
+from polku_collector.casts import Cast
 from polku_collector.lake.store import LocalStore
 from polku_collector.lake.table import Table
-from polku_collector.replay.casts import Cast
 from polku_collector.replay.mapping import Mapping, Mended, Step
 from polku_collector.replay.rows import Selection, read
 from polku_collector.settings import Settings

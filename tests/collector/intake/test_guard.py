@@ -1,0 +1,223 @@
+"""Connections that are slow, idle, too many or no HTTP at all, on a real server whose limits are small."""
+
+import contextlib
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from polku_collector.intake.client_address import Proxies
+
+from .test_requests import GOOD
+from .world import LIMITS, World, intake
+
+IMPATIENT = msgspec.structs.replace(LIMITS, header_seconds=0.4, idle_seconds=0.4, max_header_bytes=4096)
+PATIENT = msgspec.structs.replace(LIMITS, header_seconds=3600, idle_seconds=3600, body_seconds=60)
+HEAD = b"POST /v1/batch?writeKey=web-key HTTP/1.1\r\nhost: x\r\n"
+
+
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[World]:
+    with intake(limits=IMPATIENT) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def connected(world: World, data: bytes = b"") -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=20) as connection:
+        connection.sendall(data)
+        yield connection
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    """All that comes until the server closes; a timeout fails."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            received += part
+    return received
+
+
+def test_a_connection_that_sends_nothing_is_closed(impatient: World) -> None:
+    with connected(impatient) as connection:
+        assert until_closed(connection) == b""
+    assert "head_timeout" in impatient.counted.closings
+
+
+def test_a_head_that_does_not_end_is_408(impatient: World) -> None:
+    with connected(impatient, b"POST /v1/ba") as connection:
+        answer = until_closed(connection)
+    assert answer.startswith(b"HTTP/1.1 408 ") and b'"error":"timeout"' in answer
+
+
+def test_a_head_that_trickles_is_408_too(impatient: World) -> None:
+    """A byte now and then does not begin the time anew."""
+    with connected(impatient, HEAD) as connection:
+        connection.settimeout(0.1)
+        answer = b""
+        for _ in range(200):
+            with contextlib.suppress(TimeoutError):
+                answer = connection.recv(65536)
+                break
+            connection.sendall(b"x")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_connection_is_kept_between_requests_but_not_for_ever(impatient: World) -> None:
+    body = b'{"userId":"u"}'
+    request = HEAD.replace(b"batch", b"identify") + b"content-length: %d\r\n\r\n%b" % (len(body), body)
+    with connected(impatient, request) as connection:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(request)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert until_closed(connection) == b""
+
+
+def test_blank_lines_do_not_keep_a_connection(impatient: World) -> None:
+    """uvicorn forgets its timer at the first byte that comes."""
+    with connected(impatient, HEAD + b"content-length: 2\r\n\r\n{}") as connection:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+        connection.sendall(b"\r\n")
+        assert until_closed(connection) == b""
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"x" * 6_000 + b" HTTP/1.1\r\n\r\n",
+        HEAD + b"x: " + b"y" * 6_000 + b"\r\n\r\n",
+        HEAD + b"x: y\r\n" * 1_500 + b"\r\n",
+        HEAD + b"x: y\r\n" * 250 + b"\r\n",
+        HEAD + b"x: " + b"y" * 6_000,  # does not end
+        b"GET /" + b"x" * 300_000,
+    ],
+)
+def test_too_large_a_head_is_431(impatient: World, head: bytes) -> None:
+    with connected(impatient, b"") as connection:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            connection.sendall(head)
+        answer = until_closed(connection)
+    assert answer == b"" if len(head) > 200_000 and not answer else answer.startswith(b"HTTP/1.1 431 ")
+    assert impatient.post({"batch": [GOOD]}).status_code == 200
+
+
+def test_a_large_body_beside_a_small_head_is_none_of_its_business(impatient: World) -> None:
+    body = b'{"batch":[]}' + b" " * 100_000
+    with connected(impatient, HEAD + b"content-length: %d\r\n\r\n%b" % (len(body), body)) as connection:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("data", [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n"])
+def test_what_is_no_http_is_400_in_our_form(impatient: World, data: bytes) -> None:
+    with connected(impatient, data) as connection:
+        answer = until_closed(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ") and b'"error":"invalid_http"' in answer
+
+
+def test_who_sends_on_after_the_answer_is_cut_off(impatient: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polku_collector.intake.guard.LINGER_SECONDS", 0.3)
+    with connected(
+        impatient, HEAD.replace(b"web-key", b"wrong") + b"content-length: 1000000000000\r\n\r\n"
+    ) as connection:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            for _ in range(1_000_000):
+                connection.sendall(b"x" * 1_000)
+    assert "lingering" in impatient.counted.closings
+
+
+def test_at_its_bound_idle_connections_make_room_and_nobody_is_refused() -> None:
+    limits = msgspec.structs.replace(PATIENT, max_connections=32)
+    with intake(limits=limits) as world, contextlib.ExitStack() as stack:
+        assert world.post({"batch": [GOOD]}).status_code == 200
+        idle = [stack.enter_context(connected(world)) for _ in range(31)]
+        # They are looked at once a second, and are young for one: the first who comes after that finds room.
+        for connection in idle:
+            connection.setblocking(False)
+        answers: list[int] = []
+        give_up = time.monotonic() + 30
+        while 200 not in answers[-1:]:
+            assert time.monotonic() < give_up, "nobody made room"
+            with connected(world, HEAD + b'connection: close\r\ncontent-length: 12\r\n\r\n{"batch":[]}') as late:
+                answer = until_closed(late)
+                answers.append(int(answer[9:12]) if answer else 0)
+        assert set(answers) <= {0, 200, 503}
+        assert "crowded" in world.counted.closings
+        assert world.post({"batch": [GOOD]}).status_code == 200
+
+
+def test_more_than_there_is_room_for_are_told_to_come_again() -> None:
+    limits = msgspec.structs.replace(PATIENT, max_connections=8)
+    with intake(limits=limits) as world, contextlib.ExitStack() as stack:
+        for _ in range(8):  # all of them are busy
+            connection = stack.enter_context(connected(world, HEAD + b"content-length: 9\r\n\r\n{"))
+            del connection
+        with connected(world) as refused:
+            answer = until_closed(refused)
+        assert answer.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in answer and b'"error":"busy"' in answer
+
+
+def test_one_address_has_a_share_and_a_trusted_proxy_has_all() -> None:
+    import ipaddress
+
+    limits = msgspec.structs.replace(PATIENT, max_connections_per_address=3)
+    with intake(limits=limits) as world, contextlib.ExitStack() as stack:
+        held = [stack.enter_context(connected(world)) for _ in range(3)]
+        with connected(world) as refused:
+            assert until_closed(refused).startswith(b"HTTP/1.1 503 ")
+        assert world.counted.closings == ["address"]
+        for connection in held:
+            connection.close()
+        while True:  # until the server has seen it
+            with connected(world, b"GET /healthz HTTP/1.0\r\n\r\n") as again:
+                if until_closed(again).startswith(b"HTTP/1.1 200 "):
+                    break
+    with (
+        intake(limits=limits, proxies=Proxies((ipaddress.ip_network("127.0.0.0/8"),))) as world,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(10):
+            stack.enter_context(connected(world))
+        assert world.post({"batch": [GOOD]}).status_code == 200
+
+
+def test_connections_never_take_all_files_of_the_process() -> None:
+    with intake(limits=PATIENT, files=256 + 4) as world, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(connected(world, HEAD + b"content-length: 9\r\n\r\n{"))
+        with connected(world) as refused:
+            assert until_closed(refused).startswith(b"HTTP/1.1 503 ")
+
+
+def test_a_worker_takes_as_many_files_as_it_wants_and_may() -> None:
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (300, 2000))\n"
+        "from polku_collector.intake.guard import raise_open_files\n"
+        "print(raise_open_files(100), raise_open_files(1000), raise_open_files(9000))\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["356", "1256", "2000", "2000"]
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 256
+
+
+def test_many_large_bodies_at_once_have_a_bound_together() -> None:
+    limits = msgspec.structs.replace(PATIENT, max_held_bytes=160_000, max_body_bytes=200_000)
+    with intake(limits=limits) as world:
+        with connected(world, HEAD + b"content-length: 150000\r\n\r\n" + b" " * 140_000) as slow:
+            answer = None
+            while answer is None or answer.status_code == 200:  # until the server has read what the slow one sent
+                answer = world.client.post("/v1/batch", content=(b" " * 10_000 for _ in range(3)), auth=("web-key", ""))
+                if answer.status_code == 400:
+                    answer = None
+            assert (answer.status_code, answer.json()["error"]) == (503, "busy")
+            assert world.post({"batch": [GOOD]}).status_code == 200  # small bodies are never refused for it
+            slow.sendall(b"x" * 10_000)
+            assert slow.recv(65536).startswith(b"HTTP/1.1 400 ")
+        again = world.client.post("/v1/batch", content=(b" " * 10_000 for _ in range(3)), auth=("web-key", ""))
+        assert again.status_code == 400
