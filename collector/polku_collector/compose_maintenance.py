@@ -109,7 +109,7 @@ class _Keeper:
             maintainer.expire(table)
         elif maintainer.vacuum(table, full=work == "full vacuum") is None:
             # The table has begun only now to remember what it removed for long enough.
-            now -= WEEK - self._settings.maintenance.vacuum_retention_hours * HOUR
+            now -= max(0, WEEK - self._settings.maintenance.vacuum_retention_hours * HOUR)
         self._diary.note(table.name, work, now)
 
     def _opened(self) -> tuple[Maintainer, Metrics]:

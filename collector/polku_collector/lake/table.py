@@ -38,10 +38,13 @@ _WORK = "polku"
 # Checkpoints and log clean-up run on our own timer: the default hooks list the whole log at every commit.
 HOOKS_OFF = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
+_REMEMBERED = "delta.deletedFileRetentionDuration"
+_REMEMBERED_SINCE = "polku.removedFilesRememberedSince"
+
 _CONFIGURATION = {
     "delta.logRetentionDuration": "interval 2 days",
     # How long checkpoints remember a removed file: each costs 10 µs at every checkpoint. Maintenance sets it.
-    "delta.deletedFileRetentionDuration": "interval 27 hours",
+    _REMEMBERED: "interval 27 hours",
     "delta.dataSkippingStatsColumns": ",".join(STATISTICS_COLUMNS),
     "delta.checkpointInterval": "20",
 }
@@ -248,17 +251,22 @@ class Table:
             self.handle.vacuum(retention_hours=hours, dry_run=True, enforce_retention_duration=False, full=False)
         )
 
-    def remember_removed(self, hours: int) -> bool:
-        """Let checkpoints remember removed files for so long; returns whether that had to be changed."""
-        wanted = {"delta.deletedFileRetentionDuration": f"interval {hours} hours"}
-        if wanted.items() <= self.handle.metadata().configuration.items():
-            return False
-        self.handle.alter.set_table_properties(wanted, post_commithook_properties=HOOKS_OFF)
-        self.settle()
-        return True
+    def remember_removed(self, hours: int, now: float) -> float:
+        """Let checkpoints remember removed files for so long. Returns since when they do, in seconds since 1970; 0 for
+        always."""
+        present = self.handle.metadata().configuration
+        wanted = f"interval {hours} hours"
+        if present.get(_REMEMBERED) != wanted:
+            properties = {_REMEMBERED: wanted, _REMEMBERED_SINCE: f"{now:.0f}"}
+            self.handle.alter.set_table_properties(
+                properties, raise_if_not_exists=False, post_commithook_properties=HOOKS_OFF
+            )
+            self.settle()
+            return now
+        return float(present.get(_REMEMBERED_SINCE) or 0)
 
-    def work(self, limit: int | None = None) -> list[Work]:
-        """What looked after the table, newest first, as far back as the log goes."""
+    def work(self, limit: int) -> list[Work]:
+        """What looked after the table in its newest commits, newest first."""
         return [
             Work(entry[_WORK], entry["timestamp"], entry["version"])
             for entry in self.handle.history(limit)

@@ -222,7 +222,8 @@ class Maintainer:
         """
         hours = self._rules.vacuum_hours
         table.reopen()
-        if table.remember_removed(hours + REMEMBERED_HOURS) and full:
+        now = self._clock()
+        if table.remember_removed(hours + REMEMBERED_HOURS, now) > now - hours * 3600 and full:
             return None
         if full:
             found = all_leftovers(self._store, table, hours, orphans=True)

@@ -12,6 +12,9 @@ from .costs import Costs
 from .plan import merges
 from .run import Maintainer, Rules
 
+# Each of them is read for it.
+_COMMITS_LOOKED_AT = 1000
+
 # A day of what came lately tells the rate of events.
 _LATELY = datetime.timedelta(days=1)
 
@@ -71,7 +74,7 @@ def table_status(table: Table, maintainer: Maintainer, rules: Rules, now: dateti
     files = table.live_files()
     newest = table.handle.history(1)
     last: dict[str, str] = {}
-    for work in table.work():
+    for work in table.work(_COMMITS_LOOKED_AT):
         last.setdefault(work.what, _moment(work.at_ms))
     mergeable = merges(files, today=str(now.date()), target_bytes=rules.target_bytes, everything=True)
     return TableStatus(
