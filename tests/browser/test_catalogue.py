@@ -196,7 +196,7 @@ def test_links_inside_the_page_open_their_targets_also_a_second_time(open_page: 
 def test_opening_a_row_by_hand_makes_its_address_the_pages(open_page: Open, pages: dict[str, Path]) -> None:
     page = open_page(pages["builtin"])
     page.locator("#event-ad_viewed > summary").click()
-    assert page.evaluate("location.hash") == "#event-ad_viewed"
+    page.wait_for_function("location.hash === '#event-ad_viewed'")  # set when the row is told that it is open
     assert page.locator("#event-ad_viewed > .body").is_visible()
 
 
