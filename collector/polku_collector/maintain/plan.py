@@ -18,7 +18,8 @@ from ..lake.table import LiveFile
 # A file of at least this part of the target is as large as it needs to be.
 _FULL = 0.5
 
-# A file is merged if the smaller ones that go with it have at least this part of its size.
+# A file is merged if the smaller ones that go with it have at least this part of its bytes and of its rows. (Small
+# files are mostly what each column costs: by bytes alone they would be company for one with a hundred times their rows.)
 _COMPANY = 0.5
 
 # Today's files go on coming: fewer than this are left until there are more. A day that is over is finished.
@@ -30,6 +31,8 @@ MOST_ROWS = 3_000_000
 
 # Opening a small file costs about as much as reading so many bytes of a large one (measured: 12 ms, 93 columns).
 _OPENING_BYTES = 400_000
+# And a merge costs a commit, whatever it merges: so a few files that come to a day that is over do not go before many.
+_MERGE_BYTES = 16_000_000
 
 
 class Merge(Struct, frozen=True):
@@ -77,7 +80,7 @@ def _bins(files: list[LiveFile], target_bytes: int, everything: bool) -> list[li
         full = bins and (
             size + file.size_bytes > target_bytes or rows + file.rows > MOST_ROWS or len(bins[-1]) >= MOST_FILES
         )
-        lonely = size < file.size_bytes * _COMPANY and not everything
+        lonely = not everything and (size < file.size_bytes * _COMPANY or rows < file.rows * _COMPANY)
         if not bins or full or lonely:
             bins.append([])
             size = rows = 0
@@ -88,4 +91,4 @@ def _bins(files: list[LiveFile], target_bytes: int, everything: bool) -> list[li
 
 def _gain(merge: Merge) -> float:
     """Files fewer for each byte of work."""
-    return (len(merge.files) - 1) / (merge.size_bytes + len(merge.files) * _OPENING_BYTES)
+    return (len(merge.files) - 1) / (merge.size_bytes + len(merge.files) * _OPENING_BYTES + _MERGE_BYTES)

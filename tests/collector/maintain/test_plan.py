@@ -98,6 +98,16 @@ def test_a_few_files_of_today_wait_for_more_and_those_of_a_day_that_is_over_do_n
     assert [merge.partition for merge in merges(few, today=TODAY, target_bytes=TARGET)] == [YESTERDAY]
 
 
+def test_a_trickle_to_a_day_that_is_over_does_not_keep_today_from_being_merged() -> None:
+    """Around midnight every flush brings files of two days, and a merge takes as long as a few flushes."""
+    big = live(0, 80_000, YESTERDAY, rows=5_000)
+    trickle = [live(number, 35_000, YESTERDAY, rows=10) for number in range(1, 7)]
+    many = [live(number, 35_000, rows=10) for number in range(100, 250)]
+    found = merges([big, *trickle, *many], today=TODAY, target_bytes=TARGET)
+    assert found[0].partition == TODAY and len(found[0].files) == 150
+    assert all(big not in merge.files for merge in found), "not written again for a hundred rows"
+
+
 def _life(commits: int, size: int, most_files: int, unavoidable: int = 0) -> tuple[int, float]:
     """Commit, look after every tenth commit; returns the most files there were and how often a byte was rewritten."""
     present = [live(-number, 10, f"2025-{1 + number % 12:02}-{1 + number // 12:02}") for number in range(unavoidable)]
