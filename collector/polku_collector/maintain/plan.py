@@ -18,8 +18,8 @@ from ..lake.table import LiveFile
 # A file of at least this part of the target is as large as it needs to be.
 _FULL = 0.5
 
-# A file is merged if the smaller ones that go with it have at least this part of its bytes and of its rows. (Small
-# files are mostly what each column costs: by bytes alone they would be company for one with a hundred times their rows.)
+# A file is merged if the smaller ones that go with it have at least this part of its bytes and of its rows. (A small
+# file is mostly what its columns cost: by bytes alone it would be company for one of a hundred times its rows.)
 _COMPANY = 0.5
 
 # Today's files go on coming: fewer than this are left until there are more. A day that is over is finished.
