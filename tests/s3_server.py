@@ -14,7 +14,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+if TYPE_CHECKING:  # the server's process has no use for it
+    import pytest
 
 
 @contextlib.contextmanager
@@ -37,6 +42,22 @@ def s3_server() -> Iterator[str]:
     finally:
         server.kill()
         server.wait()
+
+
+@contextlib.contextmanager
+def s3_bucket(name: str, patch: "pytest.MonkeyPatch") -> Iterator[str]:
+    """A server with an empty bucket, and the variables by which everybody reaches it; gives its address."""
+    with s3_server() as endpoint:
+        for variable, value in {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+        }.items():
+            patch.setenv(variable, value)
+        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=name)
+        yield endpoint
 
 
 def _answers(address: str) -> bool:

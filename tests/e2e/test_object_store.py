@@ -16,21 +16,12 @@ from polku_collector.mirror.catalog import open_catalog
 from polku_collector.settings import Iceberg, Lake, Settings
 from tests.collector.mirror.world import assert_same_rows
 from tests.collector.world import collector, rows, wait_until
-from tests.s3_server import s3_server
+from tests.s3_server import s3_bucket
 
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    with s3_server() as endpoint:
-        for name, value in {
-            "AWS_ENDPOINT_URL": endpoint,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "us-east-1",
-            "AWS_ALLOW_HTTP": "true",
-        }.items():
-            monkeypatch.setenv(name, value)
-        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="lake")
+    with s3_bucket("lake", monkeypatch):
         yield "s3://lake/events-of-a-shop"
 
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.collector.world import CONFIG, CollectorProcess, rows, wait_until
-from tests.s3_server import s3_server
+from tests.s3_server import s3_bucket
 
 NODES = 3
 SECONDS = float(os.environ.get("POLKU_SECONDS", "20"))
@@ -54,16 +54,7 @@ def test_whoever_is_killed_each_event_is_committed_once(
     acknowledged: dict[str, None] = {}
     done = threading.Event()
     kills: collections.Counter[str] = collections.Counter()
-    with s3_server() as endpoint:
-        for name, value in {
-            "AWS_ENDPOINT_URL": endpoint,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "us-east-1",
-            "AWS_ALLOW_HTTP": "true",
-        }.items():
-            monkeypatch.setenv(name, value)
-        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="shop")
+    with s3_bucket("shop", monkeypatch) as endpoint:
         nodes = [CollectorProcess(tmp_path / f"node-{n}", lake=LAKE, config=handing) for n in range(NODES)]
         taker = TakerProcess(settings)
         senders = [

@@ -24,7 +24,7 @@ from polku_collector.lake.store import LocalStore, StoredFile
 from polku_collector.maintain.retention import Limits, condition, expired
 from polku_collector.maintain.vacuum import sorted_out
 from tests.collector.maintain.world import NOON, QUARANTINE, TODAY, Lake, event, refused, rows_of
-from tests.s3_server import s3_server
+from tests.s3_server import s3_bucket
 
 
 @pytest.fixture
@@ -34,16 +34,7 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    with s3_server() as endpoint, pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": endpoint,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "us-east-1",
-            "AWS_ALLOW_HTTP": "true",
-        }.items():
-            patch.setenv(name, value)
-        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="lake")
+    with pytest.MonkeyPatch.context() as patch, s3_bucket("lake", patch):
         yield "s3://lake/shop"
 
 
