@@ -61,8 +61,8 @@ def convert(job):
         "format = 'newline_delimited', compression = 'none', maximum_object_size = 67108864)"
     )
     connection.cursor().execute(
-        f"COPY (SELECT * EXCLUDE (p), p.*, event_time::DATE AS event_date FROM ({rows}) "
-        f"ORDER BY event_date, event_name, event_time) TO '{job['target']}' (FORMAT parquet, COMPRESSION zstd)"
+        f"COPY (SELECT * EXCLUDE (p), p.*, event_time::DATE AS event_date FROM ({rows})) "
+        f"TO '{job['target']}' (FORMAT parquet, COMPRESSION zstd)"
     ).fetchall()
 with ThreadPoolExecutor(threads) as pool:
     started = time.perf_counter()
@@ -203,7 +203,7 @@ def _jobs(folder: Path, blocks: list[Block]) -> Iterator[dict[str, str]]:
         lines = folder / f"group-{blocks[0].first_sequence}-{group.name.replace('*', 'shared')}.ndjson"
         with lines.open("wb") as file:
             for parts in group.parts.values():
-                file.writelines(parts)
+                file.writelines(part.text for part in parts)
         layout = layout_of(group)
         target = folder / f"converted-{lines.stem}.parquet"
         yield {"lines": str(lines), "target": str(target), "select": layout.select, "members": layout.members}
