@@ -43,7 +43,7 @@ class Group(Struct):
     """How the lines are laid out: the format of their journal."""
     clashes: dict[str, str]
     """Columns of this plan that the table can never hold, and why: a line that brings one is unconvertible."""
-    parts: dict[str, list[Part]] = {}
+    parts: dict[str, list[Part]]
 
     @property
     def lines(self) -> int:
@@ -114,16 +114,20 @@ def _of_one_plan(blocks: list[Block], clashes: dict[str, str], own_lines: int) -
         for run in block.runs:
             counts[run.name] = counts.get(run.name, 0) + run.lines
     groups: dict[str, Group] = {}
+    of_name: dict[str, Group] = {}
     for block in blocks:
         for run in block.runs:
-            alone = counts[run.name] >= own_lines or run.name == QUARANTINE_RUN
-            name = run.name if alone else SHARED
-            group = groups.setdefault(name, Group(name, {}, {}, blocks[0].format, clashes))
-            group.properties |= _properties(schemas, run.name)
+            group = of_name.get(run.name)
+            if group is None:
+                alone = counts[run.name] >= own_lines or run.name == QUARANTINE_RUN
+                name = run.name if alone else SHARED
+                group = groups.setdefault(name, Group(name, {}, {}, blocks[0].format, clashes, {}))
+                group.properties |= _properties(schemas, run.name)
+                of_name[run.name] = group
             text = block.lines[run.offset : run.offset + run.length]
             group.parts.setdefault(block.stream, []).append(Part(text, run.lines))
-            # Few names carry traits; looking for the member costs less than parsing a struct of nulls in every line.
-            if not group.traits and run.name != QUARANTINE_RUN and _TRAITS_MEMBER in bytes(text):
+            # Few names carry traits, and parsing a struct of nulls in every line costs more than knowing it.
+            if run.traits and not group.traits and run.name != QUARANTINE_RUN and _TRAITS_MEMBER in bytes(text):
                 group.traits = schemas.traits
     return list(groups.values())
 
