@@ -34,6 +34,7 @@ from .intake.pixel import PIXEL_PATHS, PixelEndpoint
 from .intake.rate import Meter, SharedBucket
 from .intake.senders import Senders, senders_of
 from .intake.validate import Judged, Validator
+from .journal.committed import CommitWatch
 from .journal.stream import journal_bytes
 from .journal.writer import StreamWriter
 from .logs import configure
@@ -73,6 +74,7 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> 
         reserve_bytes=settings.journal.reserve_bytes,
         observe=observer.block,
     )
+    commits = CommitWatch(directory, journal.stream_id)
     networks = tuple(ipaddress.ip_network(network) for network in settings.server.trusted_proxies)
     proxies = Proxies(networks, settings.server.client_address_header.encode())
     files = raise_open_files(settings.limits.max_connections)
@@ -82,6 +84,7 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> 
     intake = IntakeEndpoint(
         in_force=_in_force(plan, settings),
         journal=journal,
+        commits=commits,
         observer=observer,
         proxies=proxies,
         new_id=new_event_id,
@@ -114,7 +117,12 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> 
         guard,
         observer.connections,
     )
-    on_sigterm(lambda: setattr(server, "should_exit", True))
+
+    def end() -> None:
+        server.should_exit = True
+        commits.stop()  # who waits for the lake is answered now: it may be long
+
+    on_sigterm(end)
     try:
         server.run(sockets=[_listen(settings.server.host, port)])
     finally:
@@ -268,6 +276,11 @@ class _IntakeObserver:
             self._tally.count("polku_refused_requests_total", source=source, reason=reason)
         if events:
             self._tally.count("polku_refused_events_total", events, source=source, reason=reason)
+
+    def waited(self, source: str, seconds: float, *, late: bool) -> None:
+        self._tally.observe("polku_lake_ack_seconds", seconds)
+        if late:
+            self._tally.count("polku_lake_acks_late_total", source=source)
 
     def closed(self, reason: Closed) -> None:
         self._tally.count("polku_connections_closed_total", reason=reason)
