@@ -163,6 +163,7 @@ def _measure_backlog(journal: Path, metrics: Metrics) -> None:
                 backlog = watch.look(time.time())
                 metrics.set("polku_journal_lag_seconds", backlog.seconds)
                 metrics.set("polku_journal_lag_bytes", backlog.bytes)
+                metrics.set("polku_lake_waiting_events", backlog.events)
             except OSError as error:  # a full disk, say: measuring must not end for good
                 log.warning("the backlog is not measured", reason=str(error))
             time.sleep(_MEASURE_SECONDS)

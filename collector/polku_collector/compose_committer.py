@@ -257,6 +257,3 @@ class _LakeObserver:
         self._metrics.count("polku_lake_failures_total")
         if isinstance(error, CommitUncertain):
             self._metrics.count("polku_lake_conflicts_total")
-
-    def lag(self, events: int) -> None:
-        self._metrics.set("polku_lake_waiting_events", events)

@@ -71,6 +71,7 @@ def test_with_the_store_away_it_is_503_and_the_retry_after_it_is_back_is_one_row
             assert (late.status_code, late.headers["retry-after"]) == (503, "5")
             assert late.json()["error"] == "not_committed"
             assert send(process, batch("3")).status_code == 200  # who does not wait is not told of it
+            wait_until(lambda: metric(process, "polku_lake_waiting_events") == 2, 30, process.log)
             proxy.listen()
             wait_until(lambda: send(process, batch("2"), key="ledger-key").status_code == 200, 60, process.log)
             # Not through the proxy, which is a thread of ours: deltalake holds the interpreter's lock while it reads.
@@ -79,6 +80,7 @@ def test_with_the_store_away_it_is_503_and_the_retry_after_it_is_back_is_one_row
             assert found.count(("2",)) == 1
             late_ones = 'polku_lake_acks_late_total{source="ledger"}'
             wait_until(lambda: metric(process, late_ones) >= 1, 10)
+            wait_until(lambda: metric(process, "polku_lake_waiting_events") == 0, 30, process.log)
             assert process.stop() == 0
             assert sorted(rows(process.lake, "events", "event_id", options)) == [("1",), ("2",), ("3",)]
         proxy.close()

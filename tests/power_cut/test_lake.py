@@ -38,8 +38,6 @@ class Silent:
 
     def failed(self, error: Exception) -> None: ...
 
-    def lag(self, events: int) -> None: ...
-
 
 def no_agents(distinct: Any) -> pa.Table:
     names = {

@@ -70,8 +70,6 @@ class Observer(Protocol):
 
     def failed(self, error: Exception) -> None: ...
 
-    def lag(self, events: int) -> None: ...
-
 
 class Committer:
     """Commits what is durable in the journal. One per node and table; not thread-safe."""
@@ -168,7 +166,6 @@ class Committer:
             else:
                 stream.trim(self._events.watermark(name))
         if not blocks:
-            self._observer.lag(0)
             return 0
         clashes = self._room_for(blocks)
         blocks, written = self._written(blocks, clashes)
@@ -193,7 +190,6 @@ class Committer:
         window = self._memory.index.window(time.time()).seconds
         seconds, oldest = time.perf_counter() - started, _oldest(blocks)
         self._observer.flushed(Flush(written, seconds, attempts, window, self._commit_seconds, oldest))
-        self._observer.lag(self.waiting())
         self._checkpoint()
         return size
 
