@@ -64,7 +64,8 @@ def test_with_the_store_away_it_is_503_and_the_retry_after_it_is_back_is_one_row
     with s3_bucket("bucket", monkeypatch) as endpoint:
         proxy = Proxy(int(endpoint.rpartition(":")[2]), free_port())
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
-        with collector(tmp_path, lake="s3://bucket/lake", config=CONFIG.format(seconds=1)) as process:
+        # On a busy machine a flush takes longer than a second: then each retry would come too late.
+        with collector(tmp_path, lake="s3://bucket/lake", config=CONFIG.format(seconds=5)) as process:
             wait_until(lambda: send(process, batch("1"), key="ledger-key").status_code == 200, 60, process.log)
             proxy.refuse()
             late = send(process, batch("2"), key="ledger-key")
