@@ -26,6 +26,7 @@ from polku_schemas import Plan, compile_plan
 
 from .app import Application, CollectorApp, below
 from .batch import Line, QuarantineLine
+from .compose_tracing import TracedIntake
 from .intake.bots import IsBot
 from .intake.client_address import Proxies
 from .intake.endpoint import InForce, IntakeEndpoint
@@ -75,6 +76,7 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> 
         observe=observer.block,
     )
     commits = CommitWatch(directory, journal.stream_id)
+    traced = TracedIntake(settings)
     networks = tuple(ipaddress.ip_network(network) for network in settings.server.trusted_proxies)
     proxies = Proxies(networks, settings.server.client_address_header.encode())
     files = raise_open_files(settings.limits.max_connections)
@@ -83,18 +85,18 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> 
         log.warning("fewer connections than limits.max_connections: the system allows fewer open files", files=files)
     intake = IntakeEndpoint(
         in_force=_in_force(plan, settings),
-        journal=journal,
-        commits=commits,
+        journal=traced.journal(journal, journal.stream_id),
+        commits=traced.commits(commits),
         observer=observer,
         proxies=proxies,
         new_id=new_event_id,
     )
     app: Application = CollectorApp(
-        intake,
+        traced.application(intake),
         not_ready=lambda: "the journal cannot be written" if journal.broken else journal.full(),
         metrics=exposition,
         plan=lambda: intake.in_force.schemas,
-        ways_in=ways_in(intake, webhooks, observer.webhook),
+        ways_in=traced.applications(ways_in(intake, webhooks, observer.webhook)),
     )
     if settings.server.path_prefixes:
         app = below(settings.server.path_prefixes, app)
@@ -127,6 +129,7 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> 
         server.run(sockets=[_listen(settings.server.host, port)])
     finally:
         journal.close()
+        traced.close()
 
 
 def ways_in(

@@ -155,6 +155,14 @@ class PrivacySettings(Struct, frozen=True, forbid_unknown_fields=True):
     key: str | None = None  # meant for POLKU_PRIVACY_KEY; a settings file is no place for a secret
 
 
+class Traces(Struct, frozen=True, forbid_unknown_fields=True):
+    """OpenTelemetry spans of requests and flushes. Without an endpoint there are none."""
+
+    endpoint: str | None = None  # OTLP over HTTP, the whole address: http://127.0.0.1:4318/v1/traces
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01  # of requests whose client does not say it
+    service_name: str = "polku-collector"
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """What one request may bring."""
 
@@ -191,6 +199,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     maintenance: Maintenance = Maintenance()
     privacy: PrivacySettings = PrivacySettings()
+    traces: Traces = Traces()
 
     @property
     def flush_seconds(self) -> float:
@@ -367,6 +376,9 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
         for prefix in settings.server.path_prefixes
         if not prefix.startswith("/") or prefix.endswith("/")
     ]
+    endpoint = settings.traces.endpoint
+    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+        findings.append(f"[traces] endpoint: {endpoint!r}; give the whole address, as http://127.0.0.1:4318/v1/traces")
     if settings.dev:
         if "dev" in settings.sources or digest_of(DEV_KEY) in owners:
             findings.append("--dev brings its own source `dev` with the key `dev`; rename yours")
