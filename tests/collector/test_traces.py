@@ -85,9 +85,11 @@ def test_requests_and_flushes_are_spans_and_a_client_finds_its_own(tmp_path: Pat
     with collector(tmp_path, config=CONFIG + TRACES.format(port=receiver.port)) as process:
         traced = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
         address = f"{process.url}/v1/batch?writeKey="
-        assert httpx.post(address + "ledger-key", json=batch("secret-1"), headers=traced).status_code == 200
-        assert httpx.post(address + "web-key", json=batch("secret-2")).status_code == 200  # nobody wants it traced
-        assert httpx.post(address + "wrong-key", json=batch("secret-3"), headers=traced).status_code == 401
+        assert httpx.post(address + "ledger-key", json=batch("secret-1"), headers=traced, timeout=60).status_code == 200
+        assert (
+            httpx.post(address + "web-key", json=batch("secret-2"), timeout=60).status_code == 200
+        )  # nobody wants it traced
+        assert httpx.post(address + "wrong-key", json=batch("secret-3"), headers=traced, timeout=60).status_code == 401
         assert process.stop() == 0
     spans = receiver.spans()
     of_requests = [(span, about) for role, span, about in spans if role == "intake"]
@@ -113,7 +115,9 @@ def test_requests_and_flushes_are_spans_and_a_client_finds_its_own(tmp_path: Pat
 def test_a_receiver_that_is_away_is_in_nobodys_way(tmp_path: Path) -> None:
     settings = CONFIG + TRACES.format(port=free_port()).replace("0.0\n", "1.0\n")
     with collector(tmp_path, config=settings) as process:
-        assert httpx.post(f"{process.url}/v1/batch", json=batch("1"), auth=("web-key", "")).status_code == 200
+        assert (
+            httpx.post(f"{process.url}/v1/batch", json=batch("1"), auth=("web-key", ""), timeout=60).status_code == 200
+        )
         assert process.stop() == 0
 
 
