@@ -25,7 +25,7 @@ from polku_collector.settings import JournalSettings, Lake, Settings
 
 from .bodies import patched
 from .figures import Figure, NotAsExpected
-from .lake import _COMMITTER, _prepare
+from .lake import _COMMITTER, prepare
 from .load import FIRST_IDS
 from .processes import CONFIG, Collector, collector, contents, wait_for_rows
 from .shop import Shop
@@ -105,7 +105,7 @@ def _until_visible(server: Collector, body: bytes, rows: int) -> float:
 def _compaction(root: Path, seconds: float) -> list[Figure]:
     """Small files as a committer without maintenance leaves them; a funnel over them, before and after."""
     root.mkdir()
-    prepared = asyncio.run(_prepare(root, Shop(seed=5), max(1, int(seconds * _SMALL_FILES_PER_SECOND)) * 500, None))
+    prepared = asyncio.run(prepare(root, Shop(seed=5), max(1, int(seconds * _SMALL_FILES_PER_SECOND)) * 500, None))
     lake = root / "lake"
     settings = Settings(
         lake=Lake(uri=str(lake), flush_seconds=0.01, flush_bytes=1),

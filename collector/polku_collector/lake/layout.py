@@ -32,7 +32,7 @@ def layout_of(group: Group) -> Layout:
     members = {name: kind for name, kind in types.items() if name not in inside}
     if inside:
         members["context"] = _nested({place: types[name] for name, place in inside.items()})
-    places = (_place(inside[name]) if name in inside else quoted(name) for name in types)
+    places = (f"{_place(inside[name])} AS {name}" if name in inside else quoted(name) for name in types)
     return Layout(
         columns=", ".join(f"{quoted(name)} {kind}" for name, kind in types.items()),
         members="{" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in members.items()) + "}",
