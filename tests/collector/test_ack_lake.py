@@ -52,7 +52,7 @@ def test_at_the_moment_of_a_200_a_fresh_reader_sees_the_events_also_after_the_co
         assert len(process.children("committer")) == 1
         handed_on = 'polku_requests_total{status="200"} 8.0'
         wait_until(lambda: handed_on in httpx.get(f"{process.url}/metrics").text, 10)
-        assert metric(process, "polku_lake_ack_seconds_count") == 8
+        wait_until(lambda: metric(process, "polku_lake_ack_seconds_count") == 8, 10)
         assert metric(process, "polku_lake_ack_seconds_sum") > metric(process, "polku_request_seconds_sum")
         assert process.stop() == 0
     assert len(rows(process.lake, "events")) == 16
