@@ -35,7 +35,7 @@ from ..batch import (
     QuarantineLine,
 )
 from ..errors import LakeError
-from .channels import create_lookup, create_visits
+from .channels import VISIT_SQL, create_lookup, create_visits
 from .enriched import VISIT_COLUMNS, enriched_select, utc_sql
 from .gather import OWN_LINES, SHARED, Clashes, Group, Part, gathered, shared_out
 from .layout import Layout, layout_of
@@ -261,7 +261,7 @@ class ColumnsStep:
         same = "r.stream = l.stream AND r.sequence = l.sequence"
         for table in tables:
             if repeats.conflicting.any():
-                whole = "to_json(struct_pack(*COLUMNS(l.* EXCLUDE (stream))))::VARCHAR"
+                whole = "to_json(struct_pack(*COLUMNS(l.* EXCLUDE (stream, visit))))::VARCHAR"
                 bad.extend(
                     (stream, _conflict(line))
                     for stream, line in self._run(
@@ -384,7 +384,8 @@ def _read_all(
             return []
     except _BAD_DATA:
         pass
-    connection.execute(f"CREATE OR REPLACE TABLE {table} ({layout.columns}, stream VARCHAR)").fetchall()
+    stream_and_visit = "stream VARCHAR, visit UHUGEINT" if layout.has_visit else "stream VARCHAR"
+    connection.execute(f"CREATE OR REPLACE TABLE {table} ({layout.columns}, {stream_and_visit})").fetchall()
     return [
         (stream, line) for stream, path in paths.items() for line in _insert(connection, table, layout, stream, path)
     ]
@@ -402,8 +403,9 @@ def _insert(
 
 
 def _rows_of(layout: Layout, stream: str, path: Path) -> str:
+    visit = f", {VISIT_SQL} AS visit" if layout.has_visit else ""
     return (
-        f"SELECT {layout.select}, {literal(stream)} AS stream "
+        f"SELECT {layout.select}, {literal(stream)} AS stream{visit} "
         f"FROM read_json({literal(str(path))}, columns = {layout.members}, "
         f"format = 'newline_delimited', maximum_object_size = {_MAX_LINE_BYTES}, compression = 'none')"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from .channels import VISIT_COLUMNS as VISIT_RESULTS
-from .channels import VISIT_KEY, VISITS_TABLE
+from .channels import VISIT_KEY, visits_join_sql
 from .types import duckdb_type, quoted
 
 VISIT_COLUMNS = frozenset(VISIT_KEY)
@@ -39,8 +39,7 @@ def enriched_select(table: str, in_use: Set[str], properties: dict[str, str], tr
         joins += " LEFT JOIN agents a ON a.user_agent = l.user_agent"
         columns |= {name: f"a.{name}" for name in ("device", "os", "browser", "is_bot")}
     if in_use & VISIT_COLUMNS:
-        same = " AND ".join(f"v.key_{name} IS NOT DISTINCT FROM l.{name}" for name in VISIT_KEY)
-        joins += f" LEFT JOIN {VISITS_TABLE} v ON {same}"
+        joins += f" {visits_join_sql('l', 'v')}"
         columns |= {"page_url": "l.page_url", "referrer": "l.referrer"}
         columns |= {name: f"v.{name}" for name in VISIT_RESULTS}
         columns["page_path"] = "coalesce(l.page_path, v.page_path)"

@@ -18,6 +18,8 @@ class Layout(Struct, frozen=True):
     """The members of a line with their types, as `read_json` wants them."""
     select: str
     """The columns, in order, from the members."""
+    has_visit: bool
+    """Whether the columns of a visit are among them."""
 
 
 def layout_of(group: Group) -> Layout:
@@ -37,6 +39,7 @@ def layout_of(group: Group) -> Layout:
         columns=", ".join(f"{quoted(name)} {kind}" for name, kind in types.items()),
         members="{" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in members.items()) + "}",
         select=", ".join(places),
+        has_visit=columns is LINE_COLUMNS,
     )
 
 
