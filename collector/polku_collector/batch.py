@@ -252,6 +252,13 @@ class Journal(Protocol):
         """
 
 
+class Commits(Protocol):
+    """What intake sees of the lake."""
+
+    async def why_not_committed(self, sequence: int, seconds: float) -> str | None:
+        """Return None when all lines of this journal up to `sequence` are in the tables; after `seconds` why not."""
+
+
 class StreamSource(Protocol):
     """What the lake sees of one stream of the journal."""
 

@@ -13,6 +13,7 @@ import click
 import structlog
 
 from .compose_mirror import check as check_mirror
+from .compose_tracing import check as check_tracing
 from .errors import SettingsError
 from .journal.backlog import BacklogWatch
 from .journal.stream import lock_journal, streams_directory
@@ -56,6 +57,7 @@ def collector(config: Path | None, **flags: Any) -> None:
     webhooks = read_webhooks(settings)
     if settings.lake.iceberg.catalog is not None:
         check_mirror(settings)
+    check_tracing(settings)
     _check_directories(settings)
     configure(readable=settings.dev)
     lock = lock_journal(Path(settings.journal.directory))
@@ -163,6 +165,7 @@ def _measure_backlog(journal: Path, metrics: Metrics) -> None:
                 backlog = watch.look(time.time())
                 metrics.set("polku_journal_lag_seconds", backlog.seconds)
                 metrics.set("polku_journal_lag_bytes", backlog.bytes)
+                metrics.set("polku_lake_waiting_events", backlog.events)
             except OSError as error:  # a full disk, say: measuring must not end for good
                 log.warning("the backlog is not measured", reason=str(error))
             time.sleep(_MEASURE_SECONDS)

@@ -10,13 +10,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
 from polku_schemas import Plan
 
+from .compose_tracing import TracedFlushes
 from .errors import CollectorError, CommitUncertain, JournalError, StoreUnreachable, TableMismatch
 from .files import DISK
 from .journal.reader import StreamReader, open_streams
@@ -24,7 +25,7 @@ from .journal.stream import journal_bytes, lock_journal, streams_directory
 from .lake.columns import ColumnsStep
 from .lake.enrich import UserAgents
 from .lake.handover import HandingCommitter
-from .lake.loop import Committer, Flush, LakeStream
+from .lake.loop import Committer, Flush, LakeStream, Observer
 from .lake.remember import open_memory
 from .lake.store import Store, open_store
 from .lake.table import QUARANTINE_COLUMNS, Table
@@ -45,16 +46,19 @@ def run(settings: Settings) -> None:
     use_directory(metrics_directory(settings.journal.directory))
     stop = threading.Event()
     on_sigterm(stop.set)
+    traced = TracedFlushes(settings)
     try:
-        sys.exit(_commit_until(settings, stop))
+        sys.exit(_commit_until(settings, stop, traced))
     except CollectorError as error:
         if error.transient:
             raise
         log.critical("the committer cannot go on", reason=str(error))
         sys.exit(error.exit_code)
+    finally:
+        traced.close()
 
 
-def _commit_until(settings: Settings, stop: threading.Event) -> int:
+def _commit_until(settings: Settings, stop: threading.Event, traced: TracedFlushes) -> int:
     metrics = Metrics()
     directory = Path(settings.journal.directory)
     store = open_store(settings.lake.uri)
@@ -62,7 +66,7 @@ def _commit_until(settings: Settings, stop: threading.Event) -> int:
     if opened is None:  # told to stop before the store ever answered
         return EXIT_NOT_DRAINED if journal_bytes(directory) else EXIT_DRAINED
     events, quarantine = opened
-    committer, streams = _committer(settings, store, events, quarantine, metrics)
+    committer, streams = _committer(settings, store, events, quarantine, metrics, traced.observers)
     log.info("committing", lake=settings.lake.uri, every_seconds=settings.flush_seconds, table=events.id)
     committer.run(settings.flush_seconds, stop)
     left = committer.drain(time.monotonic() + settings.limits.drain_seconds)
@@ -118,7 +122,12 @@ def _plan_of_journal(directory: Path, settings: Settings) -> Plan:
 
 
 def _committer(
-    settings: Settings, store: Store, events: Table, quarantine: Table, metrics: Metrics
+    settings: Settings,
+    store: Store,
+    events: Table,
+    quarantine: Table,
+    metrics: Metrics,
+    observers: Sequence[Observer] = (),
 ) -> tuple[Committer, _Streams]:
     directory = Path(settings.journal.directory)
     streams = _Streams(directory, events.id, metrics)
@@ -140,7 +149,7 @@ def _committer(
             max_bytes=settings.lake.dedup_max_bytes,
         ),
         streams=streams,
-        observer=_LakeObserver(metrics),
+        observer=_LakeObserver(metrics, observers),
         flush_bytes=settings.lake.flush_bytes,
         checkpoint_commits=settings.lake.checkpoint_commits,
     )
@@ -226,10 +235,14 @@ class _Streams:
 
 
 class _LakeObserver:
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    """Counts, logs, and tells the others."""
+
+    def __init__(self, metrics: Metrics, others: Sequence[Observer]) -> None:
+        self._metrics, self._others = metrics, others
 
     def flushed(self, flush: Flush) -> None:
+        for other in self._others:
+            other.flushed(flush)
         written, metrics = flush.written, self._metrics
         metrics.count("polku_lake_commits_total")
         metrics.count("polku_lake_commit_attempts_total", flush.attempts)
@@ -253,10 +266,9 @@ class _LakeObserver:
             seconds=round(flush.seconds, 3),
         )
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: Exception, seconds: float) -> None:
+        for other in self._others:
+            other.failed(error, seconds)
         self._metrics.count("polku_lake_failures_total")
         if isinstance(error, CommitUncertain):
             self._metrics.count("polku_lake_conflicts_total")
-
-    def lag(self, events: int) -> None:
-        self._metrics.set("polku_lake_waiting_events", events)

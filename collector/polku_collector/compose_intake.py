@@ -26,6 +26,7 @@ from polku_schemas import Plan, compile_plan
 
 from .app import Application, CollectorApp, below
 from .batch import Line, QuarantineLine
+from .compose_tracing import TracedIntake
 from .intake.bots import IsBot
 from .intake.client_address import Proxies
 from .intake.endpoint import InForce, IntakeEndpoint
@@ -34,6 +35,7 @@ from .intake.pixel import PIXEL_PATHS, PixelEndpoint
 from .intake.rate import Meter, SharedBucket
 from .intake.senders import Senders, senders_of
 from .intake.validate import Judged, Validator
+from .journal.committed import CommitWatch
 from .journal.stream import journal_bytes
 from .journal.writer import StreamWriter
 from .logs import configure
@@ -73,6 +75,8 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> 
         reserve_bytes=settings.journal.reserve_bytes,
         observe=observer.block,
     )
+    commits = CommitWatch(directory, journal.stream_id)
+    traced = TracedIntake(settings)
     networks = tuple(ipaddress.ip_network(network) for network in settings.server.trusted_proxies)
     proxies = Proxies(networks, settings.server.client_address_header.encode())
     files = raise_open_files(settings.limits.max_connections)
@@ -81,17 +85,18 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> 
         log.warning("fewer connections than limits.max_connections: the system allows fewer open files", files=files)
     intake = IntakeEndpoint(
         in_force=_in_force(plan, settings),
-        journal=journal,
+        journal=traced.journal(journal, journal.stream_id),
+        commits=traced.commits(commits),
         observer=observer,
         proxies=proxies,
         new_id=new_event_id,
     )
     app: Application = CollectorApp(
-        intake,
+        traced.application(intake),
         not_ready=lambda: "the journal cannot be written" if journal.broken else journal.full(),
         metrics=exposition,
         plan=lambda: intake.in_force.schemas,
-        ways_in=ways_in(intake, webhooks, observer.webhook),
+        ways_in=traced.applications(ways_in(intake, webhooks, observer.webhook)),
     )
     if settings.server.path_prefixes:
         app = below(settings.server.path_prefixes, app)
@@ -114,11 +119,17 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> 
         guard,
         observer.connections,
     )
-    on_sigterm(lambda: setattr(server, "should_exit", True))
+
+    def end() -> None:
+        server.should_exit = True
+        commits.stop()  # who waits for the lake is answered now: it may be long
+
+    on_sigterm(end)
     try:
         server.run(sockets=[_listen(settings.server.host, port)])
     finally:
         journal.close()
+        traced.close()
 
 
 def ways_in(
@@ -278,6 +289,11 @@ class _IntakeObserver:
             self._tally.count("polku_refused_requests_total", source=source, reason=reason)
         if events:
             self._tally.count("polku_refused_events_total", events, source=source, reason=reason)
+
+    def waited(self, source: str, seconds: float, *, late: bool) -> None:
+        self._tally.observe("polku_lake_ack_seconds", seconds)
+        if late:
+            self._tally.count("polku_lake_acks_late_total", source=source)
 
     def closed(self, reason: Closed) -> None:
         self._tally.count("polku_connections_closed_total", reason=reason)

@@ -5,6 +5,7 @@ The process loads the engines only when it first has something to look at: a col
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -68,7 +69,6 @@ class _Keeper:
         self._diary = Diary(Path(settings.journal.directory) / "maintenance.json")
         self._store: Store | None = None
         self._maintainer: Maintainer | None = None
-        self._metrics: Metrics | None = None
 
     def run(self) -> None:
         interval = self._settings.maintenance_seconds
@@ -81,16 +81,15 @@ class _Keeper:
                 from .maintain.rewrite import Overtaken
 
                 failures += 1
-                metrics = self._metrics or Metrics()
                 if isinstance(error, Overtaken):
-                    metrics.count("polku_maintenance_conflicts_total")
+                    self._metrics.count("polku_maintenance_conflicts_total")
                     log.info("somebody else looks after the tables", reason=str(error))
                 else:
-                    metrics.count("polku_maintenance_failures_total")
+                    self._metrics.count("polku_maintenance_failures_total")
                     log.warning("maintenance failed, trying again", reason=str(error), exc_info=failures == 1)
 
     def _look(self) -> None:
-        maintainer, metrics = self._opened()
+        maintainer, metrics = self._opened(), self._metrics
         for name, day in TABLES:
             table = open_table(self._store, name, day)
             if table is None:
@@ -112,19 +111,23 @@ class _Keeper:
             now -= max(0, WEEK - self._settings.maintenance.vacuum_retention_hours * HOUR)
         self._diary.note(table.name, work, now)
 
-    def _opened(self) -> tuple[Maintainer, Metrics]:
+    @functools.cached_property
+    def _metrics(self) -> Metrics:
+        """Late, as the engines; and once: prometheus-client takes no second set, also not after a look that failed."""
+        return Metrics()
+
+    def _opened(self) -> Maintainer:
         """Late, and only once: the store must be one that can be trusted before anything is committed to it."""
-        if self._maintainer is None or self._metrics is None:
+        if self._maintainer is None:
             from .lake.store import open_store
             from .maintain.run import Maintainer
 
-            self._metrics = Metrics()
             self._store = open_store(self._settings.lake.uri)
             self._store.probe()
             observer = _Observer(self._metrics)
             scratch = scratch_of(self._settings) / "maintenance"
             self._maintainer = Maintainer(self._store, rules_of(self._settings), scratch, observer)
-        return self._maintainer, self._metrics
+        return self._maintainer
 
 
 class Diary:

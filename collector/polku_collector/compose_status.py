@@ -1,4 +1,4 @@
-"""The status of a lake put together: its tables, the journal of a node if it is named, costs, and what to do."""
+"""The status of a lake put together: its tables, a node's journal if it is named, their mirror, costs, what to do."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .compose_maintenance import by_hand, rules_of
-from .errors import JournalError
+from .compose_mirror import mirror_lags
+from .errors import CollectorError, JournalError
 from .journal.standing import standings
 from .journal.stream import streams_directory
 from .lake.dedup import window_of
 from .maintain.costs import Costs, costs
 from .maintain.run import Unobserved
-from .maintain.status import JournalStatus, Status, TableStatus, table_status, to_do
+from .maintain.status import (
+    JournalStatus,
+    Mirrored,
+    MirrorStatus,
+    Status,
+    TableStatus,
+    table_status,
+    to_do,
+)
 from .settings import Settings
 
 # Without a table to tell: one shared file, as a day of few events has.
@@ -26,6 +35,7 @@ def status(settings: Settings, journal: Path | None) -> Status:
     with by_hand(settings, Unobserved(), writes=False) as (maintainer, opened):
         tables = [table_status(table, maintainer, rules_of(settings), now) for table in opened]
     waiting = _journal(settings, journal, now) if journal is not None else None
+    mirror = _mirror(settings) if settings.lake.iceberg.catalog is not None else None
     return Status(
         settings.lake.uri,
         now.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -39,7 +49,10 @@ def status(settings: Settings, journal: Path | None) -> Status:
             flush_seconds=settings.flush_seconds,
             window_seconds=settings.lake.dedup_window_days * 86_400,
             maintenance=settings.maintenance.enabled,
+            mirror=mirror,
+            mirror_seconds=settings.lake.iceberg.interval_seconds,
         ),
+        mirror,
     )
 
 
@@ -57,6 +70,19 @@ def _journal(settings: Settings, directory: Path, now: datetime) -> JournalStatu
         (now - min(times)).total_seconds() if times else None,
         window.seconds if window is not None else None,
         window is not None and window.bounded_by_bytes,
+    )
+
+
+def _mirror(settings: Settings) -> MirrorStatus:
+    """A catalog that is away, or no pyiceberg here, is told and keeps nobody from seeing the rest."""
+    catalog = settings.lake.iceberg.catalog or ""
+    try:
+        lags = mirror_lags(settings)
+    except CollectorError as error:
+        return MirrorStatus(catalog, [], str(error))
+    return MirrorStatus(
+        catalog,
+        [Mirrored(lag.table, lag.delta_version, lag.mirrored_version, lag.versions, lag.seconds) for lag in lags],
     )
 
 

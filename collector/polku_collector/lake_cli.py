@@ -296,7 +296,7 @@ def expire(lake: str | None, config: Path, dry_run: bool) -> None:
 )
 @_json_option
 def status(lake: str | None, config: Path | None, journal: Path | None, as_json: bool) -> None:
-    """Show the tables of a lake, what waits in a journal, what it costs on object storage, and what to do."""
+    """Show the tables of a lake and their Iceberg mirror, what waits in a journal, what it costs, and what to do."""
     import msgspec
 
     from .compose_status import status as look

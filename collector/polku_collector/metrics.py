@@ -29,7 +29,9 @@ _LONG_SECONDS = (0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.
 
 METRICS: dict[str, Metric] = {
     "polku_requests_total": Metric("counter", "Requests answered, by HTTP status.", ("status",)),
-    "polku_request_seconds": Metric("histogram", "From the request's first byte to its answer.", (), _SECONDS),
+    "polku_request_seconds": Metric(
+        "histogram", "From the request's head to its answer, without waiting for the lake.", (), _SECONDS
+    ),
     "polku_body_bytes_total": Metric("counter", "Bytes of bodies read, after decompression."),
     "polku_events_accepted_total": Metric("counter", "Events stored for the table `events`.", ("source",)),
     "polku_events_rejected_total": Metric("counter", "Events stored for `quarantine`.", ("source", "code")),
@@ -61,6 +63,12 @@ METRICS: dict[str, Metric] = {
     "polku_lake_conflicts_total": Metric("counter", "Flushes read anew because another committer had been there."),
     "polku_freshness_seconds": Metric(
         "histogram", "From the receipt of a flush's oldest event to its commit; one for each flush.", (), _LONG_SECONDS
+    ),
+    "polku_lake_ack_seconds": Metric(
+        "histogram", "How long requests waited for the lake, of sources that want it.", (), _LONG_SECONDS
+    ),
+    "polku_lake_acks_late_total": Metric(
+        "counter", "Requests answered 503 whose events are journalled: the lake took too long.", ("source",)
     ),
     "polku_lake_failures_total": Metric("counter", "Flushes that failed and are tried again."),
     "polku_lake_rows_total": Metric("counter", "Rows committed, by table.", ("table",)),

@@ -29,7 +29,8 @@ ERRORS: Final = {
     415: "The encoding of the body is not known.",
     429: "The source is over its rate. Send the same again after `Retry-After` seconds.",
     431: "Address and headers are larger than the limit.",
-    503: "Nothing can be stored just now. Send the same again after `Retry-After` seconds.",
+    503: "Nothing can be stored just now, or (`not_committed`) it is stored and not in the tables yet. "
+    "Send the same again after `Retry-After` seconds.",
 }
 """Every status of a refusal. Their codes are in docs/wire-format.md."""
 

@@ -53,6 +53,8 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     bots: Literal["flag", "refuse"] = "flag"
     ip: Literal["drop", "truncate", "keep", "hash"] = "drop"  # what is stored of the client's address
     cookie: IdCookie | None = None  # none: the collector sets no cookie
+    # When a request is answered: after the journal's fsync, or only after the commit to the table.
+    ack: Literal["journal", "lake"] = "journal"
 
 
 class WebhookHmac(Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,6 +155,14 @@ class PrivacySettings(Struct, frozen=True, forbid_unknown_fields=True):
     key: str | None = None  # meant for POLKU_PRIVACY_KEY; a settings file is no place for a secret
 
 
+class Traces(Struct, frozen=True, forbid_unknown_fields=True):
+    """OpenTelemetry spans of requests and flushes. Without an endpoint there are none."""
+
+    endpoint: str | None = None  # OTLP over HTTP, the whole address: http://127.0.0.1:4318/v1/traces
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01  # of requests whose client does not say it
+    service_name: str = "polku-collector"
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """What one request may bring."""
 
@@ -171,6 +181,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     idle_seconds: PositiveSeconds = 75.0  # longer than proxies keep theirs, so that it is they who close
     max_connections: Positive = 4_096
     max_connections_per_address: Positive | None = None  # trusted proxies are not counted
+    ack_lake_seconds: PositiveSeconds = 30.0  # how long a request of a source with ack = "lake" waits for the commit
     drain_seconds: PositiveSeconds = 60.0  # how long SIGTERM waits for the last commits
 
 
@@ -188,6 +199,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     maintenance: Maintenance = Maintenance()
     privacy: PrivacySettings = PrivacySettings()
+    traces: Traces = Traces()
 
     @property
     def flush_seconds(self) -> float:
@@ -345,6 +357,11 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
                 findings.append(f"[sources.{name}] shares a key with [sources.{owners[digest]}]; keys must differ")
             owners[digest] = name
         findings += _cookie_findings(name, source)
+        if source.ack == "lake" and settings.limits.ack_lake_seconds <= settings.flush_seconds:
+            findings.append(
+                f'[sources.{name}] has ack = "lake", and limits.ack_lake_seconds is not longer than the '
+                f"{settings.flush_seconds:g} seconds between two commits; make it at least three times as long"
+            )
         if source.burst is not None and source.rate_events_per_second is None:
             findings.append(f"[sources.{name}] has a burst and no rate_events_per_second; give both or none")
     for name, webhook in settings.webhooks.items():
@@ -359,6 +376,9 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
         for prefix in settings.server.path_prefixes
         if not prefix.startswith("/") or prefix.endswith("/")
     ]
+    endpoint = settings.traces.endpoint
+    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+        findings.append(f"[traces] endpoint: {endpoint!r}; give the whole address, as http://127.0.0.1:4318/v1/traces")
     if settings.dev:
         if "dev" in settings.sources or digest_of(DEV_KEY) in owners:
             findings.append("--dev brings its own source `dev` with the key `dev`; rename yours")

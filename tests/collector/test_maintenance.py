@@ -98,6 +98,46 @@ def test_a_journal_without_a_collector_is_drained_by_a_command(tmp_path: Path) -
     assert polku("drain", "--lake", lake, "--journal", str(tmp_path / "none")).returncode == 2
 
 
+def test_a_store_that_is_away_at_the_first_look_is_looked_for_again(tmp_path: Path) -> None:
+    """In a process of its own: the metrics of another test's would be in the way of its own."""
+    script = """
+import sys, threading
+from pathlib import Path
+from polku_collector.compose_maintenance import _Keeper
+from polku_collector.metrics import exposition, use_directory
+from polku_collector.settings import JournalSettings, Lake, Maintenance, Settings
+
+class Keeper(_Keeper):
+    failed = []
+
+    def _look(self):
+        try:
+            super()._look()
+        except Exception as error:
+            self.failed.append(type(error).__name__)
+            raise
+        finally:
+            if len(self.failed) == 3:
+                stop.set()
+
+use_directory(Path(sys.argv[1]) / "metrics")
+stop = threading.Event()
+maintenance, journal = Maintenance(interval_seconds=0.01), JournalSettings(sys.argv[1])
+Keeper(Settings(lake=Lake("s3://nowhere/lake"), journal=journal, maintenance=maintenance), stop).run()
+print(*Keeper.failed, "polku_maintenance_failures_total 3.0" in exposition().decode())
+"""
+    away = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "AWS_ACCESS_KEY_ID": "x"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env=os.environ | away | {"AWS_SECRET_ACCESS_KEY": "x"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = (done.stdout or done.stderr).splitlines()[-1]  # the log is before it
+    assert told.split() == ["StoreUnreachable"] * 3 + ["True"]
+
+
 def test_the_commands_on_a_lake_say_what_they_did(tmp_path: Path) -> None:
     from tests.collector.maintain.world import Lake, event
 

@@ -218,6 +218,8 @@ def test_a_store_that_is_away_does_not_stop_intake(tmp_path: Path, monkeypatch: 
         started = time.monotonic()
         assert send(process, batch("1")).json()["accepted"] == 1
         assert time.monotonic() - started < 20
+        waiting = "\npolku_lake_waiting_events 1.0\n"  # also of a committer that has never flushed
+        wait_until(lambda: waiting in httpx.get(f"{process.url}/metrics").text, 30, process.log)
         assert process.stop() == 75
     finally:
         process.close()

@@ -193,7 +193,7 @@ def test_the_page_has_every_error() -> None:
     source = "".join(
         _text(file) for file in sorted((*(COLLECTOR / "intake").glob("*.py"), *(COLLECTOR / "webhook").glob("*.py")))
     )
-    raised = set(re.findall(r'(?:Refused|answer)\(\s*(\d+),\s*"(\w+)"', source)) | {("404", "not_found")}
+    raised = set(re.findall(r'(?:Refused|answer|__init__)\(\s*(\d+),\s*"(\w+)"', source)) | {("404", "not_found")}
     raised |= set(re.findall(r'RefusedBySource\([^)]*?(\d+), "(\w+)"', source))
     assert 'Refused(400, f"invalid_{self._encoding}"' in source and '"rate_limited"' in source
     raised |= {("400", f"invalid_{encoding}") for encoding in ("gzip", "zstd", "deflate")}

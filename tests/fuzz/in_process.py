@@ -19,6 +19,7 @@ from polku_collector.compose_intake import new_event_id, ways_in
 from polku_collector.intake.endpoint import InForce, IntakeEndpoint
 from polku_collector.intake.senders import senders_of
 from polku_collector.intake.validate import Judged, Validator
+from polku_collector.journal.committed import CommitWatch
 from polku_collector.journal.reader import StreamReader
 from polku_collector.journal.stream import streams_directory
 from polku_collector.journal.writer import StreamWriter
@@ -108,6 +109,7 @@ class InProcess:
         intake = IntakeEndpoint(
             in_force=InForce(Validator(compiled, limits, new_id=new_event_id), schemas, senders_of(sources, limits)),
             journal=self._writer,
+            commits=CommitWatch(folder / "journal", self._writer.stream_id),
             observer=_Silent(),
             new_id=new_event_id,
         )
@@ -219,6 +221,8 @@ class _Silent:
     def judged(self, source: str, judged: Judged, body_bytes: int) -> None: ...
 
     def refused(self, source: str, reason: str, events: int) -> None: ...
+
+    def waited(self, source: str, seconds: float, *, late: bool) -> None: ...
 
     def answered(self, status: int, seconds: float) -> None: ...
 

@@ -46,6 +46,9 @@ LAG, SIZE, FULL = (f"polku_journal_{name}{{{NODE}}}" for name in ("lag_seconds",
 DAMAGE, FAILURES = f"polku_journal_damage_total{{{NODE}}}", f"polku_lake_failures_total{{{NODE}}}"
 CONFLICTS, BAD_LINES = f"polku_lake_conflicts_total{{{NODE}}}", f"polku_lake_unconvertible_total{{{NODE}}}"
 ANSWERS_503 = f'polku_requests_total{{{NODE},status="503"}}'
+UPKEEP = f"polku_maintenance_failures_total{{{NODE}}}"
+EVENTS = f'{NODE}, table="events"'
+FILES, MIRROR = (f"polku_{name}{{{EVENTS}}}" for name in ("table_files", "iceberg_lag_seconds"))
 JOB = f'{NODE}, job="polku"'
 
 CASES = [
@@ -90,6 +93,15 @@ CASES = [
     Case("fast disk", histogram("polku_journal_block_seconds", "0+10x60", "10", "0+10x60"), {}),
     Case("late", histogram("polku_freshness_seconds", "0+1x60", "300", "0+2x60"), {"PolkuEventsLate": NODE}),
     Case("in time", histogram("polku_freshness_seconds", "0+2x60", "300", "0+2x60"), {}),
+    Case("upkeep fails every 75 minutes", {UPKEEP: "0x60 1x75 2x75 3x90"}, {"PolkuMaintenanceFails": NODE}, 300),
+    Case("upkeep failed during an outage", {UPKEEP: "0x100 1 2 3 4 5 6 7x300"}, {}, 300),
+    Case("an outage that is not over for long", {UPKEEP: "0x100 1 2 3 4 5 6 7x300"}, {}, 180),
+    Case("files pile up", {FILES: "700x100 700+20x300"}, {"PolkuTooManyFiles": EVENTS}, 400),
+    Case("files pile up and are merged", {FILES: "700x100 700+20x180 500x100"}, {}, 380),
+    Case("many files, as they always were", {FILES: "20000x400"}, {}, 400),
+    Case("mirror behind", {MIRROR: "0+60x60"}, {"PolkuIcebergLag": EVENTS}),
+    Case("mirror ten minutes behind", {MIRROR: "600x60"}, {}),
+    Case("mirror that has just fallen behind", {MIRROR: "0x57 601 661 721"}, {}),
 ]
 
 

@@ -17,15 +17,15 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from ..batch import Journal, Schemas
+from ..batch import Commits, Journal, Line, QuarantineLine, Schemas
 from ..errors import JournalBroken, JournalFull
 from .beacon import form_field
 from .bots import without_bots
 from .client_address import Proxies, addresses_said, note_addresses
 from .id_cookie import id_cookie, may_have_cookie
 from .rate import retry_after
-from .receive import ClientGone, Held, Receive, Scope, Send, headers_of, presented_key, read_body
-from .refused import Refused
+from .receive import ClientGone, Held, Receive, Scope, Send, Share, headers_of, presented_key, read_body
+from .refused import NotCommitted, Refused
 from .senders import RefusedBySource, Sender, Senders
 from .shape import Shape
 from .split import TooMany
@@ -34,6 +34,8 @@ from .wire import Body, Unreadable, parse_batch, parse_single
 
 RETRY_AFTER_SECONDS = 5
 MAX_BLOCK_BYTES = 64 * 1024 * 1024
+# What a request keeps while it waits for the lake, beside its events: tasks, headers, frames.
+_WAITING_BYTES = 16 * 1024
 
 BATCH_PATHS = frozenset(("/v1/batch", "/v1/b", "/v1/import"))
 SINGLE_PATHS = {f"/v1/{call}": call for call in CALLS} | {f"/v1/{call[0]}": call for call in sorted(CALLS - {"alias"})}
@@ -69,6 +71,9 @@ class Observer(Protocol):
     def refused(self, source: str, reason: str, events: int) -> None:
         """A limit of the source kept events out, or a whole request (then `events` may be 0)."""
 
+    def waited(self, source: str, seconds: float, *, late: bool) -> None:
+        """A request with journalled events waited for the lake, and was answered before it had them if `late`."""
+
     def answered(self, status: int, seconds: float) -> None: ...
 
 
@@ -88,6 +93,7 @@ class IntakeEndpoint:
         *,
         in_force: InForce,
         journal: Journal,
+        commits: Commits,
         observer: Observer,
         proxies: Proxies = Proxies(),  # noqa: B008  (frozen)
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -95,7 +101,7 @@ class IntakeEndpoint:
     ) -> None:
         self.in_force = in_force
         """Put another in its place at any time, from any thread: each request is judged and stored by one."""
-        self._journal, self._observer, self._proxies = journal, observer, proxies
+        self._journal, self._commits, self._observer, self._proxies = journal, commits, observer, proxies
         self._now, self._new_id = now, new_id
         self._held = Held()
 
@@ -105,15 +111,16 @@ class IntakeEndpoint:
         origin = headers.get(b"origin")
         wait: int | None = None
         cookie: bytes | None = None
+        waited = 0.0
         try:
             if scope["method"] == "POST":
-                status, (body, cookie) = 200, await self._accept(scope, headers, receive)
+                status, (body, cookie, waited) = 200, await self._accept(scope, headers, receive)
             elif scope["method"] == "OPTIONS":
                 status, body = 204, b""
             else:
                 raise Refused(405, "method_not_allowed", "send events with POST")
         except Refused as refused:
-            status, wait = refused.status, refused.retry_after
+            status, wait, waited = refused.status, refused.retry_after, refused.waited_seconds
             body = self.refusal(refused)
             if isinstance(refused, RefusedBySource) and refused.reason == "origin":
                 origin = None  # the page is not to read the answer either
@@ -131,12 +138,12 @@ class IntakeEndpoint:
             head += self._cors(origin, headers)
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": body})
-        self._observer.answered(status, time.perf_counter() - started)
+        self._observer.answered(status, time.perf_counter() - started - waited)
 
     async def _accept(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
-    ) -> tuple[bytes, bytes | None]:
-        """The answer's body, and the cookie that goes with it."""
+    ) -> tuple[bytes, bytes | None, float]:
+        """The answer's body, the cookie that goes with it, and how long the lake was waited for."""
         senders = self.in_force.senders
         key = presented_key(headers, scope["query_string"])
         # Before the body is read, if it can be known: what is refused shall cost little.
@@ -151,7 +158,8 @@ class IntakeEndpoint:
             cookie = id_cookie(sender.source.cookie, body, headers.get(b"cookie", b""), self._new_id)
         sent_at = _time(headers.get(b"x-polku-sent-at")) or body.sent_at
         arrival = Arrival(received_at, sent_at, sender.name, sender.source, raw, sender.address)
-        return answer_of(await self.take(body, arrival, sender, scope)), cookie
+        taken = await self.take(body, arrival, sender, scope)
+        return answer_of(taken), cookie, taken.waited_seconds
 
     def sender_of(self, key: str | None, headers: Mapping[bytes, bytes]) -> Sender:
         """Whose key it is, if he may send just now. Raises Refused."""
@@ -174,7 +182,8 @@ class IntakeEndpoint:
     async def take(
         self, body: Body, arrival: Arrival, sender: Sender, scope: Scope | None, *, size: int | None = None
     ) -> Taken:
-        """Judge every event of a body and return when all of them are durable. Raises Refused.
+        """Judge every event of a body and return when all of them are durable, or committed if the source says so.
+        Raises Refused.
 
         The one way into the journal, for batches and for everything else that brings events. Without `scope` nothing
         is noted of who connects: it is not the person's device. `size`: about how many bytes the lines have, where
@@ -203,14 +212,38 @@ class IntakeEndpoint:
                 judged, bots = without_bots(judged, sender.is_bot)
                 if bots:
                     self._observer.refused(sender.name, "bot", len(bots))
-        if judged.lines:
-            try:
-                await self._journal.append(judged.lines, in_force.schemas, size)
-            except (JournalFull, JournalBroken) as error:
-                code = "journal_full" if isinstance(error, JournalFull) else "journal_unavailable"
-                raise Refused(503, code, f"{error}; send again later", retry_after=RETRY_AFTER_SECONDS) from None
-        self._observer.judged(sender.name, judged, len(arrival.body))
-        return Taken(judged, bots)
+        share, waited = None, 0.0
+        if sender.waits_for_lake and judged.lines:
+            share = Share(self._held, limits.max_held_bytes)
+        try:
+            if share is not None:  # before anything is stored: a 503 for want of room shall cost little
+                share.add(size + _WAITING_BYTES)
+            if judged.lines:
+                try:
+                    await self._journal.append(judged.lines, in_force.schemas, size)
+                except (JournalFull, JournalBroken) as error:
+                    code = "journal_full" if isinstance(error, JournalFull) else "journal_unavailable"
+                    raise Refused(503, code, f"{error}; send again later", retry_after=RETRY_AFTER_SECONDS) from None
+            self._observer.judged(sender.name, judged, len(arrival.body))
+            if share is not None:
+                waited = await self._until_committed(sender, judged.lines, limits.ack_lake_seconds)
+        finally:
+            if share is not None:
+                share.give_back()
+        return Taken(judged, bots, waited)
+
+    async def _until_committed(
+        self, sender: Sender, lines: Sequence[Line | QuarantineLine], most_seconds: float
+    ) -> float:
+        """Return when the lake has these lines, with the seconds it took. Raises NotCommitted."""
+        started = time.perf_counter()
+        # The journal has numbered them, those of other requests in between.
+        why = await self._commits.why_not_committed(max(line.sequence for line in lines), most_seconds)
+        waited = time.perf_counter() - started
+        self._observer.waited(sender.name, waited, late=why is not None)
+        if why is not None:
+            raise NotCommitted(why, RETRY_AFTER_SECONDS, waited)
+        return waited
 
     def arrival(self, sender: Sender, raw: bytes) -> Arrival:
         """What is known of a request that came just now."""
@@ -228,9 +261,9 @@ class IntakeEndpoint:
             self._observer.refused(refused.source, refused.reason, refused.events)
         return _encode(ErrorAnswer(False, refused.error, refused.message, refused.path))
 
-    def answered(self, status: int, started: float) -> None:
+    def answered(self, status: int, started: float, waited_seconds: float = 0.0) -> None:
         """Tell the observer of an answer; `started` by `time.perf_counter`."""
-        self._observer.answered(status, time.perf_counter() - started)
+        self._observer.answered(status, time.perf_counter() - started - waited_seconds)
 
     async def body_of(self, receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
         """A request's body, its encoding undone, within the limits. Raises Refused or ClientGone."""
@@ -260,6 +293,8 @@ class Taken(Struct, frozen=True):
 
     judged: Judged
     bots: Sequence[Verdict] = ()
+    waited_seconds: float = 0.0
+    """For the lake, after all was durable."""
 
 
 def answer_of(taken: Taken) -> bytes:

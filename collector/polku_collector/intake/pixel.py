@@ -1,7 +1,7 @@
 """GET /v1/pixel.gif: one event a request, in its query, for mail and other places that run no script.
 
 The answer is always an image, whatever became of the event: a broken one would be seen by the reader of the mail. Its
-status is honest: 200 only when the event is durable, in `events` or in `quarantine`.
+status is honest: 200 only when the event is durable, for `events` or for `quarantine`.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ class PixelEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        status, retry_after = 200, None
+        status, retry_after, waited = 200, None, 0.0
         try:
             if scope["method"] == "GET":
-                await self._accept(scope)
+                waited = await self._accept(scope)
             elif scope["method"] != "HEAD":
                 raise Refused(405, "method_not_allowed", "the pixel is asked for with GET")
         except Refused as refused:
             self._intake.refusal(refused)  # for its count: the answer is an image
-            status, retry_after = refused.status, refused.retry_after
+            status, retry_after, waited = refused.status, refused.retry_after, refused.waited_seconds
         except asyncio.CancelledError:
             self._intake.answered(499, started)
             return
@@ -80,9 +80,10 @@ class PixelEndpoint:
             head.append((b"allow", b"GET, HEAD"))
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else GIF})
-        self._intake.answered(status, started)
+        self._intake.answered(status, started, waited)
 
-    async def _accept(self, scope: Scope) -> None:
+    async def _accept(self, scope: Scope) -> float:
+        """Returns how long the lake was waited for."""
         headers, query = headers_of(scope), scope["query_string"]
         key = presented_key(headers, query)
         raw = b"&".join(field for field in query.split(b"&") if not field.startswith(b"writeKey="))
@@ -96,7 +97,7 @@ class PixelEndpoint:
         agent = headers.get(b"user-agent")
         context = None if agent is None else Context(user_agent=agent[:MAX_TEXT].decode("latin-1"))
         body = Body(None, [item], context, None, None)
-        await self._intake.take(body, self._intake.arrival(sender, raw), sender, scope)
+        return (await self._intake.take(body, self._intake.arrival(sender, raw), sender, scope)).waited_seconds
 
     def _item(self, call: str | None, query: bytes) -> Item:
         """The event in a query. Raises _Unusable."""

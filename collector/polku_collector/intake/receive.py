@@ -38,7 +38,7 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
 
 
 class Held:
-    """The bytes of large bodies that are under way, of all requests of a worker together."""
+    """The bytes of large bodies that are under way, and of those that wait for the lake, of a whole worker."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -66,14 +66,14 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limits: Li
                 if len(part) > most:
                     raise too_large(most)
                 return part
-            taken = _Taken(held, limits.max_held_bytes)
+            share = Share(held, limits.max_held_bytes)
             try:
                 if encoding is None:
-                    return await _collected(receive, part, most, taken)
+                    return await _collected(receive, part, most, share)
                 inflater = Inflater(encoding, most, limits.max_ratio)
-                return await _inflated(receive, part, more, inflater, most, taken)
+                return await _inflated(receive, part, more, inflater, most, share)
             finally:
-                taken.give_back()
+                share.give_back()
     except TimeoutError:
         late = f"the body did not arrive within {limits.body_seconds:g} seconds"
         raise Refused(408, "timeout", late) from None
@@ -101,7 +101,7 @@ class _Begun:
         return self.message
 
 
-class _Taken:
+class Share:
     """What one request has of `Held`, which has a bound too: many large bodies are not more memory than there is."""
 
     def __init__(self, held: Held, most: int) -> None:
@@ -111,7 +111,7 @@ class _Taken:
         self._bytes += size
         self._held.bytes += size
         if self._held.bytes > self._most:
-            message = "too many large bodies arrive at once; send again later"
+            message = "too many large bodies are on their way at once; send again later"
             raise Refused(503, "busy", message, retry_after=_BUSY_SECONDS)
 
     def give_back(self) -> None:
@@ -125,20 +125,20 @@ def _content(message: Message) -> tuple[bytes, bool]:
     return message.get("body", b""), message.get("more_body", False)
 
 
-async def _collected(receive: Receive, part: bytes, most: int, taken: _Taken) -> bytes:
+async def _collected(receive: Receive, part: bytes, most: int, share: Share) -> bytes:
     parts, size, more = [part], 0, True
     while True:
         size += len(part)
         if size > most:
             raise too_large(most)
-        taken.add(len(part))
+        share.add(len(part))
         if not more:
             return b"".join(parts)
         part, more = _content(await receive())
         parts.append(part)
 
 
-async def _inflated(receive: Receive, part: bytes, more: bool, inflater: Inflater, most: int, taken: _Taken) -> bytes:
+async def _inflated(receive: Receive, part: bytes, more: bool, inflater: Inflater, most: int, share: Share) -> bytes:
     given = 0
     while True:
         given += len(part)
@@ -148,7 +148,7 @@ async def _inflated(receive: Receive, part: bytes, more: bool, inflater: Inflate
         holds_more = inflater.feed(part, _AT_ONCE_BYTES)
         while holds_more:  # beyond what is done between two other requests, it is done beside them
             holds_more = await asyncio.get_running_loop().run_in_executor(_BESIDE, inflater.feed, b"", _BESIDE_BYTES)
-        taken.add(inflater.size - before)
+        share.add(inflater.size - before)
         if not more:
             return inflater.close()
         part, more = _content(await receive())

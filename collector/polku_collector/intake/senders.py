@@ -19,7 +19,10 @@ from .shape import Shape
 
 
 class Sender(Struct, frozen=True):
-    """One source, ready for its requests. `is_bot` is there if it refuses robots, `meter` if it has a rate."""
+    """One source, ready for its requests. `is_bot` is there if it refuses robots, `meter` if it has a rate.
+
+    `waits_for_lake`: its requests are answered when their events are committed.
+    """
 
     name: str
     source: Source
@@ -27,6 +30,7 @@ class Sender(Struct, frozen=True):
     address: AddressRule = DROPPED
     is_bot: IsBot | None = None
     plain: bool = True
+    waits_for_lake: bool = False
 
     def refuse_origin(self, origin: bytes) -> None:
         """Raise Refused if a page of this origin may not send with the source's key."""
@@ -79,7 +83,8 @@ def senders_of(
         meter, address = meter_of(name, source), AddressRule(source.ip, pseudonym)
         robots = matcher if source.bots == "refuse" else None
         plain = meter is None and robots is None and source.ip == "drop"
-        found.append((Sender(name, source, meter, address, robots, plain), source.keys))
+        sender = Sender(name, source, meter, address, robots, plain, source.ack == "lake")
+        found.append((sender, source.keys))
     origins = frozenset(origin for source in sources.values() for origin in source.cors)
     by_name = {sender.name: sender for sender, _ in found}
     return Senders(KeyRing(found), by_name, limits, Shape(limits.max_depth, limits.max_keys), origins)

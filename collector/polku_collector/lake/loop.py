@@ -61,6 +61,10 @@ class Flush(Struct, frozen=True):
     """Of its last commit alone, all attempts: to `events`."""
     oldest_received_at: datetime | None = None
     """Of all its events, as far as the journal's blocks tell."""
+    steps: dict[str, float] = {}
+    """The seconds that each took, in order; together a little less than all of it."""
+    positions: dict[str, int] = {}
+    """Of each stream it took from, up to where."""
 
 
 class Observer(Protocol):
@@ -68,9 +72,7 @@ class Observer(Protocol):
 
     def flushed(self, flush: Flush) -> None: ...
 
-    def failed(self, error: Exception) -> None: ...
-
-    def lag(self, events: int) -> None: ...
+    def failed(self, error: Exception, seconds: float) -> None: ...
 
 
 class Committer:
@@ -112,7 +114,7 @@ class Committer:
                 if isinstance(error, CollectorError) and not error.transient:
                     raise
                 failures += 1
-                self._observer.failed(error)
+                self._observer.failed(error, time.monotonic() - started)
                 if failures >= _FRESH_START_AFTER and not isinstance(error, CollectorError):
                     raise  # perhaps this process is what is broken: the supervisor starts another
                 log.warning("flush failed, trying again", failures=failures, reason=str(error), exc_info=failures == 1)
@@ -126,12 +128,13 @@ class Committer:
     def drain(self, deadline: float) -> int:
         """Flush until nothing durable is left, or until `deadline` (monotonic). Returns the events left."""
         while (left := self.waiting()) and time.monotonic() < deadline:
+            started = time.monotonic()
             try:
                 self.flush()
             except Exception as error:
                 if isinstance(error, CollectorError) and not error.transient:
                     raise
-                self._observer.failed(error)
+                self._observer.failed(error, time.monotonic() - started)
                 log.warning("flush failed while draining", reason=str(error))
                 time.sleep(0.5)
                 self._reopen()
@@ -168,8 +171,8 @@ class Committer:
             else:
                 stream.trim(self._events.watermark(name))
         if not blocks:
-            self._observer.lag(0)
             return 0
+        read = time.perf_counter()
         clashes = self._room_for(blocks)
         blocks, written = self._written(blocks, clashes)
         after = {block.stream: block.last_sequence for block in blocks}
@@ -184,16 +187,18 @@ class Committer:
             for still_there in checks:
                 still_there()
 
+        put_at = time.perf_counter()
         attempts = self._settle(written, before, after, replayed, half_done=bool(half_done), check=check)
         if attempts is None:
             return size
+        committed = time.perf_counter()
         self._memory.remember(after)
         for name in after:
             streams[name].trim(self._events.watermark(name))
         window = self._memory.index.window(time.time()).seconds
         seconds, oldest = time.perf_counter() - started, _oldest(blocks)
-        self._observer.flushed(Flush(written, seconds, attempts, window, self._commit_seconds, oldest))
-        self._observer.lag(self.waiting())
+        steps = {"read": read - started, "write files": put_at - read, "commit": committed - put_at}
+        self._observer.flushed(Flush(written, seconds, attempts, window, self._commit_seconds, oldest, steps, after))
         self._checkpoint()
         return size
 

@@ -57,6 +57,25 @@ class JournalStatus(Struct, frozen=True):
     dedup_bounded_by_bytes: bool
 
 
+class Mirrored(Struct, frozen=True):
+    """How far the Iceberg mirror of a table is."""
+
+    table: str
+    version: int
+    mirrored_version: int | None
+    """None: nothing is mirrored yet."""
+    behind_commits: int
+    behind_seconds: float
+
+
+class MirrorStatus(Struct, frozen=True):
+    """The mirror in an Iceberg catalog, or the problem that kept us from looking at it."""
+
+    catalog: str
+    tables: list[Mirrored]
+    problem: str | None = None
+
+
 class Status(Struct, frozen=True):
     """All of it."""
 
@@ -66,6 +85,8 @@ class Status(Struct, frozen=True):
     journal: JournalStatus | None
     costs: Costs | None
     to_do: list[str]
+    mirror: MirrorStatus | None = None
+    """None: there is to be no mirror."""
 
 
 def table_status(table: Table, maintainer: Maintainer, rules: Rules, now: datetime.datetime) -> TableStatus:
@@ -118,6 +139,8 @@ def to_do(
     flush_seconds: float,
     window_seconds: float,
     maintenance: bool,
+    mirror: MirrorStatus | None = None,
+    mirror_seconds: float = 60.0,
 ) -> list[str]:
     """What is off, and what to do about it. Pure."""
     lines = []
@@ -148,6 +171,15 @@ def to_do(
                 f"copies are recognised for {_duration(journal.dedup_window_seconds or 0)} instead of "
                 f"{_duration(window_seconds)}: raise lake.dedup_max_bytes"
             )
+    if mirror is not None:
+        lines += [
+            f"the Iceberg table of {table.table} lacks commits of {_duration(table.behind_seconds)} ago: is a "
+            "collector with [lake.iceberg] running, and what does its log say? Or run `polku lake mirror`"
+            for table in mirror.tables
+            if table.behind_seconds > max(600.0, 10 * mirror_seconds)
+        ]
+        if mirror.problem is not None:
+            lines.append(f"the Iceberg mirror could not be looked at: {mirror.problem}")
     return lines
 
 
@@ -174,6 +206,13 @@ def lines_of(status: Status) -> list[str]:
             f"{_size(journal.waiting_bytes)}{waited}",
             f"  copies are recognised for: {window}",
         ]
+    if (mirror := status.mirror) is not None:
+        known = "" if mirror.problem is None else " not known"
+        lines += [
+            "",
+            f"Iceberg catalog {mirror.catalog}:{known}",
+            *(f"  {_mirrored(table)}" for table in mirror.tables),
+        ]
     if (costs := status.costs) is not None:
         lines += [
             "",
@@ -190,6 +229,15 @@ def lines_of(status: Status) -> list[str]:
     else:
         lines += ["", "nothing to do"]
     return lines
+
+
+def _mirrored(mirrored: Mirrored) -> str:
+    version = mirrored.mirrored_version
+    stands = "nothing mirrored yet" if version is None else f"mirrored to version {version}"
+    behind = "up to date"
+    if mirrored.behind_commits:
+        behind = f"{mirrored.behind_commits} commits behind, {_duration(mirrored.behind_seconds)}"
+    return f"{mirrored.table}: {stands} of {mirrored.version}, {behind}"
 
 
 def _listed(work: Mapping[str, str]) -> str:

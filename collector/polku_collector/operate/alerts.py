@@ -158,6 +158,30 @@ ALERTS = (
         "Events of collector {{ $labels.instance }} take more than a minute to the lake",
         "Commits are made, but flushes take long or take only a part of what waits.",
     ),
+    Alert(
+        "PolkuMaintenanceFails",
+        "increase(polku_maintenance_failures_total[90m]) > 0",
+        "2h",
+        "warning",
+        "Maintenance of collector {{ $labels.instance }} fails again and again",
+        "Small files are not merged, or rows and files that are too old not removed. The log has the reasons.",
+    ),
+    Alert(
+        "PolkuTooManyFiles",
+        "polku_table_files - min_over_time(polku_table_files[1d]) > 3000",
+        "1h",
+        "warning",
+        "The table {{ $labels.table }} got {{ $value }} more files in a day, as collector {{ $labels.instance }} sees",
+        "Maintenance does not keep up with them. Queries and commits grow slower with every file.",
+    ),
+    Alert(
+        "PolkuIcebergLag",
+        "polku_iceberg_lag_seconds > 600",
+        "5m",
+        "warning",
+        "The Iceberg table of {{ $labels.table }} lacks commits of {{ $value | humanizeDuration }} ago",
+        "The Delta tables are whole; who reads by Iceberg misses the newest rows. The log has the reasons.",
+    ),
 )
 
 

@@ -30,14 +30,14 @@ class WebhookEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        retry_after = None
+        retry_after, waited = None, 0.0
         try:
             if scope["method"] != "POST":
                 raise Refused(405, "method_not_allowed", "send webhooks with POST")
-            status, body = 200, await self._accept(scope, receive)
+            status, (body, waited) = 200, await self._accept(scope, receive)
         except Refused as refused:
             self._observe(self._name, "refused")
-            status, retry_after = refused.status, refused.retry_after
+            status, retry_after, waited = refused.status, refused.retry_after, refused.waited_seconds
             body = self._intake.refusal(refused)
         except (ClientGone, asyncio.CancelledError):
             self._intake.answered(499, started)
@@ -49,9 +49,10 @@ class WebhookEndpoint:
             head.append((b"allow", b"POST"))
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": body})
-        self._intake.answered(status, started)
+        self._intake.answered(status, started, waited)
 
-    async def _accept(self, scope: Scope, receive: Receive) -> bytes:
+    async def _accept(self, scope: Scope, receive: Receive) -> tuple[bytes, float]:
+        """The answer's body, and how long the lake was waited for."""
         headers = headers_of(scope)
         settings = self._webhook.settings
         if settings.hmac is None:
@@ -71,7 +72,7 @@ class WebhookEndpoint:
         body = Body(None, [_item(one, shape) for one in made], None, None, None)
         taken = await self._intake.take(body, arrival, sender, None, size=sum(len(one.raw) for one in made))
         self._observe(self._name, "taken" if made else "ignored")
-        return answer_of(taken)
+        return answer_of(taken), taken.waited_seconds
 
     def _events(self, raw: bytes, headers: Mapping[bytes, bytes]) -> list[Made]:
         try:

@@ -41,18 +41,36 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self.lines: list[Line | QuarantineLine] = []
+        self.numbered = 0
         self.full = False
 
     async def append(self, lines: list[Line | QuarantineLine], schemas: Schemas, size_bytes: int) -> None:
         if self.full:
             raise JournalFull("the journal holds 5 of 5 bytes")
+        for line in lines:
+            self.numbered += 1
+            line.sequence = self.numbered
         self.lines += lines
+
+
+class MemoryCommits:
+    """The lake's twin: has everything at once, or is away and says why. `asked`: for which sequences."""
+
+    def __init__(self) -> None:
+        self.why: str | None = None
+        self.asked: list[int] = []
+
+    async def why_not_committed(self, sequence: int, seconds: float) -> str | None:
+        self.asked.append(sequence)
+        return self.why
 
 
 class Silent:
     def judged(self, source: str, judged: Judged, body_bytes: int) -> None: ...
 
     def refused(self, source: str, reason: str, events: int) -> None: ...
+
+    def waited(self, source: str, seconds: float, *, late: bool) -> None: ...
 
     def answered(self, status: int, seconds: float) -> None: ...
 
@@ -74,10 +92,17 @@ class Counted(Silent):
 
 class World:
     def __init__(
-        self, journal: MemoryJournal, client: httpx.Client, port: int, counted: Counted, endpoint: IntakeEndpoint
+        self,
+        journal: MemoryJournal,
+        client: httpx.Client,
+        port: int,
+        counted: Counted,
+        endpoint: IntakeEndpoint,
+        commits: MemoryCommits,
     ) -> None:
         self.journal, self.client, self.port = journal, client, port
         self.counted, self.endpoint = counted, endpoint
+        self.commits = commits
         self.outcomes = counted.outcomes
 
     def post(self, body: object, key: str = "web-key", path: str = "/v1/batch", **options: object) -> httpx.Response:
@@ -102,13 +127,14 @@ def intake(
     """`senders`: default are those of SOURCES. `files`: how many may be open at most."""
     counted = Counted()
     guard = Guard(limits, proxies, counted.closings.append, files=files)
-    journal, numbers = MemoryJournal(), iter(range(10**9))
+    journal, commits, numbers = MemoryJournal(), MemoryCommits(), iter(range(10**9))
     senders = senders or senders_of(SOURCES, limits)
     endpoint = IntakeEndpoint(
         in_force=InForce(
             Validator(PLAN, limits, new_id=lambda: f"made-{next(numbers)}"), schemas_of(PLAN.plan), senders
         ),
         journal=journal,
+        commits=commits,
         observer=counted,
         proxies=proxies,
         now=lambda: NOW,
@@ -129,6 +155,6 @@ def intake(
         time.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-        yield World(journal, client, port, counted, endpoint)
+        yield World(journal, client, port, counted, endpoint, commits)
     server.should_exit = True
     thread.join()

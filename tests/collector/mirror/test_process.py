@@ -74,6 +74,9 @@ def test_a_collector_mirrors_what_it_commits_and_a_catalog_that_is_away_is_in_no
         done = polku("mirror", settings, "--lake", process.lake)
         assert isinstance(done.exception, StoreUnreachable)
         assert "the Iceberg catalog shop failed" in str(done.exception)
+        shown = polku("status", "--config", settings, "--lake", process.lake)
+        assert "\nIceberg catalog shop: not known\n" in shown.output, shown.output
+        assert "the Iceberg mirror could not be looked at: the Iceberg catalog shop failed" in shown.output
         (tmp_path / "catalog").mkdir()
         wait_for(process, 'polku_iceberg_snapshots_total{table="events"}', 1)
         wait_until(lambda: metric(process, 'polku_iceberg_lag_versions{table="events"}') == 0, 60, process.log)
@@ -85,6 +88,12 @@ def test_a_collector_mirrors_what_it_commits_and_a_catalog_that_is_away_is_in_no
         assert process.stop() == 0
     done = polku("mirror", settings, "--lake", process.lake)
     assert (done.exit_code, done.output.count("up to date")) == (0, 2)
+    shown = polku("status", "--config", settings, "--lake", process.lake).output
+    assert "Iceberg catalog shop:\n  events: mirrored to version " in shown and shown.count(", up to date\n") == 2
+    status = json.loads(polku("status", "--config", settings, "--lake", process.lake, "--json").stdout)
+    assert [(table["table"], table["behind_commits"]) for table in status["mirror"]["tables"]] == [
+        ("events", 0), ("quarantine", 0),
+    ]  # fmt: skip
     shop = load_catalog("shop", type="sql", uri=f"sqlite:///{tmp_path}/catalog/catalog.db")
     for table, rows in (("events", 6), ("quarantine", 0)):
         mirrored = shop.load_table(("polku", table))

@@ -1,0 +1,38 @@
+"""What `polku lake status` says there is to do, and how a mirror is shown."""
+
+import pytest
+
+from polku_collector.maintain.status import Mirrored, MirrorStatus, Status, lines_of, to_do
+
+
+def told(mirror: MirrorStatus | None, seconds: float = 60.0) -> list[str]:
+    return to_do(
+        [],
+        None,
+        most_files=1000,
+        flush_seconds=1,
+        window_seconds=1,
+        maintenance=True,
+        mirror=mirror,
+        mirror_seconds=seconds,
+    )
+
+
+@pytest.mark.parametrize(("behind", "interval", "is_told"), [(0, 60, 0), (600, 60, 0), (601, 60, 1), (900, 100, 0)])
+def test_a_mirror_far_behind_is_something_to_do(behind: float, interval: float, is_told: int) -> None:
+    assert len(told(MirrorStatus("shop", [Mirrored("events", 9, 7, 2, behind)]), interval)) == is_told
+    assert told(None) == []
+
+
+def test_a_mirror_is_shown_as_a_person_reads_it() -> None:
+    tables = [Mirrored("events", 9, 7, 2, 75), Mirrored("quarantine", 3, None, 4, 75)]
+    shown = lines_of(Status("lake", "now", [], None, None, [], MirrorStatus("shop", tables)))
+    assert shown[2:5] == [
+        "Iceberg catalog shop:",
+        "  events: mirrored to version 7 of 9, 2 commits behind, 75.0 s",
+        "  quarantine: nothing mirrored yet of 3, 4 commits behind, 75.0 s",
+    ]
+    away = MirrorStatus("shop", [], "it does not answer")
+    shown = lines_of(Status("lake", "now", [], None, None, told(away), away))
+    assert shown[2] == "Iceberg catalog shop: not known"
+    assert shown[-1] == "  - the Iceberg mirror could not be looked at: it does not answer"
