@@ -32,7 +32,7 @@ keys = ["web-key"]
 channel = "web"
 
 [lake]
-flush_bytes = 262144
+flush_bytes = 1048576
 checkpoint_commits = {commits}
 
 [journal]
