@@ -1,4 +1,4 @@
-"""The chaos harness: `python -m tests.chaos [--long] [--seed N] [--round N]`, which `make chaos` calls.
+"""The chaos harness: `python -m tests.chaos [--long] [--seed N] [--round N] [--scenario S]`, which `make chaos` calls.
 
 Real collector processes on a local lake, or on a real S3-compatible server behind a proxy that makes faults. Load is
 sent, processes are killed with SIGKILL (at random and at named points of the protocol), disks fill up, clocks jump.
