@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from tests.collector.world import free_port, wait_until
+from tests.collector.world import wait_until
 
 from .load import Ledger, Load
 from .oracle import Verdict, judge
@@ -29,6 +29,7 @@ from .points import (
     STORE_POINTS,
     StorePoint,
 )
+from .ports import own_port
 from .readers import Reader
 from .store import StoreProcess
 from .world import LAKE_URI, Node, lake_folder
@@ -149,7 +150,7 @@ class _World:
                     root / f"node-{number}",
                     LAKE_URI if self._store is not None else str(root / "lake"),
                     store=self._store,
-                    proxy_port=free_port(),
+                    proxy_port=own_port(),
                     workers=plan.workers,
                     flush_seconds=plan.flush_seconds,
                     seed=f"{plan.seed} {number}",

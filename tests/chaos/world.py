@@ -16,6 +16,7 @@ from polku_collector.settings import Settings
 from tests.collector.world import CollectorProcess
 
 from .points import DiskPoints, StorePoints
+from .ports import own_port
 from .proxy import Moment, Proxy, Request
 from .store import BUCKET, StoreProcess
 
@@ -88,7 +89,7 @@ class Node(CollectorProcess):
         if HAS_MAINTENANCE:
             config += MAINTENANCE
         arguments = ["--flush-seconds", str(flush_seconds), "--workers", str(workers)]
-        super().__init__(root, *arguments, lake=lake, config=config)
+        super().__init__(root, *arguments, lake=lake, port=own_port(), config=config)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "polku.cli", "collector", *self._arguments, "--port", str(self.port)]
