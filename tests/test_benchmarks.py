@@ -5,7 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-_SUBJECTS = {"intake", "lake", "end to end", "track", "validate", "hostile", "growth", "compaction"}
+_SUBJECTS = {
+    "intake",
+    "lake",
+    "end to end",
+    "track",
+    "validate",
+    "hostile",
+    "growth",
+    "compaction",
+    "freshness",
+    "scale",
+}
 ROOT = Path(__file__).parents[1]
 
 

@@ -226,6 +226,8 @@ class Run(Struct, frozen=True, array_like=True):
     offset: int
     length: int
     lines: int
+    traits: bool = True
+    """Whether a line may carry `t`; journals of before 0.3 do not say."""
 
 
 class Block(Struct, frozen=True):

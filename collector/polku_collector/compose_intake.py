@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -216,12 +216,17 @@ class _Tally:
         self._metrics, self._journal = metrics, journal
         self._counts: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
         self._observed: list[tuple[str, float]] = []
+        self._answered: deque[tuple[int, float]] = deque()
         self._lock = threading.Lock()  # the loop's thread and the journal's both count
         threading.Thread(target=self._hand_on_forever, name="polku-metrics", daemon=True).start()
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         with self._lock:
             self._counts[name, tuple(labels.items())] += amount  # type: ignore[assignment]  # any number will do
+
+    def request(self, status: int, seconds: float) -> None:
+        """One that was answered. A deque needs no lock."""
+        self._answered.append((status, seconds))
 
     def set(self, name: str, value: float) -> None:
         self._metrics.set(name, value)
@@ -236,7 +241,12 @@ class _Tally:
             with self._lock:
                 counts, self._counts = self._counts, Counter()
                 observed, self._observed = self._observed, []
+            answered = [self._answered.popleft() for _ in range(len(self._answered))]
             try:
+                for status, number in Counter(status for status, _ in answered).items():
+                    self._metrics.count("polku_requests_total", number, status=str(status))
+                for _, seconds in answered:
+                    self._metrics.observe("polku_request_seconds", seconds)
                 for (name, labels), amount in counts.items():
                     self._metrics.count(name, amount, **dict(labels))
                 for name, value in observed:
@@ -277,8 +287,7 @@ class _IntakeObserver:
         self._tally.set("polku_connections", number)
 
     def answered(self, status: int, seconds: float) -> None:
-        self._tally.count("polku_requests_total", status=str(status))
-        self._tally.observe("polku_request_seconds", seconds)
+        self._tally.request(status, seconds)
 
     def webhook(self, name: str, outcome: str) -> None:
         self._tally.count("polku_webhook_deliveries_total", webhook=name, outcome=outcome)

@@ -5,6 +5,7 @@ With the other `compose_*` modules the only place where the stages meet.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from .errors import LakeError, StoreUnreachable
 from .intake.protect import protected_item
 from .intake.validate import Arrival, Validator
 from .intake.wire import Body, Unreadable, context_of, parse_single
-from .journal.writer import run_name
+from .journal.writer import encoded_runs
 from .lake.columns import ColumnsStep
 from .lake.enrich import UserAgents
 from .lake.store import Store, open_store
@@ -166,23 +167,16 @@ def _body(original: bytes, call: str | None, context: Context | None) -> Body:
 def block_maker(plan: Plan) -> Callable[[list[Line], int], Block]:
     """Makes blocks of lines as a journal would, for the stream of what is replayed."""
     schemas = schemas_of(plan)
-    encode = msgspec.json.Encoder().encode_lines
 
     def make_block(lines: list[Line], first: int) -> Block:
-        members: dict[str, list[Line]] = {}
-        for line in lines:
-            members.setdefault(run_name(line), []).append(line)
-        number, offset = first, 0
-        runs: list[Run] = []
-        data: list[bytes] = []
-        for name, run in members.items():
-            for line in run:
-                line.sequence = number
-                number += 1
-            data.append(encode(run))
-            runs.append(Run(name, offset, len(data[-1]), len(run)))
-            offset += len(data[-1])
-        return Block(REPLAY_STREAM, first, number - 1, runs, memoryview(b"".join(data)), schemas)
+        encoded = encoded_runs(lines, first)
+        offsets = itertools.accumulate((len(run.data) for run in encoded), initial=0)
+        runs = [
+            Run(run.name, offset, len(run.data), run.lines, run.traits)
+            for run, offset in zip(encoded, offsets, strict=False)
+        ]
+        text = memoryview(b"".join(run.data for run in encoded))
+        return Block(REPLAY_STREAM, first, first + len(lines) - 1, runs, text, schemas)
 
     return make_block
 

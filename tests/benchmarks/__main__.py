@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import end_to_end, growth, hostile, intake, lake, track, validate
+from . import end_to_end, freshness, growth, hostile, intake, lake, scale, track, validate
 from .figures import Figure, NotAsExpected, as_json, machine, machine_lines, table
 
 SUBJECTS: dict[str, Callable[[Path, float], list[Figure]]] = {
@@ -20,6 +20,8 @@ SUBJECTS: dict[str, Callable[[Path, float], list[Figure]]] = {
     "validate": validate.run,
     "hostile": hostile.run,
     "growth": growth.run,
+    "freshness": freshness.run,
+    "scale": scale.run,
 }
 
 

@@ -20,7 +20,7 @@ from .processes import Collector, Memory, collector, contents, wait_for_rows
 from .sdk_sender import Sent
 from .shop import Shop
 
-TARGET_EVENTS_PER_SECOND = 30_000
+TARGET_EVENTS_PER_SECOND = 60_000
 _BATCH = 100
 _CONNECTIONS = 8
 _DISTINCT_EVENTS = 20_000
@@ -71,6 +71,7 @@ def _over_http(server: Collector, templates: Path, seconds: float) -> tuple[list
             baseline=load.body_bytes / load.events,
             baseline_what="JSON as sent",
             lower_is_better=True,
+            target=load.body_bytes / load.events / 15,
             note=f"{held.files} files",
         ),
     ]

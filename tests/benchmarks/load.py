@@ -41,6 +41,8 @@ class Spec(Struct, frozen=True, kw_only=True):
     connections: int
     seconds: float
     first_id: int
+    requests_per_second: float | None = None
+    """Of all connections together; None: each sends as soon as it has its answer."""
     write_key: str = "bench"
 
 
@@ -66,12 +68,37 @@ class Load(Struct, frozen=True, kw_only=True):
         return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
 
 
-def generate(port: int, templates: Path, answer: str, *, connections: int, seconds: float) -> Load:
+def generate(
+    port: int,
+    templates: Path,
+    answer: str,
+    *,
+    connections: int,
+    seconds: float,
+    requests_per_second: float | None = None,
+) -> Load:
     """Put load on a server for so many seconds, from a process of its own. Raises NotAsExpected."""
-    return finish(start(port, templates, answer, connections=connections, seconds=seconds))
+    return finish(
+        start(
+            port,
+            templates,
+            answer,
+            connections=connections,
+            seconds=seconds,
+            requests_per_second=requests_per_second,
+        )
+    )
 
 
-def start(port: int, templates: Path, answer: str, *, connections: int, seconds: float) -> subprocess.Popen[bytes]:
+def start(
+    port: int,
+    templates: Path,
+    answer: str,
+    *,
+    connections: int,
+    seconds: float,
+    requests_per_second: float | None = None,
+) -> subprocess.Popen[bytes]:
     """Begin to put load on a server; for who wants to look on meanwhile."""
     spec = Spec(
         port=port,
@@ -80,6 +107,7 @@ def start(port: int, templates: Path, answer: str, *, connections: int, seconds:
         connections=connections,
         seconds=seconds,
         first_id=next(FIRST_IDS),
+        requests_per_second=requests_per_second,
     )
     command = [sys.executable, "-m", "tests.benchmarks.load", msgspec.json.encode(spec).decode()]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -111,6 +139,15 @@ class _Run:
         self.requests = self.events = self.body_bytes = 0
         self.latencies: list[float] = []
         self._requests = self._rendered()
+        self._due = time.monotonic()
+
+    def pause(self) -> float:
+        """Seconds until the next request is due. What is late is not made up for all at once."""
+        if self.spec.requests_per_second is None:
+            return 0.0
+        now, step = time.monotonic(), 1 / self.spec.requests_per_second
+        self._due = max(self._due + step, now - 10 * step)
+        return max(0.0, self._due - now)
 
     def next_request(self) -> bytes:
         return next(self._requests)
@@ -151,7 +188,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
-        self._send()
+        self._send_when_due()
 
     def data_received(self, data: bytes) -> None:
         received = self._received = self._received + data
@@ -174,7 +211,7 @@ class _Connection(asyncio.Protocol):
         self._run.latencies.append(now - self._sent)
         self._run.requests += 1
         if now < self._run.deadline:
-            self._send()
+            self._send_when_due()
         else:
             self._over = True
             assert self._transport is not None
@@ -184,6 +221,12 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if not self._over:
             self._run.fail(f"the server closed a connection: {error}")
+
+    def _send_when_due(self) -> None:
+        if pause := self._run.pause():
+            asyncio.get_running_loop().call_later(pause, self._send)
+        else:
+            self._send()
 
     def _send(self) -> None:
         assert self._transport is not None

@@ -60,13 +60,14 @@ class Memory(Struct, frozen=True):
 class Collector:
     """`polku collector` with one intake worker, as an operator starts it."""
 
-    def __init__(self, root: Path, *, flush_seconds: float, config: str = CONFIG) -> None:
+    def __init__(self, root: Path, *, flush_seconds: float, config: str = CONFIG, lake: str = "") -> None:
+        """`lake`: another place than below `root`."""
         self.lake, self.journal = root / "lake", root / "journal"
         root.mkdir(parents=True, exist_ok=True)
         (root / "collector.toml").write_text(config)
         self.port = free_port()
         self.log_path = root / "collector.log"
-        arguments = ["--lake", str(self.lake), "--journal", str(self.journal), "--port", str(self.port)]
+        arguments = ["--lake", lake or str(self.lake), "--journal", str(self.journal), "--port", str(self.port)]
         arguments += ["--flush-seconds", str(flush_seconds), "--workers", "1"]
         command = [sys.executable, "-m", "polku.cli", "collector", str(root / "collector.toml"), *arguments]
         with self.log_path.open("wb") as log:
@@ -111,9 +112,9 @@ class Collector:
 
 
 @contextlib.contextmanager
-def collector(root: Path, *, flush_seconds: float, config: str = CONFIG) -> Iterator[Collector]:
+def collector(root: Path, *, flush_seconds: float, config: str = CONFIG, lake: str = "") -> Iterator[Collector]:
     """A collector that takes events, ended on leaving."""
-    started = Collector(root, flush_seconds=flush_seconds, config=config)
+    started = Collector(root, flush_seconds=flush_seconds, config=config, lake=lake)
     try:
         started.wait_ready()
         yield started

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -15,8 +15,9 @@ from .encoding import MAGIC_BYTES, Inflater, encoding_of
 from .refused import Refused, too_large
 
 Scope = MutableMapping[str, Any]  # Any: ASGI's own definition
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 # Undone at once, in some hundred microseconds; what goes beyond waits for a thread, of which there is one: bombs
 # queue up behind each other, and everybody else's requests go on.
@@ -49,17 +50,16 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limits: Li
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and (len(declared) > _LENGTH_DIGITS or int(declared) > most):
         raise too_large(most)
+    begun = _Begun(receive())
+    if begun.message is not None:  # all of it is there already, nearly always: a timer would cost as much as the rest
+        part, more = _content(begun.message)
+        if not more and part[:1] == b"{" and b"content-encoding" not in headers and len(part) <= most:
+            return part
     try:
         async with asyncio.timeout(limits.body_seconds):
-            message = await receive()  # as in `_part`, without its cost: this is the whole body nearly always
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            part: bytes = message.get("body", b"")
-            more: bool = message.get("more_body", False)
-            if not more and part[:1] == b"{" and b"content-encoding" not in headers and len(part) <= most:
-                return part
+            part, more = _content(await begun)
             while more and len(part) < MAGIC_BYTES:
-                following, more = await _part(receive)
+                following, more = _content(await receive())
                 part += following
             encoding = encoding_of(part, headers.get(b"content-encoding", b""))
             if encoding is None and not more:
@@ -79,6 +79,28 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limits: Li
         raise Refused(408, "timeout", late) from None
 
 
+class _Begun:
+    """A coroutine's first step, taken at once; awaiting gives its result, waiting only if that step did not end it."""
+
+    def __init__(self, waiting: Awaitable[Message]) -> None:
+        self._steps = waiting.__await__()
+        self.message: Message | None = None
+        try:
+            self._first = next(self._steps)
+        except StopIteration as done:
+            self.message = done.value
+
+    def __await__(self) -> Generator[Any, Any, Message]:
+        if self.message is None:
+            try:
+                yield self._first  # what that step waits for: now it wakes the task of who awaits this
+            except BaseException:
+                self._steps.close()
+                raise
+            self.message = yield from self._steps
+        return self.message
+
+
 class _Taken:
     """What one request has of `Held`, which has a bound too: many large bodies are not more memory than there is."""
 
@@ -96,9 +118,8 @@ class _Taken:
         self._held.bytes -= self._bytes
 
 
-async def _part(receive: Receive) -> tuple[bytes, bool]:
+def _content(message: Message) -> tuple[bytes, bool]:
     """What has arrived of the body, and whether there is more to come."""
-    message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGone
     return message.get("body", b""), message.get("more_body", False)
@@ -113,7 +134,7 @@ async def _collected(receive: Receive, part: bytes, most: int, taken: _Taken) ->
         taken.add(len(part))
         if not more:
             return b"".join(parts)
-        part, more = await _part(receive)
+        part, more = _content(await receive())
         parts.append(part)
 
 
@@ -130,7 +151,7 @@ async def _inflated(receive: Receive, part: bytes, more: bool, inflater: Inflate
         taken.add(inflater.size - before)
         if not more:
             return inflater.close()
-        part, more = await _part(receive)
+        part, more = _content(await receive())
 
 
 def presented_key(headers: Mapping[bytes, bytes], query: bytes) -> str | None:

@@ -5,7 +5,7 @@ A segment begins with one header line and goes on with blocks:
     #polku-segment CRC32 {"format":2,"stream":…,"segment":1,"first_sequence":1,"schemas":{…}}⏎
     #polku-block   FIRST LAST LINES_BYTES TRAILER_BYTES⏎        fixed width, so that it is found without searching
     {…line…}⏎ …                                                 newline-delimited JSON, grouped by event name
-    #polku-end     CRC32 {"stream":…,"runs":[[name,offset,length,lines],…]}⏎
+    #polku-end     CRC32 {"stream":…,"runs":[[name,offset,length,lines,traits],…]}⏎
 
 A block is found by length, never by scanning. The checksum in its trailer covers head, lines and the trailer's JSON.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -59,6 +60,16 @@ class Trailer(Struct, frozen=True):
     runs: list[Run]
 
 
+class EncodedRun(NamedTuple):
+    """Lines of one name as they are written."""
+
+    name: str
+    lines: int
+    data: bytes
+    traits: bool
+    """Whether any of them carries `t`."""
+
+
 class Damaged(Exception):
     """These bytes are not an intact header or block; the text says why."""
 
@@ -87,13 +98,13 @@ def decode_header(line: bytes) -> SegmentHeader:
     return header
 
 
-def encode_block(stream: str, first_sequence: int, runs: Sequence[tuple[str, int, bytes]]) -> list[bytes]:
-    """The parts of one block, ready to be written. `runs` are (name, number of lines, their bytes)."""
+def encode_block(stream: str, first_sequence: int, runs: Sequence[EncodedRun]) -> list[bytes]:
+    """The parts of one block, ready to be written."""
     listed, offset, count = [], 0, 0
-    for name, lines, data in runs:
-        listed.append(Run(name, offset, len(data), lines))
-        offset += len(data)
-        count += lines
+    for run in runs:
+        listed.append(Run(run.name, offset, len(run.data), run.lines, run.traits))
+        offset += len(run.data)
+        count += run.lines
     trailer = _encode(Trailer(stream, listed))
     trailer_bytes = len(_END) + 8 + 1 + len(trailer) + 1
     head = b"%b%020d %020d %012d %010d\n" % (
@@ -104,10 +115,10 @@ def encode_block(stream: str, first_sequence: int, runs: Sequence[tuple[str, int
         trailer_bytes,
     )
     checksum = zlib.crc32(head)
-    for _, _, data in runs:
-        checksum = zlib.crc32(data, checksum)
+    for run in runs:
+        checksum = zlib.crc32(run.data, checksum)
     checksum = zlib.crc32(trailer, checksum)
-    return [head, *(data for _, _, data in runs), b"%b%08x %b\n" % (_END, checksum, trailer)]
+    return [head, *(run.data for run in runs), b"%b%08x %b\n" % (_END, checksum, trailer)]
 
 
 def decode_head(data: memoryview | bytes) -> Head:

@@ -8,13 +8,14 @@ numbers. A second failure in a row makes the writer broken.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import queue
 import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,7 @@ import structlog
 from ..batch import QUARANTINE_RUN, UNPLANNED_RUN, Line, QuarantineLine, Schemas
 from ..errors import JournalBroken, JournalFull
 from ..files import DISK, Files
-from .block import SegmentHeader, encode_block, encode_header
+from .block import EncodedRun, SegmentHeader, encode_block, encode_header
 from .stream import SharedNumber, create_stream, journal_bytes, segment_path
 
 AnyLine = Line | QuarantineLine
@@ -173,24 +174,10 @@ class StreamWriter:
 
     def _encoded(self, loop: asyncio.AbstractEventLoop, group: list[_Waiter], schemas: Schemas) -> _Encoded:
         """One block for all waiters; its lines get their numbers."""
-        members: dict[str, list[AnyLine]] = {}
-        for waiter in group:
-            for line in waiter.lines:
-                name = run_name(line)
-                run = members.get(name)
-                if run is None:
-                    members[name] = [line]
-                else:
-                    run.append(line)
-        first = number = self._next_sequence
-        runs = []
-        for name, run in members.items():
-            for line in run:
-                line.sequence = number
-                number += 1
-            runs.append((name, len(run), _encode_lines(run)))
+        first = self._next_sequence
+        runs = encoded_runs(itertools.chain.from_iterable(waiter.lines for waiter in group), first)
         parts = encode_block(self.stream_id, first, runs)
-        return _Encoded(loop, group, schemas, parts, first, number - first, sum(map(len, parts)))
+        return _Encoded(loop, group, schemas, parts, first, sum(run.lines for run in runs), sum(map(len, parts)))
 
     def _done(self, block: _Encoded, error: Exception | None) -> None:
         """The block is durable, or is not: tell who waits, and go on with the next."""
@@ -271,6 +258,26 @@ def run_name(line: AnyLine) -> str:
     if type(line) is Line:
         return line.event_name if line.schema_version is not None else UNPLANNED_RUN
     return QUARANTINE_RUN
+
+
+def encoded_runs(lines: Iterable[AnyLine], first: int) -> list[EncodedRun]:
+    """The lines by their runs, numbered from `first` on."""
+    members: dict[str, list[AnyLine]] = {}
+    for line in lines:
+        name = run_name(line)
+        run = members.get(name)
+        if run is None:
+            members[name] = [line]
+        else:
+            run.append(line)
+    runs, number = [], first
+    for name, run in members.items():
+        for line in run:
+            line.sequence = number
+            number += 1
+        traits = any(type(line) is Line and line.t is not None for line in run)
+        runs.append(EncodedRun(name, len(run), _encode_lines(run), traits))
+    return runs
 
 
 _encode_lines = msgspec.json.Encoder().encode_lines

@@ -85,40 +85,71 @@ VISIT_COLUMNS = (
     *(f"utm_{parameter}" for parameter in UTM_PARAMETERS),
     "marketing_channel",
 )
+_PARTS = ", ".join(f"length({column}), ':', {column}" for column in VISIT_KEY)
+VISIT_SQL = f"md5_number(concat({_PARTS}))"
+"""The visit of a line as one number, by which lines are joined to what is known of visits.
+
+Each part goes with its length (an absent one without): no text that somebody sends can pass for another's visit.
+"""
+
+MOST_KNOWN_VISITS = 100_000
+"""So many are kept from one flush to the next. People come from and go to the same places, and the rules take ten
+times as long as looking a visit up."""
+
+_KNOWN = "polku_known_visits"
 
 
 def create_visits(connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:
-    """Create (or replace) the table of all distinct visits in `tables`, with their VISIT_COLUMNS.
+    """Create (or replace) the table of all distinct visits in `tables`, with their VISIT_COLUMNS, found by `visit`.
 
-    The tables have the columns of VISIT_KEY. One query for all of them: planning the channel rules takes 25 ms,
-    too long for every event name of every flush. Needs `create_lookup` once before. No tables, no visits.
+    The tables have the columns of VISIT_KEY, and VISIT_SQL as `visit`. One query for all of them: planning the channel
+    rules takes 25 ms, too long for every event name of every flush. Needs `create_lookup` once before.
     """
-    tables = list(tables)
-    if not tables:
-        columns = (*(f"key_{column}" for column in VISIT_KEY), *VISIT_COLUMNS)
-        described = ", ".join(f"{column} VARCHAR" for column in columns)
-        connection.execute(f"CREATE OR REPLACE TABLE {VISITS_TABLE} ({described})")
-        return
     key = ", ".join(VISIT_KEY)
-    every = " UNION ALL ".join(f"SELECT {key} FROM {table}" for table in tables)
-    named = ", ".join(f"{column} AS key_{column}" for column in VISIT_KEY)
+    every = " UNION ALL ".join(f"SELECT visit, {key} FROM {table}" for table in tables)
+    known = _known_visits(connection)
+    here = f"(SELECT visit FROM ({every}))" if every else f"(SELECT visit FROM {_KNOWN} LIMIT 0)"
+    if every:
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE polku_new_visits AS "
+            f"SELECT DISTINCT ON (visit) visit, {key} FROM ({every}) ANTI JOIN {_KNOWN} USING (visit)"
+        )
+        ((new,),) = connection.execute("SELECT count(*) FROM polku_new_visits").fetchall()
+        if known + new > MOST_KNOWN_VISITS and known:
+            connection.execute(f"DROP TABLE {_KNOWN}")
+            create_visits(connection, tables)
+            return
+        if new:
+            connection.execute(f"INSERT INTO {_KNOWN} BY NAME {_rules('polku_new_visits')}")
+    connection.execute(
+        f"CREATE OR REPLACE TABLE {VISITS_TABLE} AS SELECT * FROM {_KNOWN} SEMI JOIN {here} USING (visit)"
+    )
+
+
+def _known_visits(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many are known of earlier flushes."""
+    described = ", ".join(f"{column} VARCHAR" for column in VISIT_COLUMNS)
+    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {_KNOWN} (visit UHUGEINT, {described})")
+    ((known,),) = connection.execute(f"SELECT count(*) FROM {_KNOWN}").fetchall()
+    return int(known)
+
+
+def _rules(visits: str) -> str:
+    """The SELECT of the VISIT_COLUMNS of visits."""
     utm = ", ".join(
         f"coalesce(utm_{parameter}, {utm_sql('page_url', parameter)}) AS utm_{parameter}"
         for parameter in UTM_PARAMETERS
     )
-    visits = (
-        f"(SELECT {named}, page_url, {page_path_sql('page_url')} AS page_path, "
-        f"{referrer_host_sql('referrer')} AS referrer_host, {utm} FROM (SELECT DISTINCT {key} FROM ({every})))"
+    completed = (
+        f"(SELECT visit, page_url, {page_path_sql('page_url')} AS page_path, "
+        f"{referrer_host_sql('referrer')} AS referrer_host, {utm} FROM {visits})"
     )
-    connection.execute(
-        f"CREATE OR REPLACE TABLE {VISITS_TABLE} AS SELECT * EXCLUDE (page_url) FROM ({with_marketing_channel(visits)})"
-    )
+    return f"SELECT * EXCLUDE (page_url) FROM ({with_marketing_channel(completed)})"
 
 
 def visits_join_sql(lines: str, visits: str) -> str:
     """The LEFT JOIN from the lines (by their alias) to their visit; every line finds exactly one."""
-    on = " AND ".join(f"{visits}.key_{column} IS NOT DISTINCT FROM {lines}.{column}" for column in VISIT_KEY)
-    return f"LEFT JOIN {VISITS_TABLE} {visits} ON {on}"
+    return f"LEFT JOIN {VISITS_TABLE} {visits} ON {visits}.visit = {lines}.visit"
 
 
 def with_marketing_channel(relation: str, table: str = LOOKUP_TABLE) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import queue
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -35,11 +35,11 @@ from ..batch import (
     QuarantineLine,
 )
 from ..errors import LakeError
-from .channels import create_lookup, create_visits
-from .enriched import VISIT_COLUMNS, enriched_select
-from .gather import OWN_LINES, SHARED, Clashes, Group, gathered
+from .channels import VISIT_SQL, create_lookup, create_visits
+from .enriched import VISIT_COLUMNS, enriched_select, utc_sql
+from .gather import OWN_LINES, SHARED, Clashes, Group, Part, gathered, shared_out
 from .layout import Layout, layout_of
-from .parquet import MANY_ROWS, DataFile, FileWriter, copy_by_day, write_by_day
+from .parquet import MANY_ROWS, DataFile, copy_by_day, write_by_day
 from .types import literal, quoted
 
 log = structlog.get_logger("polku.lake")
@@ -96,12 +96,15 @@ class _Lines(Struct):
     properties: dict[str, str]
     traits: dict[str, str]
     rows: int = 0
-    days: int = 0
+    days: frozenset[date] = frozenset()
     in_use: frozenset[str] = frozenset()
 
 
-KEY_SQL = "concat(source, chr(31), event_id)"
-"""What makes an event the same event; its 128-bit MD5 is the key of the duplicate index."""
+KEY_SQL = "md5_number(concat(source, chr(31), event_id))"
+"""The key of the duplicate index: 128 bits of what makes an event the same event."""
+
+HALVES_SQL = f"(key & {2**64 - 1}::UHUGEINT)::UBIGINT AS high, (key >> 64)::UBIGINT AS low"
+"""A key in its two columns, as `md5_number_upper` and `md5_number_lower` name them; those hash once each."""
 
 
 class ColumnsStep:
@@ -114,12 +117,13 @@ class ColumnsStep:
         threads: int = 2,
     ) -> None:
         """`resolve_agents`: distinct user agents → a table of user_agent, device, os, browser, is_bot."""
-        self._scratch, self._resolve_agents = scratch, resolve_agents
-        self._connection = duckdb.connect(config={"threads": threads})
+        self._scratch, self._resolve_agents, self._threads = scratch, resolve_agents, threads
+        # Groups are read and written side by side, each on a connection and a thread of ours. Threads of DuckDB's own
+        # beside them cost a third more processor time for the same rows (measured).
+        self._connection = duckdb.connect(config={"threads": 1})
         self._run("SET enable_progress_bar = false")
         self._run(f"SET temp_directory = {literal(str(scratch / 'spill'))}")
         create_lookup(self._connection)
-        # One event name keeps one thread busy: names are read and written side by side, each on a connection.
         self._free: queue.SimpleQueue[duckdb.DuckDBPyConnection] = queue.SimpleQueue()
         for connection in (self._connection, *(self._connection.cursor() for _ in range(threads))):
             connection.execute("SET TimeZone = 'UTC'").fetchall()
@@ -148,7 +152,7 @@ class ColumnsStep:
         rows_in = sum(run.lines for block in blocks for run in block.runs)
         bad: list[tuple[str, QuarantineLine]] = []
         tables: list[_Lines] = []
-        groups = list(enumerate(gathered(blocks, clashes)))
+        groups = list(enumerate(shared_out(gathered(blocks, clashes), self._threads)))
         try:
             for table, unreadable in self._side_by_side(lambda item, free: self._load(free, work, *item), groups):
                 tables.append(table)
@@ -156,7 +160,7 @@ class ColumnsStep:
             events = [table for table in tables if table.name != QUARANTINE_RUN]
             refused = [table.table for table in tables if table.name == QUARANTINE_RUN]
             unconvertible = len(bad)
-            if sum(table.days for table in events) > max_days and self._days(events) > max_days:
+            if len(_days(events)) > max_days:
                 raise TooManyDays(f"more than {max_days} days")
             duplicates = self._drop_repeats(events, streams, find_repeats, bad)
             if bad:
@@ -212,26 +216,24 @@ class ColumnsStep:
     ) -> tuple[_Lines, list[tuple[str, QuarantineLine]]]:
         """Read all lines of one group into a table of their own; those that do not convert come back as refused."""
         bad: list[tuple[str, QuarantineLine]] = []
+        lines_in = group.lines
         if group.clashes:
             group, bad = _without_clashes(group)
         lines = _Lines(f"lines_{number}", group.name, group.properties, group.traits)
         layout = layout_of(group)
-        connection.execute(f"CREATE OR REPLACE TABLE {lines.table} ({layout.columns}, stream VARCHAR)").fetchall()
-        for stream, parts in group.parts.items():
-            path = work / f"{number}.ndjson"
-            with path.open("wb") as file:
-                file.writelines(parts)
-            found = _insert(connection, lines.table, layout, stream, path)
-            bad.extend((stream, line) for line in found)
+        paths: dict[str, Path] = {}
+        for number_of_stream, (stream, parts) in enumerate(group.parts.items()):
+            paths[stream] = work / f"{number}-{number_of_stream}.ndjson"
+            with paths[stream].open("wb") as file:
+                file.writelines(part.text for part in parts)
+        for stream, line in _read_all(connection, lines.table, layout, paths):
+            bad.append((stream, line))
+        for path in paths.values():
             path.unlink()
         _count(connection, lines)
-        if lines.rows + len(bad) != group.lines:
-            raise LakeError(f"{group.lines} lines of {group.name!r} went in, {lines.rows} rows were read")
+        if lines.rows + len(bad) != lines_in:
+            raise LakeError(f"{lines_in} lines of {group.name!r} went in, {lines.rows} rows were read")
         return lines, bad
-
-    def _days(self, tables: list[_Lines]) -> int:
-        union = " UNION ".join(f"SELECT DISTINCT event_time::DATE FROM {table.table}" for table in tables)
-        return self._scalar(f"SELECT count(*) FROM ({union})")
 
     # Duplicates -----------------------------------------------------------------------------------------------
 
@@ -259,7 +261,7 @@ class ColumnsStep:
         same = "r.stream = l.stream AND r.sequence = l.sequence"
         for table in tables:
             if repeats.conflicting.any():
-                whole = "to_json(struct_pack(*COLUMNS(l.* EXCLUDE (stream))))::VARCHAR"
+                whole = "to_json(struct_pack(*COLUMNS(l.* EXCLUDE (stream, visit))))::VARCHAR"
                 bad.extend(
                     (stream, _conflict(line))
                     for stream, line in self._run(
@@ -275,7 +277,7 @@ class ColumnsStep:
         order = "{" + ", ".join(f"{literal(stream)}: {index}" for index, stream in enumerate(streams)) + "}"
         parts = self._side_by_side(
             lambda table, connection: connection.execute(
-                "SELECT md5_number_upper(key) AS high, md5_number_lower(key) AS low, digest, stream, sequence FROM ("
+                f"SELECT {HALVES_SQL}, digest, stream, sequence FROM ("
                 f"SELECT {KEY_SQL} AS key, coalesce(digest, 0)::UINTEGER AS digest, "
                 f"map_extract_value(MAP {order}, stream)::UINTEGER AS stream, sequence::UBIGINT AS sequence "
                 f"FROM {table.table})"
@@ -287,35 +289,33 @@ class ColumnsStep:
     # Writing --------------------------------------------------------------------------------------------------
 
     def _write_events(self, work: Path, tables: list[_Lines], own_files: int) -> list[DataFile]:
-        tables = sorted((table for table in tables if table.rows), key=lambda table: -table.rows)
+        tables = sorted((table for table in tables if table.rows), key=_rows, reverse=True)
         if not tables:
             return []
         self._register_agents(table.table for table in tables if "user_agent" in table.in_use)
         create_visits(self._connection, [table.table for table in tables if table.in_use & VISIT_COLUMNS])
-        own = [table for table in tables if table.name != SHARED and table.rows >= OWN_LINES * table.days][:own_files]
+        own = [t for t in tables if t.name != SHARED and t.rows >= OWN_LINES * len(t.days)][:own_files]
         shared = [table for table in tables if table not in own]
-        selects = [(_select(table), "event_date, event_time", copy_by_day) for table in own]
-        if shared:
-            union = " UNION ALL BY NAME ".join(f"({_select(table)})" for table in shared)
-            many = sum(table.rows for table in shared) > MANY_ROWS * max(table.days for table in shared)
-            write = copy_by_day if many else write_by_day
-            selects.append((union, "event_date, event_name, event_time", write))
+        together = [[table] for table in own] + ([shared] if shared else [])
+        together.sort(key=lambda tables: sum(map(_rows, tables)), reverse=True)  # the longest work first
 
-        def files(item: tuple[str, str, FileWriter], connection: duckdb.DuckDBPyConnection) -> list[DataFile]:
-            select, order, write = item
-            return write(connection, select, _folder(work), "event_date", order)
+        def files(tables: list[_Lines], connection: duckdb.DuckDBPyConnection) -> list[DataFile]:
+            union = " UNION ALL BY NAME ".join(f"({_select(table)})" for table in tables)
+            days = _days(tables)
+            if tables[0] in own or sum(map(_rows, tables)) > MANY_ROWS * len(days):
+                return copy_by_day(connection, union, _folder(work), "event_date", days)
+            return write_by_day(connection, union, _folder(work), "event_date")
 
-        return [file for written in self._side_by_side(files, selects) for file in written]
+        return [file for written in self._side_by_side(files, together) for file in written]
 
     def _write_quarantine(self, work: Path, tables: list[str]) -> list[DataFile]:
         if not tables:
             return []
-        moments = "received_at::TIMESTAMPTZ AS received_at, sent_at::TIMESTAMPTZ AS sent_at"
+        moments = f"{utc_sql('received_at')} AS received_at, {utc_sql('sent_at')} AS sent_at"
         union = " UNION ALL BY NAME ".join(
             f"(SELECT * REPLACE ({moments}), received_at::DATE AS received_date FROM {table})" for table in tables
         )
-        order = "received_date, received_at"
-        return write_by_day(self._connection, union, _folder(work), "received_date", order)
+        return write_by_day(self._connection, union, _folder(work), "received_date")
 
     def _register_agents(self, tables: Iterable[str]) -> None:
         union = " UNION ".join(  # of distinct rows, also when there is but one table
@@ -350,14 +350,14 @@ class ColumnsStep:
 def _without_clashes(group: Group) -> tuple[Group, list[tuple[str, QuarantineLine]]]:
     """The group without the columns that clash with the table's, and its lines that bring one as refused."""
     bad: list[tuple[str, QuarantineLine]] = []
-    kept: dict[str, list[memoryview]] = {}
+    kept: dict[str, list[Part]] = {}
     for stream, parts in group.parts.items():
-        for line in b"".join(parts).splitlines(keepends=True):
+        for line in b"".join(part.text for part in parts).splitlines(keepends=True):
             brought = _columns_of_line(line) & group.clashes.keys()
             if brought:
                 bad.append((stream, unconvertible(line, "; ".join(group.clashes[name] for name in sorted(brought)))))
             else:
-                kept.setdefault(stream, []).append(memoryview(line))
+                kept.setdefault(stream, []).append(Part(memoryview(line), 1))
     fitting = msgspec.structs.replace(
         group,
         properties={name: kind for name, kind in group.properties.items() if name not in group.clashes},
@@ -372,23 +372,43 @@ def _columns_of_line(line: bytes) -> set[str]:
     return {*(document.get("p") or ()), *(TRAIT_PREFIX + name for name in document.get("t") or ())}
 
 
+def _read_all(
+    connection: duckdb.DuckDBPyConnection, table: str, layout: Layout, paths: Mapping[str, Path]
+) -> list[tuple[str, QuarantineLine]]:
+    """Read the files of lines of each stream into a new table; the lines that do not convert are returned."""
+    union = " UNION ALL ".join(_rows_of(layout, stream, path) for stream, path in paths.items())
+    try:
+        if union:
+            # Into a table made for it: a third cheaper than INSERT into one that is there.
+            connection.execute(f"CREATE OR REPLACE TABLE {table} AS {union}").fetchall()
+            return []
+    except _BAD_DATA:
+        pass
+    stream_and_visit = "stream VARCHAR, visit UHUGEINT" if layout.has_visit else "stream VARCHAR"
+    connection.execute(f"CREATE OR REPLACE TABLE {table} ({layout.columns}, {stream_and_visit})").fetchall()
+    return [
+        (stream, line) for stream, path in paths.items() for line in _insert(connection, table, layout, stream, path)
+    ]
+
+
 def _insert(
     connection: duckdb.DuckDBPyConnection, table: str, layout: Layout, stream: str, path: Path
 ) -> list[QuarantineLine]:
-    """Read a file of lines into a table; on failure find the lines that do not convert by halving."""
+    """Read a file of lines into a table that is there; on failure find the lines that do not convert by halving."""
     try:
-        _read(connection, table, layout, stream, path)
+        connection.execute(f"INSERT INTO {table} {_rows_of(layout, stream, path)}").fetchall()
     except _BAD_DATA:
         return _bisect(connection, table, layout, stream, path, path.read_bytes().splitlines(keepends=True))
     return []
 
 
-def _read(connection: duckdb.DuckDBPyConnection, table: str, layout: Layout, stream: str, path: Path) -> None:
-    connection.execute(
-        f"INSERT INTO {table} SELECT {layout.select}, {literal(stream)} "
+def _rows_of(layout: Layout, stream: str, path: Path) -> str:
+    visit = f", {VISIT_SQL} AS visit" if layout.has_visit else ""
+    return (
+        f"SELECT {layout.select}, {literal(stream)} AS stream{visit} "
         f"FROM read_json({literal(str(path))}, columns = {layout.members}, "
         f"format = 'newline_delimited', maximum_object_size = {_MAX_LINE_BYTES}, compression = 'none')"
-    ).fetchall()
+    )
 
 
 def _bisect(
@@ -404,7 +424,7 @@ def _bisect(
     part = path.with_suffix(".part")
     part.write_bytes(b"".join(lines))
     try:
-        _read(connection, table, layout, stream, part)
+        connection.execute(f"INSERT INTO {table} {_rows_of(layout, stream, part)}").fetchall()
     except _BAD_DATA as error:
         if len(lines) == 1:
             return [unconvertible(lines[0], str(error))]
@@ -425,10 +445,19 @@ def _count(connection: duckdb.DuckDBPyConnection, lines: _Lines) -> None:
         places = {name: quoted(name) for name in LINE_COLUMNS if name not in ("sequence", "digest")}
         places |= {name: f"p.{quoted(name)}" for name in lines.properties}
         places |= {name: f"t.{quoted(name.removeprefix('trait_'))}" for name in lines.traits}
-    day = "count(DISTINCT event_time::DATE)" if places else "0"
-    counted = ", ".join(["count(*)", day, *(f"count({place})" for place in places.values())])
-    ((lines.rows, lines.days, *counts),) = connection.execute(f"SELECT {counted} FROM {lines.table}").fetchall()
+    days = "list(DISTINCT event_time::DATE)" if places else "[]"
+    counted = ", ".join(["count(*)", days, *(f"count({place})" for place in places.values())])
+    ((lines.rows, found, *counts),) = connection.execute(f"SELECT {counted} FROM {lines.table}").fetchall()
+    lines.days = frozenset(found or ())
     lines.in_use = frozenset(name for name, count in zip(places, counts, strict=True) if count)
+
+
+def _rows(table: _Lines) -> int:
+    return table.rows
+
+
+def _days(tables: Iterable[_Lines]) -> frozenset[date]:
+    return frozenset[date]().union(*(table.days for table in tables))
 
 
 def unconvertible(line: bytes, reason: str) -> QuarantineLine:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import groupby
+from typing import NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from ..batch import QUARANTINE_RUN, UNPLANNED_RUN, Block, Schemas
@@ -18,7 +20,17 @@ from ..errors import LakeError
 # gets a file of its own. Measured: each reading and each COPY costs some milliseconds, a wide schema some time a line.
 OWN_LINES = 1000
 
+# A group of more lines than this is cut when there are workers without any: it becomes several files.
+LARGE_LINES = 20_000
+
 _TRAITS_MEMBER = b',"t":{'
+
+
+class Part(NamedTuple):
+    """Some lines of one stream, one after the other."""
+
+    text: memoryview
+    lines: int
 
 
 class Group(Struct):
@@ -31,8 +43,15 @@ class Group(Struct):
     """How the lines are laid out: the format of their journal."""
     clashes: dict[str, str]
     """Columns of this plan that the table can never hold, and why: a line that brings one is unconvertible."""
-    parts: dict[str, list[memoryview]] = {}
-    lines: int = 0
+    parts: dict[str, list[Part]]
+
+    @property
+    def lines(self) -> int:
+        return sum(part.lines for parts in self.parts.values() for part in parts)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(part.text) for parts in self.parts.values() for part in parts)
 
 
 SHARED = "*"
@@ -61,6 +80,29 @@ def gathered(blocks: Iterable[Block], clashes: Clashes, own_lines: int = OWN_LIN
     return groups
 
 
+def shared_out(groups: list[Group], among: int) -> list[Group]:
+    """The groups, with those cut into parts that would keep one worker busy while the others have nothing to do."""
+    fair = max(LARGE_LINES, sum(group.lines for group in groups) // among)
+    return [part for group in groups for part in _cut(group, min(among, group.lines // fair + 1))]
+
+
+def _cut(group: Group, pieces: int) -> list[Group]:
+    """The lines of a group in so many groups, of about as many bytes each."""
+    if pieces < 2 or group.name == QUARANTINE_RUN:
+        return [group]
+    most = group.size_bytes // pieces + 1
+    cut: list[Group] = []
+    size = most
+    for stream, parts in group.parts.items():
+        for part in parts:
+            if size >= most:
+                cut.append(msgspec.structs.replace(group, parts={}))
+                size = 0
+            cut[-1].parts.setdefault(stream, []).append(part)
+            size += len(part.text)
+    return cut
+
+
 def _read_by(block: Block) -> tuple[str, int]:
     return block.schemas.plan_fingerprint, block.format
 
@@ -72,17 +114,20 @@ def _of_one_plan(blocks: list[Block], clashes: dict[str, str], own_lines: int) -
         for run in block.runs:
             counts[run.name] = counts.get(run.name, 0) + run.lines
     groups: dict[str, Group] = {}
+    of_name: dict[str, Group] = {}
     for block in blocks:
         for run in block.runs:
-            alone = counts[run.name] >= own_lines or run.name == QUARANTINE_RUN
-            name = run.name if alone else SHARED
-            group = groups.setdefault(name, Group(name, {}, {}, blocks[0].format, clashes))
-            group.properties |= _properties(schemas, run.name)
-            part = block.lines[run.offset : run.offset + run.length]
-            group.parts.setdefault(block.stream, []).append(part)
-            group.lines += run.lines
-            # Few names carry traits; looking for the member costs less than parsing a struct of nulls in every line.
-            if not group.traits and run.name != QUARANTINE_RUN and _TRAITS_MEMBER in bytes(part):
+            group = of_name.get(run.name)
+            if group is None:
+                alone = counts[run.name] >= own_lines or run.name == QUARANTINE_RUN
+                name = run.name if alone else SHARED
+                group = groups.setdefault(name, Group(name, {}, {}, blocks[0].format, clashes, {}))
+                group.properties |= _properties(schemas, run.name)
+                of_name[run.name] = group
+            text = block.lines[run.offset : run.offset + run.length]
+            group.parts.setdefault(block.stream, []).append(Part(text, run.lines))
+            # Few names carry traits, and parsing a struct of nulls in every line costs more than knowing it.
+            if run.traits and not group.traits and run.name != QUARANTINE_RUN and _TRAITS_MEMBER in bytes(text):
                 group.traits = schemas.traits
     return list(groups.values())
 

@@ -18,6 +18,8 @@ class Layout(Struct, frozen=True):
     """The members of a line with their types, as `read_json` wants them."""
     select: str
     """The columns, in order, from the members."""
+    has_visit: bool
+    """Whether the columns of a visit are among them."""
 
 
 def layout_of(group: Group) -> Layout:
@@ -32,11 +34,12 @@ def layout_of(group: Group) -> Layout:
     members = {name: kind for name, kind in types.items() if name not in inside}
     if inside:
         members["context"] = _nested({place: types[name] for name, place in inside.items()})
-    places = (_place(inside[name]) if name in inside else quoted(name) for name in types)
+    places = (f"{_place(inside[name])} AS {name}" if name in inside else quoted(name) for name in types)
     return Layout(
         columns=", ".join(f"{quoted(name)} {kind}" for name, kind in types.items()),
         members="{" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in members.items()) + "}",
         select=", ".join(places),
+        has_visit=columns is LINE_COLUMNS,
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..batch import REPLAY_STREAM
 from ..files import DISK, Files
-from .columns import KEY_SQL, Keys, Repeats
+from .columns import HALVES_SQL, KEY_SQL, Keys, Repeats
 from .dedup import DedupIndex, duplicates_in_flush
 from .replayed import replayed_rows
 from .table import Table
@@ -131,8 +131,8 @@ def _fill(index: DedupIndex, table: Table, rows: Any, streams: set[str], covered
     if covered:
         connection.executemany("INSERT INTO covered VALUES (?, ?)", list(covered.items()))
     found = connection.execute(
-        f"SELECT md5_number_upper({KEY_SQL}) AS high, md5_number_lower({KEY_SQL}) AS low, r.stream, r.sequence "
-        "FROM rows r LEFT JOIN covered c ON c.stream = r.stream WHERE r.sequence > coalesce(c.last, 0)"
+        f"SELECT {HALVES_SQL}, stream, sequence FROM (SELECT {KEY_SQL} AS key, r.stream, r.sequence "
+        "FROM rows r LEFT JOIN covered c ON c.stream = r.stream WHERE r.sequence > coalesce(c.last, 0))"
     ).fetchnumpy()
     connection.close()
     names = np.asarray(found["stream"], dtype=object)

@@ -21,7 +21,6 @@ from ..lake.table import LiveFile, Table
 from ..lake.types import duckdb_type, literal, quoted
 from .rewrite import Part, Rewriter
 
-_KEY = f"md5_number({KEY_SQL})"
 _POSITION = ["source", "event_id", "received_at", "stream", "sequence"]
 
 # With how many bytes of files one merge is compared that are not merged themselves. Ids that are ordered by time (those
@@ -67,13 +66,13 @@ def neighbours(files: Iterable[LiveFile], merged: Sequence[LiveFile], most_bytes
 def drop_copies(rewriter: Rewriter, table: Table, part: Part, others: Sequence[LiveFile]) -> Copies:
     """Find the copies among a part's rows and those of other files; delete the part's own that go."""
     run = rewriter.run
-    run(f"CREATE OR REPLACE TABLE ours AS SELECT {_KEY} AS key, rowid AS row FROM {part.table}")
+    run(f"CREATE OR REPLACE TABLE ours AS SELECT {KEY_SQL} AS key, rowid AS row FROM {part.table}")
     run("CREATE OR REPLACE TABLE theirs (key UHUGEINT, file VARCHAR)")
     if others:
         rows = table.dataset([file.path for file in others]).scanner(columns=[*_POSITION, "__filename"]).to_reader()
         rewriter.register("rows", rows)
         run(
-            f"INSERT INTO theirs SELECT key, file FROM (SELECT {_KEY} AS key, __filename AS file FROM rows) "
+            f"INSERT INTO theirs SELECT key, file FROM (SELECT {KEY_SQL} AS key, __filename AS file FROM rows) "
             "SEMI JOIN ours USING (key)"
         )
     run(
@@ -113,8 +112,8 @@ def _gather(rewriter: Rewriter, table: Table, part: Part) -> None:
         rows: Any = table.dataset(files).scanner(columns=[*table.columns, "__filename"]).to_reader()
         rewriter.register("rows", rows)
         rewriter.run(
-            f"INSERT INTO found SELECT {_KEY} AS key, NULL, __filename, {place}, {said({*table.columns})} "
-            f"FROM rows WHERE {_KEY} IN (SELECT key FROM several)"
+            f"INSERT INTO found SELECT {KEY_SQL} AS key, NULL, __filename, {place}, {said({*table.columns})} "
+            f"FROM rows WHERE {KEY_SQL} IN (SELECT key FROM several)"
         )
 
 

@@ -108,7 +108,8 @@ class Remover:
         self._number += 1
         folder = self._scratch / f"kept-{self._number}"
         day = self._table.partition_by
-        kept = copy_by_day(self._connection, "SELECT * FROM kept", folder, day, f"{day}, received_at")
+        days = [moment for (moment,) in self._run(f"SELECT DISTINCT {day} FROM kept")]
+        kept = copy_by_day(self._connection, "SELECT * FROM kept", folder, day, days)
         before = sum(_rows_of(fragment) for fragment in self._table.dataset(holding).get_fragments())
         after = sum(file.rows for file in kept)
         if before - sum(holding.values()) != after:

@@ -19,7 +19,6 @@ from ..lake.replayed import is_replay_file
 from ..lake.table import Table
 from .rows import Selection
 
-_KEY = f"md5_number({KEY_SQL})"
 # Of replayed rows the file says what they were like; JSON is read only there.
 _DIGEST = "TRY((extra->'$.replayed.digest')::UINTEGER)"
 
@@ -49,9 +48,9 @@ class Known:
         named = dataset.scanner(columns=["source", "event_id"], filter=wanted & ds.field("event_id").is_valid())
         # Where the envelope could not be read, intake did not keep the id.
         unnamed = dataset.scanner(columns=["source", "original"], filter=wanted & ds.field("event_id").is_null())
-        self._insert("wanted", f"SELECT {_KEY} FROM rows", named.to_reader())
+        self._insert("wanted", f"SELECT {KEY_SQL} FROM rows", named.to_reader())
         found = "SELECT source, TRY(json_extract_string(original, '$.messageId')) AS event_id FROM rows"
-        self._insert("wanted", f"SELECT {_KEY} FROM ({found}) WHERE event_id IS NOT NULL", unnamed.to_reader())
+        self._insert("wanted", f"SELECT {KEY_SQL} FROM ({found}) WHERE event_id IS NOT NULL", unnamed.to_reader())
 
     def learn(self, events: Table) -> None:
         """Read what the table's handle sees and was not read yet."""
@@ -63,20 +62,20 @@ class Known:
         ):
             if paths:
                 rows = events.dataset(paths).scanner(columns=columns).to_reader()
-                found = f"SELECT {_KEY} AS key, {digest} AS digest FROM rows"
+                found = f"SELECT {KEY_SQL} AS key, {digest} AS digest FROM rows"
                 self._insert("held", f"SELECT key, digest FROM ({found}) SEMI JOIN wanted USING (key)", rows)
         self._seen |= fresh
 
     def add(self, keys: Sequence[tuple[str, str, int]]) -> None:
         """Take (source, id, digest) of replayed events in without reading the table."""
-        self._insert("held", f"SELECT {_KEY}, digest FROM rows", _keys(keys))
+        self._insert("held", f"SELECT {KEY_SQL}, digest FROM rows", _keys(keys))
 
     def of(self, keys: Sequence[tuple[str, str]]) -> list[Answer]:
         """Who has each id. "not asked": of a row that came after the question."""
         self._connection.register("asked", _keys([(*key, 0) for key in keys]))
         found = self._run(
             f"SELECT a.number, key IN (SELECT key FROM wanted), h.held, h.digest "
-            f"FROM (SELECT number, {_KEY} AS key FROM asked) a "
+            f"FROM (SELECT number, {KEY_SQL} AS key FROM asked) a "
             # One that was not replayed goes before those that were: their digests say nothing then.
             "LEFT JOIN (SELECT key, true AS held, CASE WHEN bool_and(digest IS NOT NULL) THEN min(digest) END "
             "AS digest FROM held GROUP BY key) h USING (key) ORDER BY a.number"

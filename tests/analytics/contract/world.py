@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -16,7 +15,7 @@ from polku_collector.batch import Block, Line, QuarantineLine
 from polku_collector.intake.validate import Arrival, Judged, Validator
 from polku_collector.intake.wire import parse_batch
 from polku_collector.journal.block import decode_block, decode_head, encode_block
-from polku_collector.journal.writer import run_name
+from polku_collector.journal.writer import encoded_runs
 from polku_collector.lake.columns import ColumnsStep, Keys, Repeats
 from polku_collector.lake.commit import add_actions
 from polku_collector.lake.enrich import UserAgents
@@ -182,16 +181,7 @@ def make_lake(folder: Path, plan: Plan, requests: Iterable[Request], limits: Lim
 
 
 def _block(lines: list[Line | QuarantineLine], plan: Plan) -> Block:
-    runs: dict[str, list[Line | QuarantineLine]] = {}
-    for line in lines:
-        runs.setdefault(run_name(line), []).append(line)
-    numbers = itertools.count(1)
-    encoded = []
-    for name, members in runs.items():
-        for line in members:
-            line.sequence = next(numbers)
-        encoded.append((name, len(members), msgspec.json.Encoder().encode_lines(members)))
-    data = memoryview(b"".join(encode_block("s1", 1, encoded)))
+    data = memoryview(b"".join(encode_block("s1", 1, encoded_runs(lines, 1))))
     head = decode_head(data)
     found, text = decode_block("s1", head, data)
     return Block("s1", head.first_sequence, head.last_sequence, found, text, schemas_of(plan))

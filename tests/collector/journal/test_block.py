@@ -8,6 +8,7 @@ from polku_collector.batch import Run, Schemas
 from polku_collector.journal.block import (
     HEAD_BYTES,
     Damaged,
+    EncodedRun,
     SegmentHeader,
     decode_block,
     decode_head,
@@ -23,7 +24,9 @@ runs = st.lists(lines, min_size=1, max_size=4)
 
 
 def written(found: list[list[bytes]], first: int = 7) -> bytes:
-    parts = [(f"event_{number}", len(group), b"".join(group)) for number, group in enumerate(found)]
+    parts = [
+        EncodedRun(f"event_{number}", len(group), b"".join(group), traits=False) for number, group in enumerate(found)
+    ]
     return b"".join(encode_block("s1", first, parts))
 
 
@@ -66,7 +69,7 @@ def test_a_block_of_another_stream_is_refused() -> None:
 
 def test_the_head_has_a_fixed_width() -> None:
     assert decode_head(written([[b"x\n"]])).lines_bytes == 2
-    assert len(encode_block("s1", 2**63, [("a", 1, b"x\n")])[0]) == HEAD_BYTES
+    assert len(encode_block("s1", 2**63, [EncodedRun("a", 1, b"x\n", traits=True)])[0]) == HEAD_BYTES
 
 
 def test_a_segment_header_reads_back_and_a_torn_one_is_refused() -> None:
@@ -86,5 +89,5 @@ def test_a_header_of_a_newer_format_says_so() -> None:
 
 def test_runs_are_compact_in_the_trailer() -> None:
     block = written([[b"a\n", b"b\n"]])
-    assert b'[["event_0",0,4,2]]' in block
-    assert Run("event_0", 0, 4, 2) == decode_block("s1", decode_head(block), memoryview(block))[0][0]
+    assert b'[["event_0",0,4,2,false]]' in block
+    assert Run("event_0", 0, 4, 2, traits=False) == decode_block("s1", decode_head(block), memoryview(block))[0][0]

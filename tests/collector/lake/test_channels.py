@@ -18,6 +18,7 @@ from polku_collector.lake.channels import (
     RULES,
     VISIT_COLUMNS,
     VISIT_KEY,
+    VISIT_SQL,
     create_lookup,
     create_visits,
     sources,
@@ -39,7 +40,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 def table(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[str, str | None]]) -> None:
     columns = {key: pa.array([row.get(key) for row in rows], pa.string()) for key in VISIT_KEY}
     connection.register("given", pa.table({"n": pa.array(range(len(rows)), pa.int64()), **columns}))
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM given")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT *, {VISIT_SQL} AS visit FROM given")
     connection.unregister("given")
 
 
@@ -246,6 +247,33 @@ def test_visits_of_several_tables_are_found_from_each(connection: duckdb.DuckDBP
         rows = connection.execute(f"SELECT {columns} FROM {name} l {visits_join_sql('l', 'v')} ORDER BY l.n").fetchall()
         assert [row[-1] for row in rows] == expected
         assert {row[0] for row in rows} == {"/p/1"}
+
+
+def test_what_is_known_of_a_visit_is_kept_to_a_bound(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polku_collector.lake.channels.MOST_KNOWN_VISITS", 3)
+    flushes = [[visit("https://www.google.com/"), visit()], [visit(), visit(source="fb")], [visit("https://t.co/")]]
+    for rows in flushes * 2:
+        anew = duckdb.connect()
+        create_lookup(anew)
+        assert channels(connection, rows) == channels(anew, rows)
+        assert connection.execute("SELECT count(*) FROM polku_known_visits").fetchall()[0][0] <= 3
+        distinct = len({tuple(row.items()) for row in rows})
+        assert connection.execute("SELECT count(*) FROM polku_visits").fetchall() == [(distinct,)], "of this flush only"
+
+
+PIECES = st.text("a:1;\x00\x1f", max_size=4) | st.none()
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.fixed_dictionaries(dict.fromkeys(VISIT_KEY, PIECES)), min_size=2, max_size=30))
+def test_no_text_passes_for_another_visit(
+    connection: duckdb.DuckDBPyConnection, rows: list[dict[str, str | None]]
+) -> None:
+    table(connection, "lines", rows)
+    found = connection.execute("SELECT count(DISTINCT visit) FROM lines").fetchall()
+    assert found == [(len({tuple(row.items()) for row in rows}),)]
 
 
 def test_a_flush_without_any_visit_has_the_same_table_with_no_rows(

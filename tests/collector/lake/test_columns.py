@@ -18,7 +18,7 @@ from polku_collector.errors import LakeError
 from polku_collector.intake.validate import Arrival, Validator
 from polku_collector.intake.wire import parse_batch
 from polku_collector.journal.block import decode_block, decode_head, encode_block
-from polku_collector.journal.writer import run_name
+from polku_collector.journal.writer import encoded_runs
 from polku_collector.lake.columns import ColumnsStep, Keys, Repeats, Written
 from polku_collector.lake.enrich import UserAgents
 from polku_collector.planned import schemas_of
@@ -48,17 +48,7 @@ def judged(items: Sequence[Any], source: Source = PAST) -> list[Line | Quarantin
 
 
 def block(lines: list[Line | QuarantineLine], stream: str = "s1", first: int = 1) -> Block:
-    runs: dict[str, list[Line | QuarantineLine]] = {}
-    for line in lines:
-        runs.setdefault(run_name(line), []).append(line)
-    number = first
-    encoded = []
-    for name, members in runs.items():
-        for line in members:
-            line.sequence = number
-            number += 1
-        encoded.append((name, len(members), msgspec.json.Encoder().encode_lines(members)))
-    data = memoryview(b"".join(encode_block(stream, first, encoded)))
+    data = memoryview(b"".join(encode_block(stream, first, encoded_runs(lines, first))))
     head = decode_head(data)
     found, text = decode_block(stream, head, data)
     return Block(stream, head.first_sequence, head.last_sequence, found, text, schemas_of(PLAN))

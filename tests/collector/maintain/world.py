@@ -133,8 +133,7 @@ class Lake:
         arrays = {name: pa.array([row.get(name) for row in rows], kinds[name]) for name in used}
         self._connection.register("rows", pa.table(arrays))
         folder = self.scratch / uuid.uuid4().hex
-        order = f"{self.day}, " + ("event_name, event_time" if self.name == "events" else "received_at")
-        files = write_by_day(self._connection, "SELECT * FROM rows", folder, self.day, order)
+        files = write_by_day(self._connection, "SELECT * FROM rows", folder, self.day)
         check = put(self.store, self.writer, files)
         self.writer.refresh()
         before = self.writer.watermark(stream)
