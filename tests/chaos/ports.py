@@ -1,6 +1,6 @@
 """Ports for the processes of rounds: apart from those of other tests, and none twice.
 
-A node takes its port seconds after it was told which, and again after each kill: being free at one moment is not enough.
+A node takes its port seconds after it was told which, and again after each kill: free at one moment is not enough.
 """
 
 import contextlib
