@@ -28,7 +28,8 @@ power-cut: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group chaos
 	$(BIN)/pytest tests/power_cut tests/chaos $(ARGS)
 
-chaos: power-cut
+chaos: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group chaos
 	$(BIN)/python -m tests.chaos $(if $(LONG),--long) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 test-browser: $(STAMP)

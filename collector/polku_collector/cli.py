@@ -22,7 +22,7 @@ from .metrics import Metrics, forget_process, metrics_directory, use_directory
 from .planned import plan_of, protection_of, pseudonyms_of, put_in_force
 from .senders_in_force import needs_restart, put_senders_in_force
 from .settings import Settings, load
-from .supervisor import EXIT_HOPELESS, Renewal, Role, Supervisor, reserve_port, run_once
+from .supervisor import EXIT_HOPELESS, Renewal, Role, Supervisor, reserve_port, run_once, signals_held
 from .watch import watch_folder
 from .webhook.ready import read_webhooks
 
@@ -50,6 +50,12 @@ def collector(config: Path | None, **flags: Any) -> None:
     finishes requests and commits what is journalled: exit 0 if all of it, else 75. A changed plan is taken while it
     runs, at once or on SIGHUP; changed sources and limits are taken on SIGHUP.
     """
+    with signals_held():
+        sys.exit(_run(config, flags))
+
+
+def _run(config: Path | None, flags: dict[str, Any]) -> int:
+    """Check, start, and watch until the end; returns the exit code."""
     settings = load(config, os.environ, flags)
     plan = plan_of(settings)
     protection_of(plan, settings)  # it cannot start without the key that the plan needs
@@ -72,7 +78,7 @@ def collector(config: Path | None, **flags: Any) -> None:
     put_senders_in_force(Path(settings.journal.directory), settings)
     check = Role("plan", "polku_collector.compose_plan:check_at_start", (settings,))
     if run_once(check, _CHECK_SECONDS) == EXIT_HOPELESS:
-        sys.exit(EXIT_HOPELESS)
+        return EXIT_HOPELESS
     renewal = Renewal(
         Role("plan", "polku_collector.compose_plan:bring_into_force", (settings,)),
         on_outcome=lambda outcome: metrics.count("polku_plan_reloads_total", outcome=outcome),
@@ -103,7 +109,7 @@ def collector(config: Path | None, **flags: Any) -> None:
             watch_folder(Path(settings.plan), supervisor.renew)
         metrics.set("polku_journal_max_bytes", settings.journal.max_bytes)
         _measure_backlog(Path(settings.journal.directory), metrics)
-        sys.exit(supervisor.run())
+        return supervisor.run()
 
 
 def _helpers(settings: Settings) -> list[Role]:

@@ -167,6 +167,7 @@ def _is_bot() -> IsBot:
     from .lake.enrich import UserAgents
 
     agents = UserAgents(max_entries=_CACHED_AGENTS)
+    agents.resolve([""])  # now, and not while a request waits
     return lambda user_agent: agents.resolve([user_agent])[0].is_bot
 
 

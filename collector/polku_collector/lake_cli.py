@@ -250,10 +250,11 @@ def vacuum(lake: str | None, config: Path | None, full: bool, dry_run: bool) -> 
     with by_hand(settings, _Counter(), writes=not dry_run) as (maintainer, tables):
         for table in tables:
             found = maintainer.leftovers(table, full=full)
+            uploads = f"; {len(found.uploads)} unfinished uploads" if found.uploads else ""
             if dry_run:
                 click.echo(
                     f"{table.name}: {len(found.paths)} files would be deleted, {found.size_bytes} bytes, "
-                    f"{len(found.orphans)} of them never part of it"
+                    f"{len(found.orphans)} of them never part of it{uploads}"
                 )
             elif maintainer.vacuum(table, full=full) is None:
                 hours = settings.maintenance.vacuum_retention_hours
@@ -262,7 +263,7 @@ def vacuum(lake: str | None, config: Path | None, full: bool, dry_run: bool) -> 
                     f"{hours} hours. Run this again in {hours} hours: until then files that readers need could be taken"
                 )
             else:
-                click.echo(f"{table.name}: {len(found.paths)} files deleted, {found.size_bytes} bytes")
+                click.echo(f"{table.name}: {len(found.paths)} files deleted, {found.size_bytes} bytes{uploads}")
     if dry_run:
         click.echo("dry run: nothing was changed")
 

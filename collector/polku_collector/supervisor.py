@@ -7,6 +7,7 @@ is to be taken, a short-lived child brings it into force, and then the intake wo
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import multiprocessing
@@ -16,7 +17,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -43,6 +45,8 @@ _PORT_PATIENCE_SECONDS = 3.0
 _LATER_SECONDS = 5.0  # a plan that waits for the store is tried again after so long
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+_HELD = {signal.SIGTERM, signal.SIGHUP}  # not SIGINT: at a terminal nobody waits for what has not begun
+_POLITE = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Role(Struct, frozen=True):
@@ -102,11 +106,16 @@ class Supervisor:
         self._reload, self._reload_wanted = reload, False
 
     def run(self) -> int:
-        """Start, watch and stop everything; returns the command's exit code."""
+        """Start, watch and stop everything; returns the command's exit code.
+
+        One that is told to stop before it has begun starts all the same: what an earlier life left in the journal wants
+        to be committed.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         hangup = self._hang_up if self._renewal.on_hangup else self._stop
         signal.signal(signal.SIGHUP, hangup)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
         children = [self._committer, *self._intake]
         hopeless: int | None = None
         for child in children:
@@ -136,6 +145,7 @@ class Supervisor:
         _join(self._committer, self._drain_seconds + 10)
         for child in self._helpers:
             _join(child, _HELPER_PATIENCE_SECONDS)
+        _be_deaf()
         if hopeless is not None:
             return hopeless
         process = self._committer.process
@@ -208,11 +218,24 @@ class Supervisor:
         return None
 
 
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """SIGTERM and SIGHUP wait, until `Supervisor.run` has handlers for them: neither is lost nor the command's end."""
+    resource_tracker.ensure_running()  # else the first child starts it, and that lets SIGTERM through
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
+
+
 def run_once(role: Role, seconds: float) -> int | None:
-    """Run a child to its end; returns its exit code, or None if it had not ended in time and was killed."""
+    """Run a child to its end; returns its exit code, or None if it was killed: not ended in time, or SIGTERM waits."""
     process = _process(role)
     process.start()
-    process.join(seconds)
+    deadline = time.monotonic() + seconds
+    while process.exitcode is None and time.monotonic() < deadline and signal.SIGTERM not in signal.sigpending():
+        process.join(_POLL_SECONDS)
     if process.exitcode is None:
         process.kill()
         process.join()
@@ -281,6 +304,14 @@ def _child_main(parent: int, role: str, run: str, arguments: tuple[Any, ...]) ->
         # multiprocessing would print a traceback of many lines past the log.
         sys.excepthook(*sys.exc_info())
         sys.exit(1)
+    finally:
+        _be_deaf()
+
+
+def _be_deaf() -> None:
+    """All is done but the end of Python, which gives signals their defaults back: another SIGTERM would be -15."""
+    for number in _POLITE:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _terminate(child: _Child) -> None:

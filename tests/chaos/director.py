@@ -15,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from tests.collector.world import free_port, wait_until
+from tests.collector.world import wait_until
 
 from .load import Ledger, Load
 from .oracle import Verdict, judge
@@ -29,6 +29,7 @@ from .points import (
     STORE_POINTS,
     StorePoint,
 )
+from .ports import own_port
 from .readers import Reader
 from .store import StoreProcess
 from .world import LAKE_URI, Node, lake_folder
@@ -60,7 +61,7 @@ class Outcome(Struct):
     quarantined: int = 0
     seconds: float = 0.0
     phases: dict[str, float] = field(default_factory=dict)
-    """how long it took to start, to play and to drain"""
+    """how many seconds each part of it took"""
 
 
 def run(plan: Round, root: Path, readers: dict[str, Reader]) -> Outcome:
@@ -73,7 +74,8 @@ def run(plan: Round, root: Path, readers: dict[str, Reader]) -> Outcome:
         with _world(plan, root) as world:
             outcome.phases["start"] = time.monotonic() - started
             try:
-                for name, phase in (("play", partial(world.play, ledger)), ("drain", world.drain)):
+                phases = {"play": partial(world.play, ledger), "calm": lambda _: world.calm(), "drain": world.drain}
+                for name, phase in phases.items():
                     began = time.monotonic()
                     phase(outcome)
                     outcome.phases[name] = time.monotonic() - began
@@ -85,7 +87,9 @@ def run(plan: Round, root: Path, readers: dict[str, Reader]) -> Outcome:
                 outcome.kills += node.killed
                 if node.proxy is not None:
                     outcome.faults += node.proxy.made
+            began = time.monotonic()
             verdict = judge(world.lake, ledger, readers)
+            outcome.phases["judge"] = time.monotonic() - began
     except AssertionError as error:  # it did not even start
         outcome.wrong.append(str(error)[-3000:])
     outcome.wrong += verdict.wrong
@@ -113,6 +117,9 @@ class _World:
         self._disk = root / "disk"
         self._elsewhere: Path | None = None
         self._quiet = threading.Event()
+        self._load: Load | None = None
+        self._served: dict[int, int] = {}
+        """by node: what it had answered when its supervisor was last killed"""
 
     @property
     def lake(self) -> Path:
@@ -143,7 +150,7 @@ class _World:
                     root / f"node-{number}",
                     LAKE_URI if self._store is not None else str(root / "lake"),
                     store=self._store,
-                    proxy_port=free_port(),
+                    proxy_port=own_port(),
                     workers=plan.workers,
                     flush_seconds=plan.flush_seconds,
                     seed=f"{plan.seed} {number}",
@@ -155,6 +162,8 @@ class _World:
             wait_until(lambda node=node: '"committing"' in node.log(), _START_SECONDS, node.log)
 
     def close(self) -> None:
+        if self._load is not None:
+            self._load.stop()
         for node in self.nodes:
             node.close()
         if self._store is not None:
@@ -168,40 +177,44 @@ class _World:
 
     def play(self, ledger: Ledger, outcome: Outcome) -> None:
         plan = self._plan
-        load = Load(
+        self._load = Load(
             [node.url for node in self.nodes], ledger, plan.seed, threads=2 + len(self.nodes), pause_seconds=0.15
         )
         armers = [threading.Thread(target=self._arm_in_turn, args=(lane, ledger, outcome)) for lane in plan.lanes]
         for thread in armers:
             thread.start()
-        self._follow_timeline(outcome)
+        self._follow_timeline(ledger, outcome)
         self._quiet.set()
         for thread in armers:
             thread.join()
-        load.stop()
+
+    def calm(self) -> None:
+        """Nothing is done to anybody any more: all come back, and what was not answered is sent again."""
+        assert self._load is not None
+        self._load.stop()
         for node in self.nodes:
             node.restart_if_dead()
         for node in self.nodes:
             node.wait_ready(_START_SECONDS)
-        load.send_what_is_open()
+        self._load.send_what_is_open()
 
-    def _follow_timeline(self, outcome: Outcome) -> None:
+    def _follow_timeline(self, ledger: Ledger, outcome: Outcome) -> None:
         started = time.monotonic()
-        for at, act in sorted(self._timeline(outcome), key=lambda entry: entry[0]):
+        for at, act in sorted(self._timeline(ledger, outcome), key=lambda entry: entry[0]):
             while (left := started + min(at, self._plan.seconds) - time.monotonic()) > 0:
                 time.sleep(min(0.05, left))
                 for node in self.nodes:  # whoever a point has killed
                     node.restart_if_dead()
             act()
 
-    def _timeline(self, outcome: Outcome) -> Iterator[tuple[float, Callable[[], object]]]:
+    def _timeline(self, ledger: Ledger, outcome: Outcome) -> Iterator[tuple[float, Callable[[], object]]]:
         plan = self._plan
         for kill in plan.kills:
             if kill.role == "store":
                 yield kill.at, partial(self._kill_store, outcome)
                 yield kill.at + _STORE_AWAY_SECONDS, self._start_store
             else:
-                yield kill.at, partial(self._kill, kill, outcome)
+                yield kill.at, partial(self._kill, kill, ledger, outcome)
         for window in plan.faults:
             before: list[int] = []
             yield window.at, partial(self._begin_fault, window, before)
@@ -217,10 +230,13 @@ class _World:
             yield step.at, partial(self._step_clock, step, outcome)
         yield plan.seconds, lambda: None
 
-    def _kill(self, kill: Kill, outcome: Outcome) -> None:
+    def _kill(self, kill: Kill, ledger: Ledger, outcome: Outcome) -> None:
         node = self.nodes[kill.node]
         if kill.role == "supervisor":
-            if node.process.poll() is None:
+            served = ledger.requests[kill.node]
+            # A whole node takes seconds to start: on a slow machine it would never get to anything but that.
+            if node.process.poll() is None and served > self._served.get(kill.node, -1):
+                self._served[kill.node] = served
                 node.kill()
                 outcome.kills[kill.role] += 1
             node.restart_if_dead()

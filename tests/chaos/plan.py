@@ -117,7 +117,7 @@ def _local_kills(chance: random.Random, seed: str, seconds: float) -> Round:
         seed,
         "local",
         seconds=seconds,
-        kills=_kills(chance, seconds, nodes=1, every=4.0),
+        kills=_kills(chance, seconds, nodes=1, every=3.0),
         lanes=_lanes(chance, seconds, 1, INTAKE_POINTS, {**COMMITTER_POINTS, **LOCAL_POINTS}, _MAINTENANCE),
     )
 
@@ -130,7 +130,7 @@ def _local_two(chance: random.Random, seed: str, seconds: float) -> Round:
         nodes=2,
         workers=1,
         seconds=seconds,
-        kills=_kills(chance, seconds, nodes=2, every=4.0),
+        kills=_kills(chance, seconds, nodes=2, every=3.0),
         lanes=_lanes(chance, seconds, 2, INTAKE_POINTS, {**COMMITTER_POINTS, **LOCAL_POINTS}, _MAINTENANCE),
     )
 
@@ -142,7 +142,7 @@ def _staging_elsewhere(chance: random.Random, seed: str, seconds: float) -> Roun
         "local",
         workers=1,
         seconds=seconds,
-        kills=_kills(chance, seconds, nodes=1, every=6.0),
+        kills=_kills(chance, seconds, nodes=1, every=4.0),
         lanes=_lanes(chance, seconds, 1, COPY_POINTS),
         staging_elsewhere=True,
     )
@@ -178,7 +178,7 @@ def _disk_errors(chance: random.Random, seed: str, seconds: float) -> Round:
         seed,
         "local",
         seconds=seconds,
-        kills=_kills(chance, seconds, nodes=1, every=8.0),
+        kills=_kills(chance, seconds, nodes=1, every=5.0),
         disk_errors=tuple(errors),
     )
 
@@ -197,7 +197,7 @@ def _full_disk(chance: random.Random, seed: str, seconds: float) -> Round:
         "local",
         workers=1,
         seconds=seconds,
-        kills=_kills(chance, seconds, nodes=1, every=8.0),
+        kills=_kills(chance, seconds, nodes=1, every=5.0),
         full_disk=tuple(windows),
         own_disk_bytes=64 << 20,
     )
@@ -218,7 +218,7 @@ def _clock(chance: random.Random, seed: str, seconds: float) -> Round:
         workers=1,
         seconds=seconds,
         flush_seconds=0.4,
-        kills=_kills(chance, seconds, nodes=2, every=6.0),
+        kills=_kills(chance, seconds, nodes=2, every=4.0),
         lanes=_lanes(chance, seconds, 1, STORE_POINTS),
         clock=tuple(steps),
     )
@@ -231,7 +231,7 @@ def _s3_points(chance: random.Random, seed: str, seconds: float) -> Round:
         "s3",
         seconds=seconds,
         flush_seconds=0.3,
-        kills=_kills(chance, seconds, nodes=1, every=4.0),
+        kills=_kills(chance, seconds, nodes=1, every=3.0),
         lanes=_lanes(chance, seconds, 1, INTAKE_POINTS, STORE_POINTS, COMMITTER_POINTS),
     )
 
@@ -243,7 +243,7 @@ def _s3_faults(chance: random.Random, seed: str, seconds: float) -> Round:
         "s3",
         seconds=seconds,
         flush_seconds=0.3,
-        kills=_kills(chance, seconds, nodes=1, every=8.0),
+        kills=_kills(chance, seconds, nodes=1, every=5.0),
         faults=_faults(chance, seconds, nodes=1),
     )
 
@@ -257,7 +257,7 @@ def _s3_two(chance: random.Random, seed: str, seconds: float) -> Round:
         workers=1,
         seconds=seconds,
         flush_seconds=0.4,
-        kills=_kills(chance, seconds, nodes=2, every=4.0),
+        kills=_kills(chance, seconds, nodes=2, every=3.0),
         lanes=_lanes(chance, seconds, 2, INTAKE_POINTS, {**STORE_POINTS, **COMMITTER_POINTS}),
         faults=_faults(chance, seconds, nodes=2),
     )
@@ -279,7 +279,7 @@ def _s3_four(chance: random.Random, seed: str, seconds: float) -> Round:
 
 
 def _s3_store_dies(chance: random.Random, seed: str, seconds: float) -> Round:
-    kills = _kills(chance, seconds, nodes=2, every=8.0)
+    kills = _kills(chance, seconds, nodes=2, every=5.0)
     kills += tuple(Kill(at, 0, "store", 0) for at in _times(chance, seconds, 5.0))
     return Round(
         "s3-store-dies",

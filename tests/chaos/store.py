@@ -20,8 +20,9 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from tests.collector.world import free_port
 from tests.docs.blocks import ROOT
+
+from .ports import own_port
 
 BUCKET = "lake"
 
@@ -30,7 +31,7 @@ class StoreProcess:
     """The server over a folder. `kill` and `start` as often as wanted; the port stays."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+        self.folder, self.port = folder, own_port()
         (folder / BUCKET).mkdir(parents=True)
         self._process: subprocess.Popen[bytes] | None = None
         self.start()

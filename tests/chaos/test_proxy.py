@@ -6,8 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.collector.world import free_port
-
+from .ports import own_port
 from .proxy import Fault, Kind, Moment, Proxy, Request
 from .store import BUCKET, StoreProcess
 
@@ -29,7 +28,7 @@ def proxy(store: StoreProcess) -> Iterator[Proxy]:
         SEEN.append((moment, request.method, request.key))
         return request.key == f"killed-{moment}"
 
-    proxy = Proxy(store.port, free_port(), seed="1", on_moment=see)
+    proxy = Proxy(store.port, own_port(), seed="1", on_moment=see)
     yield proxy
     proxy.close()
 

@@ -16,6 +16,7 @@ from polku_collector.settings import Settings
 from tests.collector.world import CollectorProcess
 
 from .points import DiskPoints, StorePoints
+from .ports import own_port
 from .proxy import Moment, Proxy, Request
 from .store import BUCKET, StoreProcess
 
@@ -32,7 +33,7 @@ keys = ["web-key"]
 channel = "web"
 
 [lake]
-flush_bytes = 262144
+flush_bytes = 1048576
 checkpoint_commits = {commits}
 
 [journal]
@@ -78,6 +79,7 @@ class Node(CollectorProcess):
         self._clock.write_bytes(_CLOCK.pack(0))
         paths = [str(INJECTED), *filter(None, os.environ.get("PYTHONPATH", "").split(":"))]
         self._environment = os.environ | {"PYTHONPATH": ":".join(paths), "POLKU_CHAOS_POINTS": str(self.disk.folder)}
+        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)  # some thousand starts, each of them faster
         if clock:
             self._environment |= {"LD_PRELOAD": str(built_clock(root)), "CHAOS_CLOCK": str(self._clock)}
         if store is not None:
@@ -87,7 +89,7 @@ class Node(CollectorProcess):
         if HAS_MAINTENANCE:
             config += MAINTENANCE
         arguments = ["--flush-seconds", str(flush_seconds), "--workers", str(workers)]
-        super().__init__(root, *arguments, lake=lake, config=config)
+        super().__init__(root, *arguments, lake=lake, port=own_port(), config=config)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "polku.cli", "collector", *self._arguments, "--port", str(self.port)]

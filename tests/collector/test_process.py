@@ -1,7 +1,10 @@
 """The collector as a process: it starts, drains, tells what is wrong in one sentence, and leaves nobody behind."""
 
+import contextlib
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -112,6 +115,34 @@ def test_a_killed_supervisor_takes_its_children_with_it(tmp_path: Path) -> None:
         assert len(children) == 2
         process.kill()
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), 10)
+
+
+def is_deaf_to(number: int, process: CollectorProcess) -> bool:
+    """Whether a signal would be held or ignored, as the kernel has it."""
+    with contextlib.suppress(OSError):
+        text = Path(f"/proc/{process.process.pid}/status").read_text()
+        masks = (re.search(rf"^{name}:\t(\w+)$", text, re.M) for name in ("SigBlk", "SigIgn"))
+        return any(int(mask[1], 16) >> (number - 1) & 1 for mask in masks if mask)
+    return False
+
+
+def test_told_to_stop_while_it_starts_and_until_it_is_gone_it_drains_and_ends_cleanly(tmp_path: Path) -> None:
+    with collector(tmp_path, "--flush-seconds", "60") as process:
+        send(process, batch("1", "2"))
+        process.kill()
+    starting = CollectorProcess(tmp_path)
+    try:
+        wait_until(lambda: is_deaf_to(signal.SIGTERM, starting), 30, starting.log)
+        assert starting.log().count('"listening"') == 1, "too late to prove anything"
+        starting.process.send_signal(signal.SIGHUP)
+        while starting.process.poll() is None:  # also while Python ends, which takes a moment
+            starting.process.terminate()
+            time.sleep(0.005)
+        assert starting.process.returncode == 0, starting.log()
+        assert '"drained"' in starting.log()
+    finally:
+        starting.close()
+    assert sorted(rows(starting.lake, "events", "event_id")) == [("1",), ("2",)]
 
 
 @pytest.mark.parametrize("role", ["intake", "committer"])

@@ -49,6 +49,7 @@ class StreamReader:
         self._offset = 0
         self._position = 0  # the sequence at which the block at `_offset` begins; while passing over, below the next
         self._next_sequence = 0
+        self._told: set[str] = set()  # damage that was told: whoever comes by again says nothing new
 
     @property
     def stream_id(self) -> str:
@@ -272,7 +273,9 @@ class StreamReader:
 
         As another name of the same file: that takes no space, and is never half done.
         """
-        log.error("journal is damaged", stream=self.stream_id, reason=reason, set_aside="corrupt/")
+        is_new = reason not in self._told
+        if is_new:
+            log.error("journal is damaged", stream=self.stream_id, reason=reason, set_aside="corrupt/")
         place = self._directory.parent.parent / "corrupt"
         self._files.make_directory(place)
         for number in {*segments, *(number for number in self._numbers if self._read_header(number) is None)}:
@@ -281,7 +284,9 @@ class StreamReader:
                     segment_path(self._directory, number), place / f"{self.stream_id}-{number:08d}.journal"
                 )
         self._files.sync_directory(place)
-        self._on_corruption(reason)
+        if is_new:
+            self._told.add(reason)
+            self._on_corruption(reason)
 
     def _recover(self) -> None:
         """Find the end of a dead stream's intact blocks, make them durable, then publish the end."""
@@ -291,6 +296,7 @@ class StreamReader:
         # `committed` is not fsynced: what was trimmed was committed, whatever the number says.
         last = max(self._committed.value, headers[0].first_sequence - 1 if headers else 0)
         self._seek(last)
+        ends_in_damage = False
         while True:
             while self._advance():
                 pass
@@ -301,6 +307,7 @@ class StreamReader:
                 if self._position <= published or self._following_block() is not None:
                     if self._skip_damage(found):
                         continue
+                    ends_in_damage = True
                 elif self._has_bytes_left():
                     log.info("torn tail left behind", stream=self.stream_id, segment=self._segment, at=self._offset)
                 break
@@ -308,7 +315,9 @@ class StreamReader:
             self._offset += length
             self._position = block.last_sequence + 1
             last = max(last, block.last_sequence)
-        if last < published:
+        if ends_in_damage:  # told, and counted
+            log.error("journal ends in the damage", stream=self.stream_id, sequences=f"{last + 1} to {published}")
+        elif last < published:
             self._corrupt(f"sequences {last + 1} to {published} were durable and are gone", [])
         elif unreadable := [number for number in self._numbers if self._holds_blocks_of_nobody(number, last)]:
             self._corrupt(f"the headers of segments {unreadable} are damaged", [])

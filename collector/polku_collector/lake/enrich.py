@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import pyarrow as pa
@@ -101,11 +101,15 @@ _SILENT = Agent(device="other", os=None, browser=None, is_bot=False)
 class UserAgents:
     """Resolves user agent strings, each distinct one once while it stays among the last `max_entries` seen.
 
-    Making one takes about a third of a second (it compiles some 2,700 patterns): make one a process.
+    The first one takes about a third of a second (some 2,700 patterns are compiled): make one a process.
     """
 
     def __init__(self, max_entries: int = DEFAULT_CACHED_AGENTS) -> None:
-        self._resolve = lru_cache(maxsize=max_entries)(_resolver())
+        self._max_entries = max_entries
+
+    @cached_property
+    def _resolve(self) -> Callable[[str], Agent]:
+        return lru_cache(maxsize=self._max_entries)(_resolver())
 
     def resolve(self, distinct: Sequence[str]) -> list[Agent]:
         """One Agent per string, in the order given. Never raises: what cannot be read is `other`."""

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
 PROBE_PREFIX = "_polku_probe"
+# What a probe that was killed has left is taken for that when it is so old; a probe takes seconds.
+LEFT_PROBE_SECONDS = 3600.0
 
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
@@ -47,6 +49,14 @@ class StoredFile(Struct, frozen=True):
     path: str
     size_bytes: int
     modified: float
+
+
+class Unfinished(Struct, frozen=True):
+    """An upload in parts that was begun: the object's name in the bucket, and the upload's."""
+
+    object: str
+    upload: str
+    begun: float
 
 
 class Store(Protocol):
@@ -75,6 +85,12 @@ class Store(Protocol):
     def remove(self, keys: Sequence[str]) -> None:
         """Delete files; durable on return. One that is not there is no error."""
 
+    def unfinished(self, table: str) -> list[Unfinished]:
+        """Uploads below a table that were begun and not finished: no file shows them, and their parts take space."""
+
+    def abandon(self, uploads: Sequence[Unfinished]) -> None:
+        """End them, so that their parts are deleted."""
+
     def now(self) -> float:
         """The time by the clock that dates the store's files, in seconds since 1970."""
 
@@ -97,7 +113,7 @@ class Store(Protocol):
         """
 
     def probe(self) -> None:
-        """Prove that one key can be created by one writer only.
+        """Prove that one key can be created by one writer only; and clear away what a probe that was killed has left.
 
         Raises StoreUntrusted when it is disproved, StoreUnreachable (try again) when there was no answer.
         """
@@ -218,6 +234,11 @@ class LocalStore:
         except OSError as error:
             raise StoreUnreachable(f"{error.filename} could not be deleted: {error.strerror}.") from error
 
+    def unfinished(self, table: str) -> list[Unfinished]:
+        return []
+
+    def abandon(self, uploads: Sequence[Unfinished]) -> None: ...
+
     def now(self) -> float:
         return time.time()
 
@@ -259,7 +280,14 @@ class LocalStore:
         try:
             probe_commits(self.uri(scratch), self.storage_options(), where=str(self.root))
         finally:
-            shutil.rmtree(self.root / scratch, ignore_errors=True)
+            self._remove_probes(scratch)
+
+    def _remove_probes(self, own: str) -> None:
+        """Best effort: what a failed probe leaves is small, named, and in nobody's way."""
+        for path in self.root.glob(f"{PROBE_PREFIX}-*"):
+            with contextlib.suppress(OSError):  # somebody else was faster
+                if path.name == own or path.stat().st_mtime < time.time() - LEFT_PROBE_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _copy(self, source: Path, target: Path) -> None:
         """The scratch folder is on another file system: copy beside the target, then rename."""
@@ -387,11 +415,35 @@ class S3Store:
                 delete = functools.partial(self._client.delete_object, Bucket=self.bucket, Key=error["Key"])
                 self._reach(f"delete {error['Key']}", delete)
 
+    def unfinished(self, table: str) -> list[Unfinished]:
+        prefix = self._key(table) + "/"
+
+        def listed() -> list[Unfinished]:
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
+            return [
+                Unfinished(entry["Key"], entry["UploadId"], entry["Initiated"].timestamp())
+                for page in pages
+                for entry in page.get("Uploads", [])
+            ]
+
+        return list(self._reach(f"list unfinished uploads of {table}", listed))
+
+    def abandon(self, uploads: Sequence[Unfinished]) -> None:
+        from botocore.exceptions import ClientError
+
+        def abort(upload: Unfinished) -> None:
+            try:
+                self._client.abort_multipart_upload(Bucket=self.bucket, Key=upload.object, UploadId=upload.upload)
+            except ClientError as error:
+                if _status(error) != 404:  # ended meanwhile
+                    raise
+
+        for upload in uploads:
+            self._reach(f"end an upload of {upload.object}", functools.partial(abort, upload))
+
     def now(self) -> float:
         """By the store's own clock, as its answers are dated."""
-        answer = self._reach("ask", lambda: self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1))
-        stated = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        return parsedate_to_datetime(stated).timestamp() if stated else time.time()
+        return _time_of(self._reach("ask", lambda: self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)))
 
     def uri(self, table: str) -> str:
         return f"s3://{self.bucket}/{self._key(table)}"
@@ -426,7 +478,7 @@ class S3Store:
             self._probe_creates(scratch)
             probe_commits(self.uri(scratch), self.storage_options(), where=f"s3://{self.bucket}")
         finally:
-            self._remove_all(scratch)
+            self._remove_probes(scratch)
 
     def _probe_creates(self, scratch: str) -> None:
         """Concurrent creates of one key through boto3: one may win, and the object is the winner's."""
@@ -460,17 +512,17 @@ class S3Store:
         where = f"s3://{self.bucket}"
         self._reach("probe it", lambda: prove_single_winner(attempt, where))
 
-    def _remove_all(self, folder: str) -> None:
+    def _remove_probes(self, own: str) -> None:
         """Best effort: what a failed probe leaves is small, named, and in nobody's way."""
         from botocore.exceptions import BotoCoreError, ClientError
 
+        start = self._key(PROBE_PREFIX) + "-"
         try:
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=self._key(folder) + "/"
-            )
-            for page in pages:
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start):
+                left = _time_of(page) - LEFT_PROBE_SECONDS
                 for entry in page.get("Contents", []):
-                    self._client.delete_object(Bucket=self.bucket, Key=entry["Key"])
+                    if entry["Key"].startswith(self._key(own)) or entry["LastModified"].timestamp() < left:
+                        self._client.delete_object(Bucket=self.bucket, Key=entry["Key"])
         except (BotoCoreError, ClientError):
             return
 
@@ -574,6 +626,12 @@ def _checked(key: str) -> str:
     if key.startswith("/") or ".." in key.split("/"):
         raise ValueError(f"not a key inside the store: {key!r}")
     return key
+
+
+def _time_of(answer: Mapping[str, Any]) -> float:
+    """When the store gave an answer, by its own clock. Any: boto3 ships no types."""
+    stated = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(stated).timestamp() if stated else time.time()
 
 
 def _status(error: ClientError) -> int:

@@ -2,18 +2,24 @@
 
 A file that left the table stays for readers that began before, until the retention is over. A file that never became
 part of it, because somebody was killed between putting and committing it, is told by its age: whoever commits files
-that he put longer ago than half an hour looks first whether they are there (`lake/fenced.py`).
+that he put longer ago than half an hour looks first whether they are there (`lake/fenced.py`). An upload that was never
+finished is told by its age too: it is no file yet, but its parts are kept, and paid for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from msgspec import Struct
+import structlog
+from msgspec import Struct, field
+from msgspec.structs import replace
 
+from ..errors import StoreUnreachable
 from ..lake.handover import notes_in
-from ..lake.store import Store, StoredFile
+from ..lake.store import Store, StoredFile, Unfinished
 from ..lake.table import Table
+
+log = structlog.get_logger("polku.maintenance")
 
 # Checkpoints remember removed files for so much longer than they have to stay: the hourly vacuum then finds them.
 REMEMBERED_HOURS = 3
@@ -25,6 +31,7 @@ class Leftovers(Struct, frozen=True):
     removed: list[str]
     orphans: list[str]
     size_bytes: int | None = None
+    uploads: list[Unfinished] = field(default_factory=list)
 
     @property
     def paths(self) -> list[str]:
@@ -39,16 +46,25 @@ def known_leftovers(table: Table, hours: int, already: Collection[str] = ()) -> 
 
 def all_leftovers(store: Store, table: Table, hours: int, *, orphans: bool) -> Leftovers:
     """The same of files that really are there, with their size; and `orphans`, which no log tells of."""
-    now = store.now()
+    before = store.now() - hours * 3600
     # Whoever commits what was handed over may be away for long.
     notes = notes_in(store).values() if orphans else ()
     handed_over = {file.key for note in notes for file in (*note.events, *note.quarantine)}
     stored = store.stored(table.name)  # before the table is opened: what is committed from here on is seen as live
     table.reopen()
     old = {*table.removed_before(hours)}
-    return sorted_out(
-        stored, table.files() | handed_over, old, {*table.removed_before(0)} - old, now - hours * 3600, orphans=orphans
+    found = sorted_out(
+        stored, table.files() | handed_over, old, {*table.removed_before(0)} - old, before, orphans=orphans
     )
+    return replace(found, uploads=_given_up(store, table, before)) if orphans else found
+
+
+def _given_up(store: Store, table: Table, before: float) -> list[Unfinished]:
+    try:
+        return [upload for upload in store.unfinished(table.name) if upload.begun < before]
+    except StoreUnreachable as error:  # not every store tells of them, and not everybody is told
+        log.warning("nobody looked for unfinished uploads", table=table.name, reason=str(error))
+        return []
 
 
 def sorted_out(
@@ -81,4 +97,7 @@ def delete(store: Store, table: Table, leftovers: Leftovers) -> int:
     if leftovers.paths:
         table.settle()
         store.remove([f"{table.name}/{path}" for path in leftovers.paths])
+    if leftovers.uploads:
+        store.abandon(leftovers.uploads)
+        log.info("unfinished uploads ended", table=table.name, uploads=len(leftovers.uploads))
     return len(leftovers.paths)

@@ -7,10 +7,12 @@ the disk shall give. The product knows nothing of it.
 
 import contextlib
 import errno
+import importlib.abc
 import json
 import os
 import re
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -98,5 +100,14 @@ def _path_of(descriptor: int) -> str:
     return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
 
 
+class _NoPandas(importlib.abc.MetaPathFinder):
+    """pyarrow loads it wherever it is. It is here for the sake of another reader, and would slow every start."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("a collector has no pandas", name=name)
+
+
 if _folder := os.environ.get("POLKU_CHAOS_POINTS"):
+    sys.meta_path.insert(0, _NoPandas())
     _install(_folder)

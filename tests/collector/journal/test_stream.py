@@ -237,7 +237,8 @@ def test_damage_before_a_good_block_is_set_aside_and_told(tmp_path: Path) -> Non
     stream = StreamReader(path.parent, on_corruption=damage.append)
     assert stream.take_over()
     assert read_all(stream) == ["0", "2"]
-    assert any("checksum" in reason for reason in damage)
+    (reason,) = damage  # once, though it is passed when the stream is taken over and when it is read
+    assert "checksum" in reason
     assert len(list((tmp_path / "corrupt").iterdir())) == 1
 
 
@@ -252,7 +253,8 @@ def test_a_lost_durable_tail_is_told(tmp_path: Path) -> None:
     stream = StreamReader(path.parent, on_corruption=damage.append)
     stream.take_over()
     assert read_all(stream) == ["1"]
-    assert any("2" in reason for reason in damage)
+    (reason,) = damage  # the block and what it held are one damage
+    assert "cut short" in reason
 
 
 def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
@@ -402,7 +404,7 @@ def test_whatever_is_damaged_is_told_and_what_is_not_read_is_kept(tmp_path: Path
     stream.trim(stream.durable)
     assert stream.drained(stream.durable)
     stream.remove()
-    assert told, "damage in silence"
+    assert len(told) == (2 if damage == "first and last swapped" else 1), "one place is told once, and none in silence"
     assert len(read) == len(set(read))
     kept = b"".join(path.read_bytes() for path in tmp_path.glob("corrupt/*"))
     assert [name for name in sorted(on_disk) if name not in read and name.encode() not in kept] == []

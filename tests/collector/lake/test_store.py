@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import errno
 import http.client
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -235,6 +240,31 @@ def test_a_local_directory_passes_the_probe_and_nothing_is_left(tmp_path: Path) 
     assert list((tmp_path / "lake").iterdir()) == []
 
 
+def killed_in_a_probe(uri: str, at: str, environ: dict[str, str]) -> None:
+    """A process that is killed in the middle of a probe, when it comes to `at`."""
+    script = (
+        "import os, signal, sys; from polku_collector.lake import probe, store\n"
+        "def end(*_, **__): os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"{at} = end\n"
+        "store.open_store(sys.argv[1]).probe()"
+    )
+    done = subprocess.run([sys.executable, "-c", script, uri], env=os.environ | environ, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_what_a_killed_probe_left_is_cleared_by_a_later_one_when_it_is_old(tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    killed_in_a_probe(str(lake), "probe.prove_single_winner", {})
+    (left,) = lake.iterdir()
+    assert left.name.startswith("_polku_probe-") and (left / "_delta_log").is_dir()
+    LocalStore(lake).probe()
+    assert [*lake.iterdir()] == [left], "it may be somebody's who is at it just now"
+    os.utime(left, (time.time() - 2 * stores.LEFT_PROBE_SECONDS,) * 2)
+    (lake / "events").mkdir()
+    LocalStore(lake).probe()
+    assert [path.name for path in lake.iterdir()] == ["events"]
+
+
 def test_a_directory_that_cannot_be_made_is_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LakeError, match=r"lake directory .* cannot be used") as refused:
@@ -318,6 +348,21 @@ def test_deltalake_writes_where_the_store_says(endpoint: str) -> None:
 def test_a_store_that_enforces_if_none_match_is_trusted_and_left_clean(endpoint: str) -> None:
     open_store(f"s3://{BUCKET}/probed", environment(endpoint)).probe()
     assert remaining(endpoint, "probed") == []
+
+
+def test_what_a_killed_probe_left_in_a_bucket_is_cleared_by_a_later_one_when_it_is_old(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"s3://{BUCKET}/killed"
+    killed_in_a_probe(uri, "store.probe_commits", environment(endpoint))
+    client(endpoint).put_object(Bucket=BUCKET, Key="killed/events/part.parquet", Body=b"rows")
+    left = remaining(endpoint, "killed")
+    assert len(left) > 1
+    open_store(uri, environment(endpoint)).probe()
+    assert remaining(endpoint, "killed") == left, "it may be somebody's who is at it just now"
+    monkeypatch.setattr(stores, "LEFT_PROBE_SECONDS", -60.0)  # the server dates its objects itself
+    open_store(uri, environment(endpoint)).probe()
+    assert remaining(endpoint, "killed") == ["killed/events/part.parquet"]
 
 
 def test_a_store_that_ignores_if_none_match_is_refused_in_a_clear_sentence(endpoint: str, forgetful: str) -> None:

@@ -399,6 +399,47 @@ def test_all_of_it_on_an_object_store(tmp_path: Path, bucket: str) -> None:
     assert abs(lake.store.now() - time.time()) < 60
 
 
+def test_uploads_that_were_begun_long_ago_and_never_finished_are_ended(tmp_path: Path, bucket: str) -> None:
+    """Whoever is killed in the middle of a large file leaves its parts, which no list of objects shows."""
+    lake = Lake(bucket, tmp_path / "scratch")
+    lake.write(event())
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    begun = {}
+    for key in ("shop/events/event_date=2026-11-26/large.parquet", "shop-of-others/events/large.parquet"):
+        begun[key] = client.create_multipart_upload(Bucket="lake", Key=key)["UploadId"]
+        client.upload_part(Bucket="lake", Key=key, UploadId=begun[key], PartNumber=1, Body=b"rows")
+
+    def unfinished() -> list[str]:
+        return [entry["Key"] for entry in client.list_multipart_uploads(Bucket="lake").get("Uploads", [])]
+
+    century = 100 * 365 * 24  # the server says of each upload that it began in 2010
+    for hours, full in ((0, False), (century, True)):
+        lake.maintainer(vacuum_hours=hours).vacuum(lake.table(), full=full)
+        lake.maintainer(vacuum_hours=hours).vacuum(lake.table(), full=full)
+        assert unfinished() == [*begun]
+    maintainer = lake.maintainer(vacuum_hours=0)
+    assert len(maintainer.leftovers(lake.table(), full=True).uploads) == 1
+    time.sleep(1.1)  # the store's clock has seconds
+    maintainer.vacuum(lake.table(), full=False)
+    maintainer.vacuum(lake.table(), full=True)
+    assert unfinished() == ["shop-of-others/events/large.parquet"]
+
+
+def test_a_store_that_tells_nothing_of_unfinished_uploads_is_vacuumed_all_the_same(tmp_path: Path, bucket: str) -> None:
+    from botocore.exceptions import ClientError
+
+    lake = Lake(f"{bucket}-silent", tmp_path / "scratch")
+    lake.write(event())
+
+    def unknown(**arguments: object) -> None:
+        raise ClientError({"Error": {"Code": "NotImplemented"}}, "ListMultipartUploads")
+
+    lake.store._client.list_multipart_uploads = unknown  # type: ignore[attr-defined]
+    maintainer = lake.maintainer(vacuum_hours=0)
+    maintainer.vacuum(lake.table(), full=False)
+    assert maintainer.vacuum(lake.table(), full=True) == 0
+
+
 def test_a_store_that_deletes_only_one_at_a_time(tmp_path: Path, bucket: str) -> None:
     from botocore.exceptions import ClientError
 
