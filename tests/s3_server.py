@@ -6,6 +6,7 @@ its own, because deltalake holds the interpreter's lock while it waits for an an
 """
 
 import contextlib
+import json
 import socket
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 
@@ -22,15 +24,34 @@ if TYPE_CHECKING:  # the server's process has no use for it
     import pytest
 
 
+class Request(NamedTuple):
+    """One request as the server got it; the headers by their names in small letters."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+
+    @property
+    def creates(self) -> bool:
+        """Whether it makes an object, or begins one that comes in parts."""
+        whole = self.method == "PUT" and "uploadId=" not in self.query
+        return (whole and self.path.strip("/").count("/") > 0) or (self.method == "POST" and self.query == "uploads")
+
+
+def requests_in(record: Path) -> list[Request]:
+    """What a server has recorded until now, oldest first."""
+    return [Request(*json.loads(line)) for line in record.read_text().splitlines()]
+
+
 @contextlib.contextmanager
-def s3_server() -> Iterator[str]:
-    """Start a server on a free port of the loopback; gives its address."""
+def s3_server(record: Path | None = None) -> Iterator[str]:
+    """Start a server on a free port of the loopback; gives its address. `record`: a file for every request it gets."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, __file__, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    command = [sys.executable, __file__, str(port), *([] if record is None else [str(record)])]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60
@@ -45,9 +66,9 @@ def s3_server() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def s3_bucket(name: str, patch: "pytest.MonkeyPatch") -> Iterator[str]:
+def s3_bucket(name: str, patch: "pytest.MonkeyPatch", record: Path | None = None) -> Iterator[str]:
     """A server with an empty bucket, and the variables by which everybody reaches it; gives its address."""
-    with s3_server() as endpoint:
+    with s3_server(record) as endpoint:
         for variable, value in {
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_ACCESS_KEY_ID": "test",
@@ -70,7 +91,7 @@ def _answers(address: str) -> bool:
         return False
 
 
-def _serve(port: int) -> None:
+def _serve(port: int, record: Path | None) -> None:
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import run_simple
 
@@ -79,10 +100,22 @@ def _serve(port: int) -> None:
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         with one_at_a_time:
+            if record is not None:
+                with record.open("a") as file:
+                    file.write(json.dumps(_request(environ)) + "\n")
             return list(moto(environ, start_response))
 
     run_simple("127.0.0.1", port, application, threaded=True)
 
 
+def _request(environ: dict[str, Any]) -> Request:
+    headers = {
+        name.removeprefix("HTTP_").replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+    return Request(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"], headers)
+
+
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    _serve(int(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -61,7 +61,7 @@ def run(settings: Settings) -> None:
 def _commit_until(settings: Settings, stop: threading.Event, traced: TracedFlushes) -> int:
     metrics = Metrics()
     directory = Path(settings.journal.directory)
-    store = open_store(settings.lake.uri)
+    store = open_store(settings.lake.uri, s3=settings.lake.s3)
     opened = _open_when_reachable(store, plan_in_force(directory), stop)
     if opened is None:  # told to stop before the store ever answered
         return EXIT_NOT_DRAINED if journal_bytes(directory) else EXIT_DRAINED
@@ -93,7 +93,7 @@ def drain(settings: Settings, progress: Callable[[int], None] = lambda left: Non
         raise JournalError(f"There is no journal at {directory}: give the --journal of a collector.")
     with lock_journal(directory):
         metrics = Metrics()
-        store = open_store(settings.lake.uri)
+        store = open_store(settings.lake.uri, s3=settings.lake.s3)
         late = threading.Event()
         timer = threading.Timer(settings.limits.drain_seconds, late.set)
         timer.start()

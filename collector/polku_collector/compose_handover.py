@@ -88,7 +88,7 @@ def _take_until(
 
 def _open(settings: Settings) -> Taker | None:
     """None as long as no node has made the tables. A store that cannot be trusted is refused."""
-    store = open_store(settings.lake.uri)
+    store = open_store(settings.lake.uri, s3=settings.lake.s3)
     store.probe()
     try:
         events = Table(store, "events", "event_date", None)

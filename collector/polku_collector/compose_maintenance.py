@@ -122,7 +122,7 @@ class _Keeper:
             from .lake.store import open_store
             from .maintain.run import Maintainer
 
-            self._store = open_store(self._settings.lake.uri)
+            self._store = open_store(self._settings.lake.uri, s3=self._settings.lake.s3)
             self._store.probe()
             observer = _Observer(self._metrics)
             scratch = scratch_of(self._settings) / "maintenance"
@@ -201,7 +201,7 @@ def by_hand(settings: Settings, observer: Observer, *, writes: bool) -> Iterator
         Path(settings.lake.scratch).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="polku-lake-", dir=settings.lake.scratch) as scratch:
         try:
-            store = open_store(uri)
+            store = open_store(uri, s3=settings.lake.s3)
             tables = [table for name, day in TABLES if (table := open_table(store, name, day)) is not None]
             if not tables:
                 raise LakeError(f"There is no lake at {uri}: give the --lake of a collector.")

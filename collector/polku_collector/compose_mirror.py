@@ -135,7 +135,7 @@ class Mirrors:
         local = uri.removeprefix("file://")
         if "://" not in local and not Path(local).is_dir():
             raise LakeError(f"There is no lake at {uri}: give the --lake of a collector.")
-        return open_store(uri)
+        return open_store(uri, s3=self._settings.lake.s3)
 
 
 def _address(uri: str) -> str:

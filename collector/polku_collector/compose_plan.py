@@ -58,7 +58,7 @@ def check_at_start(settings: Settings) -> None:
 
 def refuse_if_broken(settings: Settings, plan: Plan) -> None:
     """Raise TableMismatch when `events` is there and has columns of other types than the plan gives them."""
-    store = open_store(settings.lake.uri)
+    store = open_store(settings.lake.uri, s3=settings.lake.s3)
     options = store.storage_options()
     try:
         table = DeltaTable(store.uri("events"), storage_options={**options, **_QUICKLY} if options else None)
@@ -124,4 +124,5 @@ def refusals(found: PlanDiff, *, versions_bind: bool) -> list[str]:
 
 def _widen(settings: Settings, plan: Plan) -> None:
     """Add the plan's columns to the table. Raises TableMismatch, or what deltalake raises when the store is away."""
-    Table(open_store(settings.lake.uri), "events", "event_date", events_table_columns(plan), mend=False)
+    store = open_store(settings.lake.uri, s3=settings.lake.s3)
+    Table(store, "events", "event_date", events_table_columns(plan), mend=False)

@@ -59,7 +59,7 @@ def replay(
     if settings.lake.scratch:
         Path(settings.lake.scratch).mkdir(parents=True, exist_ok=True)
     with _reached(uri), tempfile.TemporaryDirectory(prefix="polku-replay-", dir=settings.lake.scratch) as scratch:
-        store = open_store(uri)
+        store = open_store(uri, s3=settings.lake.s3)
         opened = _open(store, plan, is_named=settings.plan is not None, dry_run=dry_run)
         if opened is None:
             return Report(dry_run=dry_run)

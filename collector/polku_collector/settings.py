@@ -105,6 +105,13 @@ class Iceberg(Struct, frozen=True, forbid_unknown_fields=True):
     keep_snapshots_hours: PositiveSeconds = 6.0
 
 
+class S3(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a lake on S3 asks of its store, beside the `AWS_…` variables."""
+
+    sse: Literal["AES256", "aws:kms"] | None = None  # asked for with every object; default: as the bucket is set up
+    kms_key_id: str | None = None  # of sse = "aws:kms"; default: the account's own key for S3
+
+
 class Lake(Struct, frozen=True, forbid_unknown_fields=True):
     """Where the tables live and how often they are committed."""
 
@@ -117,6 +124,7 @@ class Lake(Struct, frozen=True, forbid_unknown_fields=True):
     scratch: str | None = None  # default: `staging` inside the journal directory
     # Who commits: this node, another one (this one uploads files and leaves notes), or this one for others too.
     commit: Literal["self", "hand_over", "for_all"] = "self"
+    s3: S3 = S3()
     iceberg: Iceberg = Iceberg()
 
 
@@ -376,6 +384,11 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
         for prefix in settings.server.path_prefixes
         if not prefix.startswith("/") or prefix.endswith("/")
     ]
+    s3 = settings.lake.s3
+    if s3.kms_key_id is not None and s3.sse != "aws:kms":
+        findings.append('[lake.s3] has a kms_key_id, which only sse = "aws:kms" uses; set that too, or remove the key')
+    if s3.kms_key_id is not None and not s3.kms_key_id.strip():
+        findings.append("[lake.s3] kms_key_id is empty; give an id or ARN, or none for the account's key")
     endpoint = settings.traces.endpoint
     if endpoint is not None and not endpoint.startswith(("http://", "https://")):
         findings.append(f"[traces] endpoint: {endpoint!r}; give the whole address, as http://127.0.0.1:4318/v1/traces")

@@ -25,6 +25,7 @@ from msgspec import Struct
 from polku_collector.errors import LakeError, StoreUnreachable
 from polku_collector.files import DISK, Files
 from polku_collector.lake.probe import PROBE_WRITERS, at_once, probe_commits, prove_single_winner, untrusted
+from polku_collector.settings import S3
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -38,6 +39,9 @@ READ_TIMEOUT_SECONDS = 60
 MULTIPART_BYTES = 16 * 1024 * 1024
 _COPY_BYTES = 1024 * 1024
 _KEYS_A_REQUEST = 1000  # what S3 deletes at once
+
+# What is asked of a store without settings.
+_PLAIN = S3()
 
 # How many commits at the end of a log may not be durable yet: each writer has one, until he has settled it.
 UNSETTLED_COMMITS = 32
@@ -119,7 +123,7 @@ class Store(Protocol):
         """
 
 
-def open_store(uri: str, environ: Mapping[str, str] = os.environ, files: Files = DISK) -> Store:
+def open_store(uri: str, environ: Mapping[str, str] = os.environ, files: Files = DISK, s3: S3 = _PLAIN) -> Store:
     """The store of a lake address: a path, `file://…` or `s3://bucket/prefix`. Raises LakeError for others."""
     scheme, separator, _ = uri.partition("://")
     if not separator:
@@ -130,7 +134,7 @@ def open_store(uri: str, environ: Mapping[str, str] = os.environ, files: Files =
     if scheme in ("s3", "s3a"):
         if not parts.netloc:
             raise LakeError(f"The lake address {uri!r} names no bucket: write s3://BUCKET/PREFIX.")
-        return S3Store(parts.netloc, parts.path.strip("/"), environ)
+        return S3Store(parts.netloc, parts.path.strip("/"), environ, s3)
     raise LakeError(f"The lake address {uri!r} cannot be used: give a directory, or s3://BUCKET/PREFIX.")
 
 
@@ -308,12 +312,19 @@ class LocalStore:
 class S3Store:
     """A bucket, or a part of one, reached as the usual `AWS_…` variables in `environ` say."""
 
-    def __init__(self, bucket: str, prefix: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, bucket: str, prefix: str, environ: Mapping[str, str], s3: S3 = _PLAIN) -> None:
         self.bucket = bucket
         self.prefix = prefix
         self._environ = environ
         self._endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
         self._region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        self._s3 = s3
+        # What boto3 says with each object that it makes; `storage_options` has the same for deltalake.
+        self._encrypted = {
+            name: value
+            for name, value in (("ServerSideEncryption", s3.sse), ("SSEKMSKeyId", s3.kms_key_id))
+            if value is not None
+        }
         self._client = self._connect(attempts=4)
 
     def put(self, local_path: Path, key: str) -> None:
@@ -323,7 +334,9 @@ class S3Store:
         config = TransferConfig(multipart_threshold=MULTIPART_BYTES, max_concurrency=2)
         self._reach(
             f"upload {key}",
-            lambda: self._client.upload_file(str(local_path), self.bucket, self._key(key), Config=config),
+            lambda: self._client.upload_file(
+                str(local_path), self.bucket, self._key(key), ExtraArgs=self._encrypted, Config=config
+            ),
         )
         local_path.unlink(missing_ok=True)
 
@@ -346,7 +359,9 @@ class S3Store:
 
         def put() -> bool:
             try:
-                self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*")
+                self._client.put_object(
+                    Bucket=self.bucket, Key=self._key(key), Body=data, IfNoneMatch="*", **self._encrypted
+                )
             except ClientError as error:
                 if _status(error) not in (409, 412):
                     raise
@@ -463,6 +478,10 @@ class S3Store:
             options["AWS_VIRTUAL_HOSTED_STYLE_REQUEST"] = "false"
             if self._endpoint.startswith("http://"):
                 options["AWS_ALLOW_HTTP"] = "true"
+        if self._s3.sse is not None:
+            options["AWS_SERVER_SIDE_ENCRYPTION"] = self._s3.sse
+        if self._s3.kms_key_id is not None:
+            options["AWS_SSE_KMS_KEY_ID"] = self._s3.kms_key_id
         return options
 
     def sync_log(self, table: str, version: int, first: int | None = None) -> None:
@@ -489,7 +508,7 @@ class S3Store:
 
         def create(key: str, body: bytes) -> bool:
             try:
-                client.put_object(Bucket=self.bucket, Key=key, Body=body, IfNoneMatch="*")
+                client.put_object(Bucket=self.bucket, Key=key, Body=body, IfNoneMatch="*", **self._encrypted)
             except ClientError as error:
                 if _status(error) in (409, 412):
                     return False

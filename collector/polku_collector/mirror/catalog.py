@@ -118,5 +118,8 @@ def _file_properties(options: Mapping[str, str]) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "s3.access-key-id",
         "AWS_SECRET_ACCESS_KEY": "s3.secret-access-key",
         "AWS_SESSION_TOKEN": "s3.session-token",
+        # Of pyiceberg's ways to S3 only the one of fsspec (s3fs) knows these; that of PyArrow leaves it to the bucket.
+        "AWS_SERVER_SIDE_ENCRYPTION": "s3.server-side-encryption",
+        "AWS_SSE_KMS_KEY_ID": "s3.sse-kms-key-id",
     }
     return {name: options[option] for option, name in names.items() if option in options}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import http.client
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,12 +19,13 @@ import boto3
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from polku_collector.errors import LakeError, StoreUnreachable, StoreUntrusted
+from polku_collector.errors import LakeError, SettingsError, StoreUnreachable, StoreUntrusted
 from polku_collector.files import Files
 from polku_collector.lake import store as stores
 from polku_collector.lake.probe import probe_commits, prove_single_winner
 from polku_collector.lake.store import LocalStore, S3Store, open_store
-from tests.s3_server import s3_server
+from polku_collector.settings import S3, load
+from tests.s3_server import requests_in, s3_server
 
 BUCKET = "lake"
 
@@ -421,3 +423,66 @@ def test_a_round_that_nobody_wins_proves_nothing(tmp_path: Path) -> None:
     assert list(rounds) == []
     with pytest.raises(StoreUntrusted, match="2 of 8 writers"):
         prove_single_winner(lambda number: [number] if number < 2 else [1, 2], "the store")
+
+
+# Encryption
+
+KMS = S3(sse="aws:kms", kms_key_id="arn:aws:kms:us-east-1:111122223333:key/1")
+
+
+@pytest.mark.parametrize("s3", [S3(sse="AES256"), KMS])
+def test_every_object_asks_for_the_encryption_of_the_settings_by_boto3_and_by_deltalake(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data in one part and in many, notes, commits, a checkpoint, and what the probe makes and deletes."""
+    import pyarrow as pa
+
+    monkeypatch.setattr(stores, "MULTIPART_BYTES", 6 * 1024 * 1024)
+    record = tmp_path / "requests"
+    with s3_server(record) as address:
+        client(address).create_bucket(Bucket=BUCKET)
+        store = open_store(f"s3://{BUCKET}/shop", environment(address), s3=s3)
+        store.probe()
+        for name, size in (("small.parquet", 10), ("large.parquet", 7 * 1024 * 1024)):
+            (tmp_path / name).write_bytes(b"x" * size)
+            store.put(tmp_path / name, f"events/{name}")
+        assert store.create("_handover/note", b"{}")
+        for number in range(2):
+            write_deltalake(
+                store.uri("events"), pa.table({"x": [number]}), mode="append", storage_options=store.storage_options()
+            )
+        DeltaTable(store.uri("events"), storage_options=store.storage_options()).create_checkpoint()
+        listed = client(address).list_objects_v2(Bucket=BUCKET)["Contents"]
+        kinds = {Path(entry["Key"]).suffix for entry in listed}
+        assert kinds == {".parquet", ".json", ""} and any("checkpoint.parquet" in entry["Key"] for entry in listed)
+        for entry in listed:
+            head = client(address).head_object(Bucket=BUCKET, Key=entry["Key"])
+            assert (head.get("ServerSideEncryption"), head.get("SSEKMSKeyId")) == (s3.sse, s3.kms_key_id), entry["Key"]
+        made = [request for request in requests_in(record) if request.creates]
+    assert any("_polku_probe" in request.path for request in made)
+    assert any(request.method == "POST" for request in made), "no upload in parts"
+    for request in made:
+        assert request.headers.get("x-amz-server-side-encryption") == s3.sse, request.path
+        assert request.headers.get("x-amz-server-side-encryption-aws-kms-key-id") == s3.kms_key_id, request.path
+
+
+def test_without_the_setting_no_encryption_is_asked_for() -> None:
+    assert not [name for name in open_store("s3://bucket", {}).storage_options() if "SSE" in name or "ENCRYP" in name]
+
+
+def test_everything_that_opens_a_lake_hands_the_settings_of_its_store_on() -> None:
+    """A store that is opened without them would write objects that are not encrypted as they should be."""
+    calls = [
+        (path.name, given)
+        for path in Path(stores.__file__).parents[1].rglob("*.py")
+        for given in re.findall(r"(?<!def )\bopen_store\(([^)]*)\)", path.read_text())
+    ]
+    assert len(calls) > 7
+    assert [call for call in calls if not call[1].endswith("lake.s3")] == [], "give it s3=settings.lake.s3"
+
+
+@pytest.mark.parametrize("sse", ["", 'sse = "AES256"\n'])
+def test_a_key_without_kms_is_told_at_the_start(sse: str, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f'[sources.web]\nkeys = ["k"]\n[lake.s3]\n{sse}kms_key_id = "k"\n')
+    with pytest.raises(SettingsError, match=r'\[lake.s3\] has a kms_key_id, which only sse = "aws:kms" uses'):
+        load(tmp_path / "c.toml", {}, {})
