@@ -34,6 +34,7 @@ from ..batch import (
     Block,
     QuarantineLine,
 )
+from ..engine import open_duckdb
 from ..errors import LakeError
 from .channels import VISIT_SQL, create_lookup, create_visits
 from .enriched import VISIT_COLUMNS, enriched_select, utc_sql
@@ -120,7 +121,7 @@ class ColumnsStep:
         self._scratch, self._resolve_agents, self._threads = scratch, resolve_agents, threads
         # Groups are read and written side by side, each on a connection and a thread of ours. Threads of DuckDB's own
         # beside them cost a third more processor time for the same rows (measured).
-        self._connection = duckdb.connect(config={"threads": 1})
+        self._connection = open_duckdb(threads=1)
         self._run("SET enable_progress_bar = false")
         self._run(f"SET temp_directory = {literal(str(scratch / 'spill'))}")
         create_lookup(self._connection)

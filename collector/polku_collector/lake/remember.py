@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow.dataset as ds
 import structlog
 from numpy.typing import NDArray
 
 from ..batch import REPLAY_STREAM
+from ..engine import open_duckdb
 from ..files import DISK, Files
 from .columns import HALVES_SQL, KEY_SQL, Keys, Repeats
 from .dedup import DedupIndex, duplicates_in_flush
@@ -125,7 +125,7 @@ def _level(
 
 def _fill(index: DedupIndex, table: Table, rows: Any, streams: set[str], covered: dict[str, int], now: float) -> None:
     """Add the ids of rows that the index does not cover. Their digests are not known any more."""
-    connection = duckdb.connect()
+    connection = open_duckdb()
     connection.register("rows", rows)
     connection.execute("CREATE TABLE covered (stream VARCHAR, last BIGINT)")
     if covered:

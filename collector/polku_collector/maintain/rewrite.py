@@ -17,6 +17,7 @@ import duckdb
 import structlog
 from msgspec import Struct
 
+from ..engine import open_duckdb
 from ..errors import CommitUncertain, LakeError
 from ..lake.commit import add_actions
 from ..lake.fenced import fenced, put
@@ -74,7 +75,7 @@ class Rewriter:
         self._scratch.mkdir(parents=True, exist_ok=True)
         # One thread: the other cores are for those who take events.
         database = str(self._scratch / "rows.db")
-        self._connection = duckdb.connect(database, config={"threads": 1, "memory_limit": _MEMORY})
+        self._connection = open_duckdb(database, threads=1, memory_limit=_MEMORY)
         try:
             for setting in (
                 f"temp_directory = {literal(str(self._scratch / 'spill'))}",

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import structlog
@@ -20,6 +19,7 @@ from msgspec import structs
 from polku_schemas.column_types import widening
 
 from ..batch import REPLAY_STREAM, Block, Line
+from ..engine import open_duckdb
 from ..errors import CommitUncertain, TableMismatch
 from ..lake.budget import FileBudget
 from ..lake.columns import ColumnsStep, Keys, Repeats, TooManyDays, Written
@@ -73,7 +73,7 @@ class Replay:
         self._store, self._events, self._quarantine, self._columns = store, events, quarantine, columns
         self._judge, self._make_block, self._selection, self._dry_run = judge, make_block, selection, dry_run
         self._progress, self._batch_rows = progress, batch_rows
-        connection = duckdb.connect()
+        connection = open_duckdb()
         for setting in (f"temp_directory = {literal(str(scratch / 'spill'))}", "TimeZone = 'UTC'"):
             connection.execute(f"SET {setting}").fetchall()
         self._known = Known(connection)
