@@ -291,6 +291,9 @@ class _IntakeObserver:
         if events:
             self._tally.count("polku_refused_events_total", events, source=source, reason=reason)
 
+    def error(self, error: str) -> None:
+        self._tally.count("polku_errors_total", error=error)
+
     def waited(self, source: str, seconds: float, *, late: bool) -> None:
         self._tally.observe("polku_lake_ack_seconds", seconds)
         if late:

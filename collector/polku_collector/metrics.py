@@ -29,6 +29,7 @@ _LONG_SECONDS = (0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.
 
 METRICS: dict[str, Metric] = {
     "polku_requests_total": Metric("counter", "Requests answered, by HTTP status.", ("status",)),
+    "polku_errors_total": Metric("counter", "Requests answered with an error, by the code of the answer.", ("error",)),
     "polku_request_seconds": Metric(
         "histogram", "From the request's head to its answer, without waiting for the lake.", (), _SECONDS
     ),

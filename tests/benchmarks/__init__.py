@@ -4,9 +4,14 @@ It prints one table; every figure stands beside a baseline measured in the same 
 about the machine as about Polku. Ratios are for comparing machines and days, absolute figures for the machine at hand.
 
     intake       HTTP → validation → fsync → 200 with one worker, against the same server answering a constant
-    lake         journal → committed table, against DuckDB converting the same lines to one sorted Parquet file
+    lake         journal → committed table, against DuckDB converting the same lines to Parquet files
     end-to-end   requests → rows visible in a fresh `DeltaTable`; through the real SDK; memory; a funnel over it
+    freshness    from the receipt of each event to its row at a reader, while a steady load is on
+    growth       a commit after very many others; a query before and after a compaction
+    scale        a plan of 300 events, a start with a full journal, four collectors on one table
+    hostile      a well-behaved client beside idle, slow, flooding and bombing ones
     track        what one `track()` costs its caller, against a bare `queue.put`
+    validate     the plan's decoders against decoders written by hand and other validators
 
 The collector, the load generator, the committer and the baseline server are real processes on loopback and a real
 disk (`--folder`, else the folder for temporary files: in memory an fsync would cost nothing). What is measured is

@@ -42,6 +42,8 @@ def answered(world: World, request: dict[str, Any]) -> dict[str, Any]:
         found["retry-after"] = response.headers["retry-after"]
     found["body"] = response.json() if response.content else None
     found["lines"] = [json.loads(msgspec.json.encode(line)) for line in world.taken()]
+    for line in found["lines"]:
+        line.pop("sequence", None)  # the journal's
     return found
 
 

@@ -45,7 +45,7 @@ RESTARTS = f'polku_child_restarts_total{{{NODE},role="committer"}}'
 LAG, SIZE, FULL = (f"polku_journal_{name}{{{NODE}}}" for name in ("lag_seconds", "bytes", "max_bytes"))
 DAMAGE, FAILURES = f"polku_journal_damage_total{{{NODE}}}", f"polku_lake_failures_total{{{NODE}}}"
 CONFLICTS, BAD_LINES = f"polku_lake_conflicts_total{{{NODE}}}", f"polku_lake_unconvertible_total{{{NODE}}}"
-ANSWERS_503 = f'polku_requests_total{{{NODE},status="503"}}'
+JOURNAL_FULL = f'polku_errors_total{{{NODE},error="journal_full"}}'
 UPKEEP = f"polku_maintenance_failures_total{{{NODE}}}"
 EVENTS = f'{NODE}, table="events"'
 FILES, MIRROR = (f"polku_{name}{{{EVENTS}}}" for name in ("table_files", "iceberg_lag_seconds"))
@@ -60,8 +60,10 @@ CASES = [
     Case("lag that has just begun", {LAG: "0x59 301"}, {}),
     Case("half full", {SIZE: "2200x60", FULL: "4294x60"}, {"PolkuJournalFilling": NODE}),
     Case("not half full", {SIZE: "2100x60", FULL: "4294x60"}, {}),
-    Case("503", {ANSWERS_503: "0+1x60"}, {"PolkuRequestsTurnedAway": NODE}),
-    Case("503 an hour ago", {ANSWERS_503: "0 5 9x60"}, {}),
+    Case("journal full", {JOURNAL_FULL: "0+1x60"}, {"PolkuRequestsTurnedAway": NODE}),
+    Case("journal full an hour ago", {JOURNAL_FULL: "0 5 9x60"}, {}),
+    Case("a source over its rate", {f'polku_errors_total{{{NODE},error="rate_limited"}}': "0+9x60"}, {}),
+    Case("a store that is slow", {f'polku_errors_total{{{NODE},error="not_committed"}}': "0+9x60"}, {}),
     Case("other answers", {f'polku_requests_total{{{NODE},status="400"}}': "0+9x60"}, {}),
     Case("damage from the start", {DAMAGE: "1x60"}, {"PolkuJournalDamaged": NODE}),
     Case("no damage", {DAMAGE: "0x60"}, {}),

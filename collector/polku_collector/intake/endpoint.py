@@ -71,6 +71,9 @@ class Observer(Protocol):
     def refused(self, source: str, reason: str, events: int) -> None:
         """A limit of the source kept events out, or a whole request (then `events` may be 0)."""
 
+    def error(self, error: str) -> None:
+        """A request was answered with an error: its code."""
+
     def waited(self, source: str, seconds: float, *, late: bool) -> None:
         """A request with journalled events waited for the lake, and was answered before it had them if `late`."""
 
@@ -256,7 +259,8 @@ class IntakeEndpoint:
         return {} if planned is None else in_force.schemas.events.get(planned.name, {})
 
     def refusal(self, refused: Refused) -> bytes:
-        """The JSON of a status other than 200; what a limit of a source kept out is counted."""
+        """The JSON of a status other than 200, which is counted, as is what a limit of a source kept out."""
+        self._observer.error(refused.error)
         if isinstance(refused, RefusedBySource):
             self._observer.refused(refused.source, refused.reason, refused.events)
         return _encode(ErrorAnswer(False, refused.error, refused.message, refused.path))

@@ -72,10 +72,10 @@ ALERTS = (
     ),
     Alert(
         "PolkuRequestsTurnedAway",
-        'sum by (instance) (rate(polku_requests_total{status="503"}[5m])) > 0',
+        'sum by (instance) (rate(polku_errors_total{error=~"journal_full|journal_unavailable"}[5m])) > 0',
         "1m",
         "critical",
-        "Collector {{ $labels.instance }} answers requests with 503",
+        "Collector {{ $labels.instance }} turns requests away: its journal takes no events",
         "It cannot make events durable. What clients do not keep is lost.",
     ),
     Alert(

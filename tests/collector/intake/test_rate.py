@@ -146,6 +146,7 @@ def test_a_source_over_its_rate_is_told_how_long_to_wait_and_others_are_not(limi
     limited.clock.at += 3  # type: ignore[attr-defined]
     assert limited.post(batch).status_code == 200
     assert limited.counted.refusals == [("web", "rate", 8), ("app", "rate", 8)]
+    assert limited.counted.errors == ["rate_limited", "rate_limited"], "an answer by its code"
 
 
 def test_who_is_far_over_it_is_refused_before_the_body_is_read(limited: World) -> None:

@@ -70,6 +70,8 @@ class Silent:
 
     def refused(self, source: str, reason: str, events: int) -> None: ...
 
+    def error(self, error: str) -> None: ...
+
     def waited(self, source: str, seconds: float, *, late: bool) -> None: ...
 
     def answered(self, status: int, seconds: float) -> None: ...
@@ -82,6 +84,10 @@ class Counted(Silent):
         self.refusals: list[tuple[str, str, int]] = []
         self.closings: list[str] = []
         self.outcomes: list[tuple[str, str]] = []
+        self.errors: list[str] = []
+
+    def error(self, error: str) -> None:
+        self.errors.append(error)
 
     def webhook(self, name: str, outcome: str) -> None:
         self.outcomes.append((name, outcome))
