@@ -8,7 +8,7 @@
     └── LakeError              the tables
         ├── StoreUntrusted     the store does not honour `If-None-Match`: two writers would overwrite each other
         ├── StoreUnreachable   the store does not answer; tried again
-        ├── TableMismatch      the table's columns and the plan's disagree; needs a person
+        ├── TableMismatch      the table's columns and the plan's, or a file's, disagree; needs a person
         └── CommitUncertain    a commit failed and its outcome is not yet known; tried again with the same files
 
 Bad *events* are never exceptions: they are lines of `quarantine` with a reason (`polku_schemas.ProblemCode`).
@@ -59,7 +59,8 @@ class StoreUnreachable(LakeError):
 
 
 class TableMismatch(LakeError):
-    """A table and the plan disagree on a column's type, or the journal belongs to another table."""
+    """A table and the plan disagree on a column's type, a file has columns that the table lacks, or the journal belongs
+    to another table."""
 
 
 class CommitUncertain(LakeError):

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
-from deltalake.transaction import AddAction
 
-from ..errors import CommitUncertain, StoreUnreachable
+from ..errors import CommitUncertain, StoreUnreachable, TableMismatch
 from .parquet import DataFile
+from .table import NewFile
 
 log = structlog.get_logger("polku.lake")
 
@@ -29,24 +29,25 @@ class CommitTable(Protocol):
 
     name: str
 
-    def commit(self, files: list[AddAction], watermarks: dict[str, int]) -> None: ...
+    def commit(self, files: Sequence[NewFile], watermarks: dict[str, int]) -> None: ...
 
     def reopen(self) -> None: ...
 
     def watermark(self, stream: str) -> int: ...
 
 
-def add_actions(files: list[DataFile], partition_column: str, *, data_change: bool = True) -> list[AddAction]:
+def add_actions(files: list[DataFile], partition_column: str, *, data_change: bool = True) -> list[NewFile]:
     """The log entries of files that already stand in the table's folder. No `data_change`: their rows were there."""
     now = int(time.time() * 1000)
     return [
-        AddAction(
+        NewFile(
             path=file.key,
             size=file.size_bytes,
             partition_values={partition_column: file.partition},
             modification_time=now,
             data_change=data_change,
             stats=file.statistics,
+            places=file.places,
         )
         for file in files
     ]
@@ -54,7 +55,7 @@ def add_actions(files: list[DataFile], partition_column: str, *, data_change: bo
 
 def commit(
     table: CommitTable,
-    files: list[AddAction],
+    files: Sequence[NewFile],
     before: dict[str, int],
     after: dict[str, int],
     wait: Callable[[float], None] = time.sleep,
@@ -62,8 +63,9 @@ def commit(
 ) -> int:
     """Move the watermark of each stream from `before` to `after` together with the files; returns the attempts made.
 
-    Raises CommitUncertain when somebody else moved a watermark (the flush must be read again from there) and
-    StoreUnreachable when the store stays away. `check` is asked before each attempt; what it raises is passed on.
+    Raises CommitUncertain when somebody else moved a watermark (the flush must be read again from there), TableMismatch
+    when a file has columns that the table lacks, and StoreUnreachable when the store stays away. `check` is asked
+    before each attempt; what it raises is passed on.
     """
     _fence(table, before, after)
     failure: Exception | None = None
@@ -71,6 +73,8 @@ def commit(
         check()
         try:
             table.commit(files, after)
+        except TableMismatch:  # nothing was tried
+            raise
         except Exception as error:
             log.warning("commit not confirmed", table=table.name, attempt=attempt, reason=str(error))
             failure = error

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
-from ..errors import CommitUncertain, StoreUnreachable
+from ..errors import CommitUncertain, StoreUnreachable, TableMismatch
 from .parquet import DataFile
 from .store import Store
 from .table import Table
@@ -46,7 +46,7 @@ def fenced(
         check()
         try:
             write()
-        except CommitUncertain:
+        except (CommitUncertain, TableMismatch):
             raise
         except Exception as error:
             log.info("commit not confirmed", table=table.name, attempt=attempt, reason=str(error))

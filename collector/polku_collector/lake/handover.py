@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 import structlog
-from deltalake.transaction import AddAction
 from msgspec import Struct
 
 from ..batch import REPLAY_STREAM
@@ -26,7 +25,7 @@ from .fenced import STALE_SECONDS
 from .loop import Check, Committer
 from .parquet import DataFile
 from .store import Store
-from .table import Table
+from .table import NewFile, Table
 
 log = structlog.get_logger("polku.lake")
 
@@ -51,6 +50,8 @@ class HandedFile(Struct, frozen=True):
     size_bytes: int
     rows: int
     statistics: str
+    places: tuple[str, ...] | None = None
+    """Where it holds values (`types.places`); None in notes of older nodes: the file's footer tells."""
 
 
 class Note(Struct, frozen=True):
@@ -279,7 +280,7 @@ def notes_in(store: Store, streams: Iterable[str] | None = None) -> dict[str, No
 
 
 def _handed(file: DataFile) -> HandedFile:
-    return HandedFile(file.key, file.partition, file.size_bytes, file.rows, file.statistics)
+    return HandedFile(file.key, file.partition, file.size_bytes, file.rows, file.statistics, file.places)
 
 
 def _after(notes: list[Note]) -> dict[str, int]:
@@ -294,9 +295,17 @@ def _rows(note: Note) -> int:
     return sum(file.rows for file in (*note.events, *note.quarantine))
 
 
-def _adds(table: Table, files: list[HandedFile]) -> list[AddAction]:
+def _adds(table: Table, files: list[HandedFile]) -> list[NewFile]:
     now = int(time.time() * 1000)
     return [
-        AddAction(file.key, file.size_bytes, {table.partition_by: file.partition}, now, True, file.statistics)
+        NewFile(
+            file.key,
+            file.size_bytes,
+            {table.partition_by: file.partition},
+            now,
+            True,
+            file.statistics,
+            places=table.places_in(file.key, file.size_bytes) if file.places is None else file.places,
+        )
         for file in files
     ]

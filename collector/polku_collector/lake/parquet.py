@@ -9,7 +9,7 @@ larger). Compaction sorts.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from msgspec import Struct
 
 from .statistics import STATISTICS_COLUMNS, delta_statistics
-from .types import literal
+from .types import arrow_places, literal
 
 # From about so many rows a file on, DuckDB's writer is the faster one.
 MANY_ROWS = 20_000
@@ -36,6 +36,8 @@ class DataFile(Struct, frozen=True):
     size_bytes: int
     rows: int
     statistics: str
+    places: tuple[str, ...]
+    """Its columns, and the members of their structs: see `types.places`."""
 
 
 def copy_by_day(
@@ -59,6 +61,7 @@ def write_by_day(connection: duckdb.DuckDBPyConnection, select: str, folder: Pat
     connection.execute("DROP TABLE few_rows").fetchall()
     days = rows[partition].combine_chunks()
     ends = [*_ends_of_runs(days), len(days)] if len(days) else []
+    places = {field.name: [*arrow_places([field])] for field in rows.schema}
     files, start = [], 0
     for number, end in enumerate(ends):
         part = rows.slice(start, end - start)
@@ -70,7 +73,8 @@ def write_by_day(connection: duckdb.DuckDBPyConnection, select: str, folder: Pat
             part, path, compression="zstd", write_statistics=[n for n in STATISTICS_COLUMNS if n in part.column_names]
         )
         statistics = delta_statistics(len(part), _bounds_of_arrow(part))
-        files.append(_data_file(path, path.stat().st_size, len(part), statistics))
+        held = [place for name in part.column_names for place in places[name]]
+        files.append(_data_file(path, path.stat().st_size, len(part), statistics, held))
         start = end
     return files
 
@@ -84,12 +88,13 @@ def copy_file(connection: duckdb.DuckDBPyConnection, select: str, path: Path) ->
     if not rows:
         path.unlink()
         return None
-    return _data_file(path, size, rows, delta_statistics(rows, _bounds_of_duckdb(statistics)))
+    bounds = delta_statistics(rows, _bounds_of_duckdb(statistics))
+    return _data_file(path, size, rows, bounds, arrow_places(pq.read_schema(path)))
 
 
-def _data_file(path: Path, size: int, rows: int, statistics: str) -> DataFile:
+def _data_file(path: Path, size: int, rows: int, statistics: str, places: Iterable[str]) -> DataFile:
     day = path.parent.name
-    return DataFile(path, f"{day}/{path.name}", day.partition("=")[2], size, rows, statistics)
+    return DataFile(path, f"{day}/{path.name}", day.partition("=")[2], size, rows, statistics, tuple(places))
 
 
 def _ends_of_runs(values: Any) -> list[int]:  # Any: an Arrow array; its stubs know no common type

@@ -185,7 +185,7 @@ class LocalStore:
             finally:
                 self._files.close(descriptor)
             try:
-                target.hardlink_to(partial)  # whole or not at all, and never in the place of another
+                self._files.link(partial, target)  # whole or not at all, and never in the place of another
             except FileExistsError:
                 return False
             finally:

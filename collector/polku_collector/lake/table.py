@@ -6,12 +6,14 @@ removed: a node with an older plan leaves the newer columns alone.
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import structlog
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
@@ -25,7 +27,7 @@ from polku_schemas.column_types import Clash, widening
 from ..errors import CommitUncertain, LakeError, TableMismatch
 from .statistics import STATISTICS_COLUMNS
 from .store import UNSETTLED_COMMITS, Store
-from .types import columns_of, field_of, schema_of
+from .types import arrow_places, columns_of, field_of, places, schema_of
 
 log = structlog.get_logger("polku.lake")
 
@@ -66,6 +68,13 @@ QUARANTINE_COLUMNS: dict[str, str] = {
     ),
     "sent_at": "timestamp",
 }
+
+
+@dataclasses.dataclass
+class NewFile(AddAction):
+    """The log entry of a file that stands in the table's folder, and where it holds values (`types.places`)."""
+
+    places: Sequence[str] = dataclasses.field(kw_only=True)
 
 
 class LiveFile(Struct, frozen=True):
@@ -195,14 +204,17 @@ class Table:
             return needed.clashes
         raise LakeError(f"{self.name}: columns could not be added: {sorted(missing)}")
 
-    def commit(self, files: list[AddAction], watermarks: dict[str, int]) -> None:
-        """One atomic commit of files with the new watermark of each stream, from the present handle."""
-        self._write([*files], watermarks)
+    def commit(self, files: Sequence[NewFile], watermarks: dict[str, int]) -> None:
+        """One atomic commit of files with the new watermark of each stream, from the present handle.
+
+        Raises TableMismatch, as `replace` does, when a file has columns that the table lacks: no reader would see them.
+        """
+        self._write([], files, watermarks)
 
     def replace(
         self,
         paths: Collection[str],
-        files: list[AddAction],
+        files: Sequence[NewFile],
         watermarks: dict[str, int],
         *,
         data_change: bool = True,
@@ -215,14 +227,14 @@ class Table:
         until a vacuum. No `data_change`: the rows stay the same. `what` names the work in the log.
         """
         now, partition = int(time.time() * 1000), f"partition.{self.partition_by}"
-        gone: list[AddAction | RemoveAction] = [
+        gone = [
             RemoveAction(add["path"], data_change, now, add["size_bytes"], {self.partition_by: str(add[partition])})
             for add in pa.table(self.handle.get_add_actions(flatten=True)).to_pylist()
             if add["path"] in paths
         ]
         if len(gone) != len(paths):
             raise CommitUncertain(f"{self.name}: {len(paths) - len(gone)} of the files to replace are live no more")
-        self._write([*gone, *files], watermarks | {MAINTENANCE: self.watermark(MAINTENANCE) + 1}, what)
+        self._write(gone, files, watermarks | {MAINTENANCE: self.watermark(MAINTENANCE) + 1}, what)
 
     def files(self) -> set[str]:
         """The paths of the files the table consists of, as this handle sees it."""
@@ -290,12 +302,22 @@ class Table:
         fragments = [files.make_fragment(name, filesystem=filesystem) for name in sizes]
         return ds.FileSystemDataset(fragments, pa.schema(arrow), files, filesystem)
 
+    def places_in(self, path: str, size_bytes: int) -> list[str]:
+        """Where a file in the table's folder holds values, by its footer."""
+        handler: Any = PyFileSystem(DeltaStorageHandler(self._uri, self._options, {path: size_bytes}))
+        return [*arrow_places(pq.read_schema(path, filesystem=handler))]
+
     def _write(
-        self, actions: list[AddAction | RemoveAction], watermarks: dict[str, int], what: str | None = None
+        self,
+        gone: Sequence[RemoveAction],
+        files: Sequence[NewFile],
+        watermarks: dict[str, int],
+        what: str | None = None,
     ) -> None:
+        self._assert_columns(files)
         now = int(time.time() * 1000)
         self.handle.create_write_transaction(
-            actions,
+            [*gone, *files],
             "append",
             self.handle.schema(),
             partition_by=[self.partition_by],
@@ -306,6 +328,21 @@ class Table:
             ),
             post_commithook_properties=HOOKS_OFF,
         )
+
+    def _assert_columns(self, files: Sequence[NewFile]) -> None:
+        """What a file holds beyond the table's columns would be lost to every reader, and nobody would be told."""
+        held = {place for file in files for place in file.places}
+        if held <= {*places(self.columns.items())}:
+            return
+        self.refresh_columns()  # the handle may have seen what others added since
+        lacking = held - {*places(self.columns.items())}
+        if lacking:
+            paths = [file.path for file in files if not lacking.isdisjoint(file.places)]
+            raise TableMismatch(
+                f"{self.name}: the table lacks columns that {len(paths)} new files have "
+                f"({', '.join(sorted(lacking))}), and no reader would see them: "
+                f"nothing was committed. The first is {paths[0]}"
+            )
 
     def settle(self) -> None:
         """Make every commit this handle has not yet settled durable, its own and others'. The watermark is then proven.

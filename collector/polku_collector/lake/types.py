@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+import pyarrow as pa
 from deltalake import Schema
 from deltalake.schema import Field
 
@@ -43,6 +46,27 @@ def field_of(name: str, neutral: str) -> Field:
 def columns_of(schema: Schema) -> dict[str, str]:
     """A table's columns in their neutral spelling."""
     return {field["name"]: neutral_type(field["type"]) for field in json.loads(schema.to_json())["fields"]}
+
+
+def places(columns: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Where values stand: the names of columns, and of the members of structs, as `offer.price`."""
+    for name, kind in columns:
+        while kind.startswith("list<"):
+            kind = kind[5:-1]
+        yield name
+        if kind.startswith("struct<"):
+            yield from places((f"{name}.{member}", of) for member, of in struct_fields(kind))
+
+
+def arrow_places(fields: Iterable[Any]) -> Iterator[str]:  # Any: pyarrow's classes have no types
+    """The same of an Arrow schema, or of a file's."""
+    for field in fields:
+        kind = field.type
+        while pa.types.is_list(kind):
+            kind = kind.value_type
+        yield field.name
+        if pa.types.is_struct(kind):
+            yield from (f"{field.name}.{place}" for place in arrow_places(kind))
 
 
 def quoted(name: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..engine import open_duckdb
 from ..errors import CommitUncertain, LakeError
@@ -120,9 +121,7 @@ class Rewriter:
         if (file.rows if file else 0) != left:
             raise LakeError(f"{self._table.name}: {left} rows went in, {file and file.rows} came out; nothing was done")
         if file is not None and all(is_replay_file(old.path) for old in part.files):
-            file = DataFile(
-                file.path, replay_key(file.key), file.partition, file.size_bytes, file.rows, file.statistics
-            )
+            file = replace(file, key=replay_key(file.key))
         return file
 
     def commit(self, parts: Sequence[Part], turn: int, what: str, gone: int) -> Rewritten:

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,4 +97,74 @@ def test_a_flush_of_too_many_days_is_taken_in_parts(
     node.run()
     assert ids(tmp_path / "lake") == [f"{day:02}" for day in range(20)]
     assert max(files) <= 5
+    journal.close()
+
+
+class _Recording(Files):
+    """The real disk, with what is made durable below the lake noted in plain words."""
+
+    def __init__(self, lake: Path, effects: list[str]) -> None:
+        self._lake, self._effects = lake, effects
+
+    def sync_file(self, path: Path) -> None:
+        super().sync_file(path)
+        if path.suffix == ".json" and path.parent.name == "_delta_log":
+            self._effects.append(f"log of {self._table_of(path)} synced")
+        if path.suffix == ".parquet" and self._lake not in path.parents:
+            self._effects.append("file synced")
+
+    def sync_directory(self, path: Path) -> None:
+        super().sync_directory(path)
+        if path.name == "_delta_log":
+            self._effects.append(f"folder of the log of {self._table_of(path)} synced")
+        elif "_date=" in path.name:
+            self._effects.append(f"folder of {self._table_of(path)} synced")
+
+    def rename(self, old: Path, new: Path) -> None:
+        super().rename(old, new)
+        self._effects.append(f"file of {self._table_of(new)} in place")
+
+    def _table_of(self, path: Path) -> str:
+        return path.relative_to(self._lake).parts[0]
+
+
+def test_the_effects_of_a_flush_come_in_the_promised_order(
+    tmp_path: Path, journal: StreamWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns, files, `quarantine`, `events`, each durable before the next; then the ids, last the journal."""
+    refused = QuarantineLine(received_at=NOW, source="web", code="wrong_type", path="$", message="m", original="{}")
+    with_price = Schemas("p", "2", "g", {"a": {"price": "double"}}, {})
+    asyncio.run(journal.append([line("m1"), refused], with_price, 10))
+    effects: list[str] = []
+    node = Node(tmp_path, tmp_path / "lake", _Recording(tmp_path / "lake", effects))
+    committer = node.committer
+
+    def note(owner: Any, method: str, effect: str) -> None:
+        act = getattr(owner, method)
+
+        def noted(*arguments: Any, **named: Any) -> Any:
+            result = act(*arguments, **named)
+            effects.append(effect)
+            return result
+
+        monkeypatch.setattr(owner, method, noted)
+
+    note(committer._events, "widen", "columns added")
+    note(committer._events, "commit", "events committed")
+    note(committer._quarantine, "commit", "quarantine committed")
+    note(committer._memory, "remember", "ids remembered")
+    streams = committer._streams()
+    for stream in streams.values():
+        note(stream, "trim", "journal trimmed")
+    monkeypatch.setattr(committer, "_streams", lambda: streams)
+    effects.clear()
+    committer.flush()
+    assert effects == [
+        *("log of events synced", "folder of the log of events synced", "columns added"),
+        *("file synced", "file of events in place", "folder of events synced"),
+        *("file synced", "file of quarantine in place", "folder of quarantine synced"),
+        *("quarantine committed", "log of quarantine synced", "folder of the log of quarantine synced"),
+        *("events committed", "log of events synced", "folder of the log of events synced"),
+        *("ids remembered", "journal trimmed"),
+    ]
     journal.close()

@@ -336,7 +336,7 @@ def test_files_that_were_put_long_ago_and_vacuumed_are_not_committed(lake: Lake)
     """The flush was stopped for a day between putting and committing: it is made anew, not half there."""
     path = lake.scratch / "slow.parquet"
     path.write_bytes(b"rows")
-    file = DataFile(path, f"event_date={TODAY}/slow.parquet", str(TODAY), 4, 1, "{}")
+    file = DataFile(path, f"event_date={TODAY}/slow.parquet", str(TODAY), 4, 1, "{}", ())
     now = [0.0, 0.0]
     lake.store.put(file.path, f"events/{file.key}")
     check = still_there(lake.store, [f"events/{file.key}"], lambda: tuple(now))

@@ -11,13 +11,12 @@ import duckdb
 import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake.transaction import AddAction
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table as IcebergTable
 
 from polku_collector.lake.statistics import delta_statistics
 from polku_collector.lake.store import LocalStore
-from polku_collector.lake.table import Table
+from polku_collector.lake.table import NewFile, Table
 from polku_collector.mirror.catalog import open_catalog
 from polku_collector.mirror.delta_log import DeltaLog
 from polku_collector.mirror.mirror import Mirror
@@ -44,7 +43,7 @@ class SmallLake:
         self.table = Table(self.store, "events", "event_date", COLUMNS)
         self.catalog_uri = f"sqlite:///{root / 'catalog.db'}"
 
-    def file(self, *ids: str, day: str = "2026-01-01", **columns: Any) -> AddAction:
+    def file(self, *ids: str, day: str = "2026-01-01", **columns: Any) -> NewFile:
         """A data file with these events; further columns have the same value in each row."""
         moment = datetime.datetime.fromisoformat(f"{day}T12:00:00.000100+00:00")
         rows = [
@@ -61,7 +60,8 @@ class SmallLake:
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(arrays), path)  # statistics of all columns: what is in the footer must not travel on
         bounds = {"event_id": (min(ids), max(ids), 0), "event_time": (moment, moment, 0)}
-        return AddAction(key, path.stat().st_size, {"event_date": day}, 0, True, delta_statistics(len(rows), bounds))
+        statistics = delta_statistics(len(rows), bounds)
+        return NewFile(key, path.stat().st_size, {"event_date": day}, 0, True, statistics, places=[*arrays])
 
     def add(self, *ids: str, **columns: Any) -> str:
         """A commit that adds a file; returns its path."""

@@ -230,7 +230,8 @@ def test_it_is_known_also_when_its_file_was_merged_into_another(world: World) ->
     from polku_collector.lake.parquet import DataFile
 
     size = (world.lake / "events" / day / "merged.parquet").stat().st_size
-    merged = DataFile(Path(), f"{day}/merged.parquet", day.partition("=")[2], size, len(rows), json.dumps({}))
+    key = f"{day}/merged.parquet"
+    merged = DataFile(Path(), key, day.partition("=")[2], size, len(rows), json.dumps({}), tuple(rows.column_names))
     events.replace([path], add_actions([merged], "event_date"), {})
     resend(world)
     world.commit()
