@@ -11,7 +11,9 @@ from .compose_mirror import mirror_lags
 from .errors import CollectorError, JournalError
 from .journal.standing import standings
 from .journal.stream import streams_directory
+from .lake.budget import usual_files
 from .lake.dedup import window_of
+from .lake.gather import OWN_LINES
 from .maintain.costs import Costs, costs
 from .maintain.run import Unobserved
 from .maintain.status import (
@@ -24,9 +26,6 @@ from .maintain.status import (
     to_do,
 )
 from .settings import Settings
-
-# Without a table to tell: one shared file, as a day of few events has.
-_FILES_A_COMMIT = 1.0
 
 
 def status(settings: Settings, journal: Path | None) -> Status:
@@ -94,7 +93,9 @@ def _costs(settings: Settings, tables: list[TableStatus]) -> Costs | None:
     return costs(
         events_per_second=events.events_per_second,
         flush_seconds=settings.flush_seconds,
-        files_per_commit=_FILES_A_COMMIT,
+        files_per_commit=usual_files(
+            events.events_per_second * settings.flush_seconds, settings.flush_seconds, OWN_LINES
+        ),
         bytes_per_event=events.size_bytes / events.rows,
         checkpoint_commits=settings.lake.checkpoint_commits,
         target_bytes=settings.maintenance.target_file_bytes,

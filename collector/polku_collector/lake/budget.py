@@ -12,6 +12,12 @@ FILES_PER_SECOND = 1.0
 BURST_FILES = 60.0
 
 
+def usual_files(events_a_flush: float, flush_seconds: float, own_lines: int) -> float:
+    """About how many files of events a flush writes, day in, day out: a name with `own_lines` has one of its own."""
+    own = min(events_a_flush // own_lines, FILES_PER_SECOND * flush_seconds - 1)
+    return 1 + max(0.0, own)
+
+
 class FileBudget(Struct):
     """A bucket of files that fills with time. `now` is a monotonic clock in seconds."""
 
