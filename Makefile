@@ -18,7 +18,9 @@ APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
 
+# `make fuzz` leaves an older jsonschema-rs behind than the oracles go by.
 test: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group test
 	$(BIN)/pytest --numprocesses auto --dist worksteal $(addprefix --ignore=,tests/power_cut tests/chaos tests/fuzz $(PROCESSES)) $(ARGS)
 
 test-processes: $(STAMP)
@@ -48,6 +50,7 @@ test-node: $(STAMP)
 	$(BIN)/pytest tests/node $(ARGS)
 
 test-oracles: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group test
 	$(BIN)/pytest tests/oracles --documents $(DOCUMENTS) $(ARGS)
 
 fuzz: $(STAMP)
