@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import NotRequired, TypedDict, Unpack, cast
 
 import msgspec
 import uvloop
@@ -68,47 +68,22 @@ class Load(Struct, frozen=True, kw_only=True):
         return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
 
 
-def generate(
-    port: int,
-    templates: Path,
-    answer: str,
-    *,
-    connections: int,
-    seconds: float,
-    requests_per_second: float | None = None,
-) -> Load:
+class Pace(TypedDict):
+    """How much load: by so many connections, for so long, and no faster than this if it is given."""
+
+    connections: int
+    seconds: float
+    requests_per_second: NotRequired[float]
+
+
+def generate(port: int, templates: Path, answer: str, **pace: Unpack[Pace]) -> Load:
     """Put load on a server for so many seconds, from a process of its own. Raises NotAsExpected."""
-    return finish(
-        start(
-            port,
-            templates,
-            answer,
-            connections=connections,
-            seconds=seconds,
-            requests_per_second=requests_per_second,
-        )
-    )
+    return finish(start(port, templates, answer, **pace))
 
 
-def start(
-    port: int,
-    templates: Path,
-    answer: str,
-    *,
-    connections: int,
-    seconds: float,
-    requests_per_second: float | None = None,
-) -> subprocess.Popen[bytes]:
+def start(port: int, templates: Path, answer: str, **pace: Unpack[Pace]) -> subprocess.Popen[bytes]:
     """Begin to put load on a server; for who wants to look on meanwhile."""
-    spec = Spec(
-        port=port,
-        templates=str(templates),
-        answer=answer,
-        connections=connections,
-        seconds=seconds,
-        first_id=next(FIRST_IDS),
-        requests_per_second=requests_per_second,
-    )
+    spec = Spec(port=port, templates=str(templates), answer=answer, first_id=next(FIRST_IDS), **pace)
     command = [sys.executable, "-m", "tests.benchmarks.load", msgspec.json.encode(spec).decode()]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

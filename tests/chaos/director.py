@@ -348,10 +348,10 @@ class _World:
                     node.wait_ready(_START_SECONDS)
         else:
             outcome.wrong.append(f"not drained after {_DRAINS} times: exit codes {codes}")
-        for node in self.nodes:
+        for node, code in zip(self.nodes, codes, strict=True):
             left = list((node.root / "journal" / "streams").glob("*/*.journal"))
             if left:
-                outcome.wrong.append(f"{node.root.name} ended with 0 and left {len(left)} segments of its journal")
+                outcome.wrong.append(f"{node.root.name} ended with {code} and left {len(left)} segments of its journal")
 
 
 def _has_served(ledger: Ledger, node: int, more_than: int) -> bool:
