@@ -245,10 +245,11 @@ class Block(Struct, frozen=True):
 class Journal(Protocol):
     """What intake sees of the journal."""
 
-    async def append(self, lines: list[Line | QuarantineLine], schemas: Schemas, size_bytes: int) -> None:
-        """Return when every line is durable. Raise JournalFull or JournalBroken when none of them was stored.
+    async def append(self, lines: list[Line | QuarantineLine], schemas: Schemas, size_bytes: int) -> int:
+        """Return the last sequence when every line is durable. Raise JournalFull or JournalBroken when none was stored.
 
         `schemas` are those of the plan by which the lines were judged: they are read with these and no others.
+        The list is emptied before anything is waited for: while the disk is, bytes are kept and no objects.
         """
 
 

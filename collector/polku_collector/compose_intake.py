@@ -17,6 +17,7 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -34,7 +35,7 @@ from .intake.guard import Closed, Guard, GuardedServer, raise_open_files
 from .intake.pixel import PIXEL_PATHS, PixelEndpoint
 from .intake.rate import Meter, SharedBucket
 from .intake.senders import Senders, senders_of
-from .intake.validate import Judged, Validator
+from .intake.validate import Judged, Validator, Verdict
 from .journal.committed import CommitWatch
 from .journal.stream import journal_bytes
 from .journal.writer import StreamWriter
@@ -273,17 +274,29 @@ class _IntakeObserver:
     def __init__(self, tally: _Tally, *, echo: bool) -> None:
         self._tally, self._echo = tally, echo
 
-    def judged(self, source: str, judged: Judged, body_bytes: int) -> None:
+    def judged(self, source: str, judged: Judged, body_bytes: int) -> Callable[[], None]:
+        said = "\n".join(_echo_lines(judged)) if self._echo else None
+        return partial(self._stored, source, judged.accepted, judged.rejected, judged.warnings, body_bytes, said)
+
+    def _stored(
+        self,
+        source: str,
+        accepted: int,
+        rejected: list[Verdict],
+        warnings: list[Verdict],
+        body_bytes: int,
+        said: str | None,
+    ) -> None:
         count = self._tally.count
         count("polku_body_bytes_total", body_bytes)
-        if accepted := len(judged.lines) - len(judged.rejected):
+        if accepted:
             count("polku_events_accepted_total", accepted, source=source)
-        for verdict in judged.rejected:
+        for verdict in rejected:
             count("polku_events_rejected_total", source=source, code=verdict.code)
-        for verdict in judged.warnings:
+        for verdict in warnings:
             count("polku_events_warned_total", source=source, code=verdict.code)
-        if self._echo:
-            print("\n".join(_echo_lines(judged)), flush=True)
+        if said is not None:
+            print(said, flush=True)
 
     def refused(self, source: str, reason: str, events: int) -> None:
         if reason != "bot":  # of such a request only some events are refused

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +218,8 @@ class InProcess:
 
 
 class _Silent:
-    def judged(self, source: str, judged: Judged, body_bytes: int) -> None: ...
+    def judged(self, source: str, judged: Judged, body_bytes: int) -> Callable[[], None]:
+        return lambda: None
 
     def refused(self, source: str, reason: str, events: int) -> None: ...
 

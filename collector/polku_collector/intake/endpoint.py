@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from ..batch import Commits, Journal, Line, QuarantineLine, Schemas
+from ..batch import Commits, Journal, Schemas
 from ..errors import JournalBroken, JournalFull
 from .beacon import form_field
 from .bots import without_bots
@@ -66,7 +66,8 @@ class ErrorAnswer(Struct, frozen=True, omit_defaults=True):
 class Observer(Protocol):
     """What is told of each request: for metrics, and for the console of --dev."""
 
-    def judged(self, source: str, judged: Judged, body_bytes: int) -> None: ...
+    def judged(self, source: str, judged: Judged, body_bytes: int) -> Callable[[], None]:
+        """Look at the lines: they are gone after this call. What it returns is called once they are stored."""
 
     def refused(self, source: str, reason: str, events: int) -> None:
         """A limit of the source kept events out, or a whole request (then `events` may be 0)."""
@@ -215,7 +216,10 @@ class IntakeEndpoint:
                 judged, bots = without_bots(judged, sender.is_bot)
                 if bots:
                     self._observer.refused(sender.name, "bot", len(bots))
-        share, waited = None, 0.0
+        stored = self._observer.judged(sender.name, judged, len(arrival.body))
+        taken = Taken(judged.accepted, judged.rejected, judged.warnings, bots)
+        body.clear()
+        share, sequence = None, 0
         if sender.waits_for_lake and judged.lines:
             share = Share(self._held, limits.max_held_bytes)
         try:
@@ -223,25 +227,22 @@ class IntakeEndpoint:
                 share.add(size + _WAITING_BYTES)
             if judged.lines:
                 try:
-                    await self._journal.append(judged.lines, in_force.schemas, size)
+                    sequence = await self._journal.append(judged.lines, in_force.schemas, size)
                 except (JournalFull, JournalBroken) as error:
                     code = "journal_full" if isinstance(error, JournalFull) else "journal_unavailable"
                     raise Refused(503, code, f"{error}; send again later", retry_after=RETRY_AFTER_SECONDS) from None
-            self._observer.judged(sender.name, judged, len(arrival.body))
+            stored()
             if share is not None:
-                waited = await self._until_committed(sender, judged.lines, limits.ack_lake_seconds)
+                taken.waited_seconds = await self._until_committed(sender, sequence, limits.ack_lake_seconds)
         finally:
             if share is not None:
                 share.give_back()
-        return Taken(judged, bots, waited)
+        return taken
 
-    async def _until_committed(
-        self, sender: Sender, lines: Sequence[Line | QuarantineLine], most_seconds: float
-    ) -> float:
-        """Return when the lake has these lines, with the seconds it took. Raises NotCommitted."""
+    async def _until_committed(self, sender: Sender, sequence: int, most_seconds: float) -> float:
+        """Return when the lake has all lines up to this one, with the seconds it took. Raises NotCommitted."""
         started = time.perf_counter()
-        # The journal has numbered them, those of other requests in between.
-        why = await self._commits.why_not_committed(max(line.sequence for line in lines), most_seconds)
+        why = await self._commits.why_not_committed(sequence, most_seconds)
         waited = time.perf_counter() - started
         self._observer.waited(sender.name, waited, late=why is not None)
         if why is not None:
@@ -292,23 +293,25 @@ class IntakeEndpoint:
 _encode = msgspec.json.Encoder().encode
 
 
-class Taken(Struct, frozen=True):
+class Taken(Struct):
     """What became of a request that was stored. `bots`: verdicts on events of robots, which were not."""
 
-    judged: Judged
-    bots: Sequence[Verdict] = ()
+    accepted: int
+    rejected: list[Verdict]
+    warnings: list[Verdict]
+    bots: Sequence[Verdict]
     waited_seconds: float = 0.0
     """For the lake, after all was durable."""
 
 
 def answer_of(taken: Taken) -> bytes:
     """The JSON of a 200."""
-    judged, bots = taken.judged, taken.bots
-    accepted = len(judged.lines) - len(judged.rejected)
-    if not judged.rejected and not judged.warnings and not bots:
-        return b'{"success":true,"accepted":%d,"rejected":[]}' % accepted
-    rejected = sorted([*judged.rejected, *bots], key=lambda verdict: verdict.index) if bots else judged.rejected
-    return _encode(Answer(True, accepted, rejected, judged.warnings))
+    rejected, bots = taken.rejected, taken.bots
+    if not rejected and not taken.warnings and not bots:
+        return b'{"success":true,"accepted":%d,"rejected":[]}' % taken.accepted
+    if bots:
+        rejected = sorted([*rejected, *bots], key=lambda verdict: verdict.index)
+    return _encode(Answer(True, taken.accepted, rejected, taken.warnings))
 
 
 def _parsed(path: str, raw: bytes, max_events: int, shape: Shape) -> Body:

@@ -71,6 +71,11 @@ class Judged(Struct, frozen=True):
     rejected: list[Verdict]
     warnings: list[Verdict]
 
+    @property
+    def accepted(self) -> int:
+        """How many of the lines are for `events`."""
+        return len(self.lines) - len(self.rejected)
+
 
 class Warned(Struct, frozen=True):
     """An accepted event of which the sender should hear something."""

@@ -106,6 +106,12 @@ class Body(Struct, frozen=True):
     def __len__(self) -> int:
         return len(self.events if self.events is not None else self.items or ())
 
+    def clear(self) -> None:
+        """Let go of the events, when something else was made of them."""
+        for parts in (self.events, self.items):
+            if parts is not None:
+                parts.clear()
+
 
 class Unreadable(Exception):
     """The body is not JSON, or not of the form of its endpoint. `path` says where."""
@@ -127,7 +133,8 @@ _ODD = (msgspec.MsgspecError, ValueError, RecursionError)
 
 def parse_batch(body: bytes, max_events: int = 10_000, shape: Shape = _SHAPE) -> Body:
     """Read the body of /v1/batch. Raises Unreadable (not JSON, or no list `batch`) or TooMany."""
-    if body.count(b"{") > _BRACES_PER_EVENT * max_events:
+    most = _BRACES_PER_EVENT * max_events
+    if len(body) > most and body.count(b"{") > most:
         return _parse_parts(body, max_events, shape)  # counts the events before anything is made of them
     try:
         batch = _decode_batch(body)

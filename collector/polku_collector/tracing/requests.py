@@ -52,21 +52,15 @@ class TracedJournal:
     def __init__(self, journal: Journal, stream: str, tracer: Tracer) -> None:
         self._journal, self._stream, self._tracer = journal, stream, tracer
 
-    async def append(self, lines: list[Line | QuarantineLine], schemas: Schemas, size_bytes: int) -> None:
+    async def append(self, lines: list[Line | QuarantineLine], schemas: Schemas, size_bytes: int) -> int:
         """As the journal's own."""
         if not get_current_span().is_recording():  # the request is not traced: most are not
-            await self._journal.append(lines, schemas, size_bytes)
-            return
+            return await self._journal.append(lines, schemas, size_bytes)
         with self._tracer.start_as_current_span("journal append") as span:
-            await self._journal.append(lines, schemas, size_bytes)
-            span.set_attributes(
-                {
-                    "polku.source": lines[0].source,
-                    "polku.events": len(lines),
-                    "polku.stream": self._stream,
-                    "polku.sequence": max(line.sequence for line in lines),
-                }
-            )
+            span.set_attributes({"polku.source": lines[0].source, "polku.events": len(lines)})
+            last = await self._journal.append(lines, schemas, size_bytes)
+            span.set_attributes({"polku.stream": self._stream, "polku.sequence": last})
+            return last
 
 
 class TracedCommits:

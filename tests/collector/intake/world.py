@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import httpx
@@ -44,13 +44,15 @@ class MemoryJournal:
         self.numbered = 0
         self.full = False
 
-    async def append(self, lines: list[Line | QuarantineLine], schemas: Schemas, size_bytes: int) -> None:
+    async def append(self, lines: list[Line | QuarantineLine], schemas: Schemas, size_bytes: int) -> int:
         if self.full:
             raise JournalFull("the journal holds 5 of 5 bytes")
         for line in lines:
             self.numbered += 1
             line.sequence = self.numbered
         self.lines += lines
+        lines.clear()
+        return self.numbered
 
 
 class MemoryCommits:
@@ -66,7 +68,8 @@ class MemoryCommits:
 
 
 class Silent:
-    def judged(self, source: str, judged: Judged, body_bytes: int) -> None: ...
+    def judged(self, source: str, judged: Judged, body_bytes: int) -> Callable[[], None]:
+        return lambda: None
 
     def refused(self, source: str, reason: str, events: int) -> None: ...
 

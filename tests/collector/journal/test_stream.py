@@ -131,6 +131,50 @@ def test_after_a_failure_nobody_is_told_it_worked_and_the_next_block_is_whole(tm
     assert read_all(stream) == ["1", "2", "3"]
 
 
+def test_what_waits_behind_a_failed_block_fails_with_it_and_leaves_no_gap(tmp_path: Path) -> None:
+    """Its lines had their numbers already; so do those that come before the loop hears of the failure."""
+    held = _HeldSync()
+    journal = writer(tmp_path, files=held)
+    append(journal, "1")
+
+    async def fails_together() -> list[object]:
+        held.hold = held.fails = True
+        first = asyncio.ensure_future(journal.append([line("lost")], SCHEMAS, 10))
+        await asyncio.to_thread(held.reached.wait, 5)
+        behind = [asyncio.ensure_future(journal.append([line(f"lost {n}")], SCHEMAS, 10)) for n in range(3)]
+        await asyncio.sleep(0)
+        held.release.set()
+        outcomes: list[object] = await asyncio.gather(first, *behind, return_exceptions=True)
+        held.hold = held.fails = False
+        outcomes.append(await journal.append([line("2"), line("3")], SCHEMAS, 10))
+        return outcomes
+
+    *failed, last = asyncio.run(fails_together())
+    assert [type(outcome) for outcome in failed] == [JournalBroken] * 4
+    assert last == 3
+    assert read_all(reader(tmp_path)) == ["1", "2", "3"]
+    journal.close()
+
+
+def test_the_last_number_is_told_and_the_lines_are_let_go(tmp_path: Path) -> None:
+    """Also of requests that share a block, and whatever the order of the names in it."""
+    journal = writer(tmp_path)
+    requests = [[line("1", "b"), line("2", "a")], [line("3", "a")], [line("4", "b"), line("5", "c")]]
+
+    async def together() -> list[int]:
+        waiting = [asyncio.ensure_future(journal.append(lines, SCHEMAS, 10)) for lines in requests]
+        await asyncio.sleep(0)
+        assert requests == [[], [], []]
+        return await asyncio.gather(*waiting)
+
+    assert asyncio.run(together()) == [2, 3, 5]
+    (block,) = reader(tmp_path).read(0, 1 << 20)
+    assert [(run.name, run.lines) for run in block.runs] == [("b", 2), ("a", 2), ("c", 1)]
+    numbers = [msgspec.json.decode(one)["sequence"] for one in bytes(block.lines).splitlines()]
+    assert numbers == [1, 4, 2, 3, 5]
+    journal.close()
+
+
 def test_an_unexpected_failure_is_told_and_the_writer_lives_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from polku_collector.journal import writer as module
 
@@ -288,13 +332,15 @@ class _HeldSync(Files):
     def __init__(self) -> None:
         import threading
 
-        self.hold = False
+        self.hold = self.fails = False
         self.reached, self.release = threading.Event(), threading.Event()
 
     def sync(self, descriptor: int) -> None:
         if self.hold:
             self.reached.set()
             assert self.release.wait(10)
+        if self.fails:
+            raise OSError(5, "sync failed")
         super().sync(descriptor)
 
 
