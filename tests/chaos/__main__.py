@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         if sail is not None:
             sail.close()
-    print(report.text(missing=missing))
+        print(report.text(missing=missing), flush=True)
     if given.long and given.round is None and not _is_enough(report):
         print(f"FAILED: not {LONG_KILLS} kills and {LONG_WINDOWS} fault scenarios in time")
         return 1

@@ -161,6 +161,7 @@ class _World:
             wait_until(lambda node=node: '"committing"' in node.log(), START_SECONDS, node.log)
 
     def close(self) -> None:
+        self._quiet.set()
         if self._load is not None:
             self._load.stop()
         for node in self.nodes:
