@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         if sail is not None:
             sail.close()
-    print(report.text(missing=missing))
+        print(report.text(missing=missing), flush=True)
     if given.long and given.round is None and not _is_enough(report):
         print(f"FAILED: not {LONG_KILLS} kills and {LONG_WINDOWS} fault scenarios in time")
         return 1
@@ -130,7 +130,8 @@ def _play(
     print(
         f"{number:3} {name:30} {outcome.seconds:4.0f} s{phases}  {outcome.kills.total():3} kills  "
         f"{outcome.windows:3} faults  "
-        f"{outcome.acknowledged:6} events  {outcome.duplicates:5} copies  {'FAILED' if outcome.wrong else 'ok'}",
+        f"{outcome.acknowledged:6} events  {outcome.duplicates:5} copies  load {os.getloadavg()[0]:2.0f}  "
+        f"{'FAILED' if outcome.wrong else 'ok'}",
         flush=True,
     )
     for sentence in outcome.wrong:

@@ -21,7 +21,7 @@ from .director import Outcome
 from .load import Ledger, Load, is_invalid
 from .oracle import judge
 from .readers import Reader
-from .world import Node
+from .world import START_SECONDS, STOP_SECONDS, Node
 
 SCENARIO = "damaged-journal"
 
@@ -33,8 +33,8 @@ def run(seed: str, root: Path, readers: dict[str, Reader], seconds: float) -> Ou
     lake, home = root / "lake", root / "node-0"
     with_journal = Node(home, str(lake), store=None, proxy_port=0, workers=2, flush_seconds=600, seed=seed)
     try:
-        with_journal.wait_ready()
-        wait_until(lambda: DeltaTable.is_deltatable(str(lake / "quarantine")), 60)
+        with_journal.wait_ready(START_SECONDS)
+        wait_until(lambda: DeltaTable.is_deltatable(str(lake / "quarantine")), START_SECONDS)
         load = Load([with_journal.url], ledger, seed, threads=4, pause_seconds=0.02)
         time.sleep(min(seconds, 4.0))
         load.stop()
@@ -53,10 +53,10 @@ def run(seed: str, root: Path, readers: dict[str, Reader], seconds: float) -> Ou
 
     again = Node(home, str(lake), store=None, proxy_port=0, workers=1, flush_seconds=0.2, seed=seed)
     try:
-        again.wait_ready()
-        wait_until(lambda: len([*(home / "journal" / "streams").glob("*/*.journal")]) == 0, 90, again.log)
+        again.wait_ready(START_SECONDS)
+        wait_until(lambda: len([*(home / "journal" / "streams").glob("*/*.journal")]) == 0, START_SECONDS, again.log)
         counted = httpx.get(f"{again.url}/metrics", timeout=20).text
-        code = again.stop()
+        code = again.stop(STOP_SECONDS)
     finally:
         again.close()
     if code:

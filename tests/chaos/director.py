@@ -32,14 +32,13 @@ from .points import (
 from .ports import own_port
 from .readers import Reader
 from .store import StoreProcess
-from .world import LAKE_URI, Node, lake_folder
+from .world import LAKE_URI, START_SECONDS, STOP_SECONDS, Node, lake_folder
 
 _DISK_POINTS = {**INTAKE_POINTS, **COMMITTER_POINTS, **LOCAL_POINTS, **COPY_POINTS, **MAINTENANCE_POINTS}
 # How long a point stays armed: a process that was just killed needs some seconds to come back.
 _PATIENCE_SECONDS = 10.0
 _DRAINS = 3
 _STORE_AWAY_SECONDS = 1.5
-_START_SECONDS = 180.0
 
 
 class Outcome(Struct):
@@ -158,10 +157,11 @@ class _World:
                 )
             )
         for node in self.nodes:
-            node.wait_ready(_START_SECONDS)
-            wait_until(lambda node=node: '"committing"' in node.log(), _START_SECONDS, node.log)
+            node.wait_ready(START_SECONDS)
+            wait_until(lambda node=node: '"committing"' in node.log(), START_SECONDS, node.log)
 
     def close(self) -> None:
+        self._quiet.set()
         if self._load is not None:
             self._load.stop()
         for node in self.nodes:
@@ -195,7 +195,7 @@ class _World:
         for node in self.nodes:
             node.restart_if_dead()
         for node in self.nodes:
-            node.wait_ready(_START_SECONDS)
+            node.wait_ready(START_SECONDS)
         self._load.send_what_is_open()
 
     def _follow_timeline(self, ledger: Ledger, outcome: Outcome) -> None:
@@ -336,7 +336,7 @@ class _World:
             for node in self.nodes:
                 if node.process.poll() is None:
                     node.process.terminate()
-            codes = [node.stop(180) for node in self.nodes]
+            codes = [node.stop(STOP_SECONDS) for node in self.nodes]
             if not any(codes):
                 break
             for node, code in zip(self.nodes, codes, strict=True):
@@ -345,7 +345,7 @@ class _World:
                 for node in self.nodes:
                     node.restart()
                 for node in self.nodes:
-                    node.wait_ready(_START_SECONDS)
+                    node.wait_ready(START_SECONDS)
         else:
             outcome.wrong.append(f"not drained after {_DRAINS} times: exit codes {codes}")
         for node, code in zip(self.nodes, codes, strict=True):
