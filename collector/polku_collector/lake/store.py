@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
-from polku_collector.errors import LakeError, StoreUnreachable
+from polku_collector.errors import FileUnreadable, LakeError, StoreUnreachable
 from polku_collector.files import DISK, Files
 from polku_collector.lake.probe import PROBE_WRITERS, at_once, probe_commits, prove_single_winner, untrusted
 from polku_collector.settings import S3
@@ -38,6 +38,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
 MULTIPART_BYTES = 16 * 1024 * 1024
 _COPY_BYTES = 1024 * 1024
+_TRY_AGAIN = (408, 429)  # of the answers that blame a request, those that mean "later"
 _KEYS_A_REQUEST = 1000  # what S3 deletes at once
 
 # What is asked of a store without settings.
@@ -75,7 +76,7 @@ class Store(Protocol):
         """Store a small file that nobody else can have stored; durable on return. False: the key is taken."""
 
     def read(self, key: str) -> bytes | None:
-        """A small file; None if it is not there."""
+        """A small file; None if it is not there. Raises FileUnreadable when it alone cannot be had."""
 
     def names(self, folder: str) -> list[str]:
         """The keys below a folder, in order."""
@@ -196,10 +197,13 @@ class LocalStore:
         return True
 
     def read(self, key: str) -> bytes | None:
+        path = self.root / _checked(key)
         try:
-            return (self.root / _checked(key)).read_bytes()
+            return path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise FileUnreadable(f"{path} could not be read: {error.strerror}.") from error
 
     def names(self, folder: str) -> list[str]:
         paths = (self.root / _checked(folder)).rglob("*")
@@ -380,6 +384,8 @@ class S3Store:
             except ClientError as error:
                 if _status(error) == 404:
                     return None
+                if 400 <= _status(error) < 500 and _status(error) not in _TRY_AGAIN:
+                    raise FileUnreadable(f"s3://{self.bucket}/{self._key(key)} could not be read: {error}") from error
                 raise
 
         found: bytes | None = self._reach(f"read {key}", get)

@@ -324,6 +324,17 @@ def test_files_that_were_handed_over_are_left_alone_as_long_as_their_note_is_the
     assert lake.maintainer().vacuum(lake.table(), full=True) == 1
 
 
+def test_beside_a_note_that_nobody_can_read_no_file_is_taken_for_an_orphan(lake: Lake) -> None:
+    _fill(lake, 1)
+    lake.maintainer().vacuum(lake.table(), full=False)
+    Path(lake.uri, "events", f"event_date={TODAY}", "handed.parquet").write_bytes(b"rows")
+    _age(lake, 1000)
+    assert lake.store.create("_handover/far/00000000000000000000.json", b'{"format": 1, "files": ["event_da')
+    assert lake.maintainer().vacuum(lake.table(), full=True) == 0
+    lake.store.remove(["_handover/far/00000000000000000000.json"])
+    assert lake.maintainer().vacuum(lake.table(), full=True) == 1
+
+
 def test_what_can_go_is_decided_file_by_file() -> None:
     stored = [StoredFile(name, 1, modified) for name, modified in [("live", 0), ("gone", 0), ("late", 0), ("new", 9)]]
     stored.append(StoredFile("orphan", 1, 4))
