@@ -10,11 +10,11 @@ from deltalake import DeltaTable, write_deltalake
 
 from .load import Ledger, is_invalid, price_of, text_of, user_of
 from .oracle import judge
-from .readers import EVENT_COLUMNS, Reader, Sail, duckdb_rows, polars_rows
+from .readers import COLUMNS, Reader, Sail, duckdb_rows, polars_rows
 
 IDS = [f"id-{number}" for number in range(80)]
 READERS: dict[str, Reader] = {"DuckDB": duckdb_rows, "Polars": polars_rows}
-KINDS: dict[str, pa.DataType] = dict.fromkeys(EVENT_COLUMNS, pa.string())
+KINDS: dict[str, pa.DataType] = dict.fromkeys(COLUMNS["events"], pa.string())
 KINDS["sequence"] = pa.int64()
 KINDS["price"] = pa.float64()
 KINDS["event_date"] = pa.string()
@@ -36,13 +36,14 @@ def row(event_id: str) -> dict[str, object]:
 
 
 def refused(event_id: str) -> dict[str, object]:
-    return {"event_id": event_id, "stream": "s", "sequence": IDS.index(event_id) + 1, "code": "wrong_type"}
+    known = {"event_id": event_id, "stream": "s", "sequence": IDS.index(event_id) + 1, "code": "wrong_type"}
+    return dict.fromkeys(COLUMNS["quarantine"]) | known
 
 
 def write(lake: Path, events: list[dict[str, object]], quarantine: list[dict[str, object]]) -> None:
     table = pa.Table.from_pylist(events, pa.schema(KINDS))
     write_deltalake(str(lake / "events"), table, partition_by=["event_date"])
-    kinds = {"event_id": pa.string(), "stream": pa.string(), "sequence": pa.int64(), "code": pa.string()}
+    kinds = dict.fromkeys(COLUMNS["quarantine"], pa.string()) | {"sequence": pa.int64()}
     write_deltalake(str(lake / "quarantine"), pa.Table.from_pylist(quarantine, pa.schema(kinds)))
 
 
