@@ -403,7 +403,12 @@ class _World:
     def _by_hand(self, outcome: Outcome, *arguments: str) -> None:
         command = [sys.executable, "-m", "polku.cli", "lake", *arguments, "--lake", self.uri]
         done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, check=False, timeout=STOP_SECONDS
+            command,
+            env=self.environment | {"POLKU_FLUSH_SECONDS": str(self._plan.flush_seconds)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=STOP_SECONDS,
         )
         if done.returncode:
             outcome.wrong.append(

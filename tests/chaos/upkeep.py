@@ -97,6 +97,7 @@ def _vacuum(uri: str) -> None:
     with by_hand(settings, Unobserved(), writes=True) as (maintainer, tables):
         for table in tables:
             maintainer.vacuum(table, full=True)
+        maintainer.sweep()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -292,6 +294,21 @@ def test_an_old_note_without_its_files_is_handed_over_anew(
         take(lake)
     assert ids(lake) == ["1", "2"]
     assert notes_in(LocalStore(lake)) == {}
+
+
+def test_a_journal_whose_events_another_node_committed_is_gone_after_a_drain(lake: Path, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "node")
+    for number in range(3):
+        journal.take_in(str(number))
+    journal.life(lake).flush()
+    journal.writer.close()
+    take(lake)
+    assert journal.segments == 3
+    command = ["lake", "drain", "--lake", str(lake), "--journal", str(journal.root / "journal")]
+    done = subprocess.run([sys.executable, "-m", "polku.cli", *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [*streams_directory(journal.root / "journal").iterdir()] == []
+    assert ids(lake) == ["0", "1", "2"]
 
 
 def test_a_node_that_commits_itself_again_makes_its_notes_stale(lake: Path, journal: Journal) -> None:
