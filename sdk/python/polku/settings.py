@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from polku.compress import has_zstd
 from polku.errors import SettingsError
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -114,6 +115,8 @@ def settings_from(write_key: object, endpoint: object, options: Mapping[str, Any
         findings += _endpoint_findings(values["endpoint"])
     if values.get("full_queue") == "spill" and not values.get("spool"):
         findings.append("option 'full_queue': \"spill\" needs a directory: give 'spool'")
+    if values.get("compression") == "zstd" and not has_zstd():
+        findings.append("option 'compression': zstd needs Python 3.14 or pip install 'polku[zstd]'")
     if values.get("spool") and sys.platform == "win32":
         findings.append("option 'spool' needs the file locks of Linux or macOS")
     if findings:
