@@ -47,7 +47,7 @@ reserve_bytes = {reserve}
 
 [limits]
 drain_seconds = {drain:g}
-ack_lake_seconds = 10
+ack_lake_seconds = {ack:g}
 """
 # A busy machine is no fault: what is not done by then hangs.
 START_SECONDS = 600.0
@@ -97,7 +97,9 @@ class Node(CollectorProcess):
         if store is not None:
             self.proxy = Proxy(store.port, proxy_port, seed=seed, on_moment=self._moment)
             self._environment |= store_environment(self.proxy.address)
-        config = CONFIG.format(commit=commit, commits=COMMITS, reserve=reserve_bytes, drain=DRAIN_SECONDS)
+        config = CONFIG.format(
+            commit=commit, commits=COMMITS, reserve=reserve_bytes, drain=DRAIN_SECONDS, ack=max(10, 3 * flush_seconds)
+        )
         if HAS_MAINTENANCE:
             config += MAINTENANCE
         arguments = ["--flush-seconds", str(flush_seconds), "--workers", str(workers)]
