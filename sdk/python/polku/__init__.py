@@ -19,13 +19,13 @@ import typing as _typing
 from polku.client import Client, Plan, PlannedEvent, Stats
 from polku.default import alias, close, configure, consent, flush, group, identify, page, screen, stats, track
 from polku.errors import InvalidEvent, InvalidValue, Loss, LossReason, PolkuError, SettingsError, WithheldReason
-from polku.serverless import delivered, delivering
 from polku.settings import Settings
 from polku.transport import Answer, HttpTransport, MemoryTransport, Transport
 from polku.version import __version__
 
 if _typing.TYPE_CHECKING:
     from polku.async_client import AsyncClient
+    from polku.serverless import delivered, delivering
 
 __all__ = [
     "Answer",
@@ -62,10 +62,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> _typing.Any:
-    # asyncio is most of the time of an import, and few programs that import this need it.
-    if name == "AsyncClient":
-        from polku.async_client import AsyncClient
+_LATER = {"AsyncClient": "async_client", "delivered": "serverless", "delivering": "serverless"}
 
-        return AsyncClient
+
+def __getattr__(name: str) -> _typing.Any:
+    # Few programs want these, and all would pay for their imports (asyncio is most of them).
+    if name in _LATER:
+        import importlib
+
+        return getattr(importlib.import_module(f"polku.{_LATER[name]}"), name)
     raise AttributeError(f"module 'polku' has no attribute {name!r}")
