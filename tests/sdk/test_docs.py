@@ -24,7 +24,7 @@ def test_the_snippets_run(
     monkeypatch.setattr(polku.default, "_client", None)
     collector.answer = answer
     snippets = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    assert len(snippets) == 3
+    assert len(snippets) == 5
     scope: dict[str, Any] = {}
     for snippet in snippets:
         exec(snippet.replace("http://127.0.0.1:8080", collector.url), scope)  # noqa: S102  # it is our own guide
