@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -384,3 +386,21 @@ def test_an_import_that_is_repeated_counts_once_in_the_lake(send: Any, tmp_path:
         found = rows(process.lake, "events", "event_id, CAST(event_time AS VARCHAR)")
     assert len(found) == len({event_id for event_id, _ in found}) == 3
     assert all(time.startswith("2019-05-04 10:00:00") for _, time in found)
+
+
+def test_the_mapping_of_the_guide_works_and_its_flags_exist(collector: Any, send: Any, tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "sdk-python.md").read_text()
+    part = guide[guide.index("## Imports and shell scripts") :]
+    [text] = re.findall(r"```toml\n(.*?)```", part, re.DOTALL)
+    (tmp_path / "map.toml").write_text(text)
+    (tmp_path / "orders.csv").write_text('order no,customer,date,total\nO-1,c-1,24.12.2025 18:00,"59,90"\n')
+    assert send("orders.csv", "--mapping=map.toml").code == 0
+    [got] = collector.taken
+    assert got["properties"] == {"order_id": "O-1", "revenue": 59.9, "currency": "EUR"}
+    (tmp_path / "orders.csv").write_text("customer,date,revenue\nc-1,2025-12-24T16:00:00Z,59.9\n")
+    (tmp_path / "events.ndjson.gz").write_bytes(gzip.compress(ndjson(item(1)).encode()))
+    commands = [shlex.split(line)[3:] for line in re.findall(r"^\$ polku send .*$", part, re.MULTILINE)]
+    assert len(commands) == 2
+    assert [send(*arguments).code for arguments in commands] == [0, 0]
+    named = set(re.findall(r"`(--[a-z-]+)", part))
+    assert named <= set(re.findall(r"--[a-z-]+", send("--help").out))

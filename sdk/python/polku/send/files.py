@@ -77,18 +77,23 @@ def source(name: str, form: Format | None, delimiter: str | None) -> Source:
     return Source(name, form or guessed, delimiter or ("\t" if suffix == ".tsv" else ","))
 
 
+def _opened(name: str) -> Any:  # BinaryIO says less than what these are
+    return sys.stdin.buffer if name == "-" else open(name, "rb", buffering=0)
+
+
 class Reader:
     """An open file, from a position on. `problem` is what ended it before its end."""
 
     def __init__(self, source: Source, start: Position) -> None:
         self.source = source
         self.problem: Problem | None = None
-        self._raw: Any = sys.stdin.buffer if source.name == "-" else open(source.name, "rb")  # noqa: SIM115
+        self._raw = _opened(source.name)
         self.size = os.fstat(self._raw.fileno()).st_size if source.name != "-" else 0
         stream = self._raw
         if source.name.endswith(".gz"):
             stream = _Inflated(gzip.GzipFile(fileobj=self._raw, mode="rb"))
-        self._stream = stream if stream is sys.stdin.buffer else io.BufferedReader(stream, CHUNK_BYTES)
+        # Standard input has a buffer already.
+        self._stream: Any = stream if source.name == "-" else io.BufferedReader(stream, CHUNK_BYTES)
         self._columns: list[str] = []
         self._start = start
         try:
