@@ -31,7 +31,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 PACKAGES = {
-    "polku": Package("sdk/python/polku", _names(""), _names("msgspec httpx"), ()),
+    "polku": Package("sdk/python/polku", _names(""), _names("msgspec httpx backports"), ("zstd",)),
     # The plugin of pytest: beside the SDK, so that pytest does not load that.
     "pytest_polku": Package("sdk/python/pytest_polku", _names("polku"), _names("msgspec pytest"), ()),
     # Installed by both extras: collector and analytics read the plan.
@@ -218,7 +218,7 @@ def _requirements(extra: str) -> set[str]:
 
 def test_httpx_is_loaded_by_the_transport_alone_and_not_when_it_is_imported() -> None:
     found = [found for found in imports_of("polku") if found.top == "httpx"]
-    assert {found.file.name for found in found} == {"transport.py"}
+    assert {found.file.name for found in found} == {"transport.py", "task.py"}
     assert not any(found.at_load for found in found)
 
 

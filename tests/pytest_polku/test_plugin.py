@@ -135,7 +135,12 @@ def test_threads(polku_events):
 async def test_tasks(polku_events, anyio_backend):
     await asyncio.gather(*(asyncio.to_thread(app.view) for _ in range(20)))
     app.view()
-    assert len(polku_events) == 21
+    async with polku.AsyncClient("k", "http://127.0.0.1:9") as client:
+        assert client.track("last", user_id="u")
+        assert await client.flush()
+    assert client.track("after close", user_id="u") is None
+    assert len(polku_events) == 22 and polku_events[-1].name == "last"
+    assert client.stats().requests == 0
 """
     )
     result.assert_outcomes(passed=2)

@@ -16,8 +16,9 @@ from polku.buffer import Buffer
 from polku.client import Client
 from polku.errors import LossReason
 from polku.planned import JudgingPlan, Unplanned
+from polku.task import TaskWorker
 from polku.verdicts import Verdict
-from polku.worker import Worker
+from polku.worker import Delivery, Worker
 
 SHOWN_EVENTS = 20
 """How many events a failed assertion lists."""
@@ -187,15 +188,26 @@ def capture(events: CapturedEvents) -> Iterator[CapturedEvents]:
         events.add(raw)
         return None
 
-    def close(worker: Worker, timeout_seconds: float | None) -> bool:
-        closed.add(worker.buffer)
+    def flush(delivery: Delivery, timeout_seconds: float) -> bool:
         return True
+
+    def close(delivery: Delivery, timeout_seconds: float | None) -> bool:
+        closed.add(delivery.buffer)
+        return True
+
+    async def flush_later(delivery: Delivery, timeout_seconds: float) -> bool:
+        return flush(delivery, timeout_seconds)
+
+    async def close_later(delivery: Delivery, timeout_seconds: float | None) -> bool:
+        return close(delivery, timeout_seconds)
 
     before = polku.default._client
     replacements: dict[tuple[type, str], Any] = {
         (Buffer, "put"): keep,
-        (Worker, "flush"): lambda worker, timeout_seconds: True,
+        (Worker, "flush"): flush,
         (Worker, "close"): close,
+        (TaskWorker, "flush"): flush_later,
+        (TaskWorker, "close"): close_later,
     }
     saved = {place: getattr(*place) for place in replacements}
     _set(replacements)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Hashable
 
 import msgspec
 
-from polku.client import _context
+from polku.buffer import Batch, Bell
+from polku.client import batch_url, encoded_context
 from polku.errors import LossReason
 from polku.report import Reporter
 from polku.settings import Settings
 from polku.transport import Answer, HttpTransport
 from polku.verdicts import Verdict, read_reply
-from polku.worker import Worker
+from polku.worker import Delivery, Send
 
 FINAL = frozenset((LossReason.REFUSED, LossReason.EXPIRED, LossReason.CLOSE_TIMEOUT, LossReason.INTERNAL))
 """Why a batch is lost when the next one would be, too. Other losses are of one event."""
@@ -29,12 +30,13 @@ class Settled(msgspec.Struct):
     """Why sending has to stop here; then the batch is not done."""
 
 
-class Delivery(Worker):
-    """A worker without a thread and a queue. `say` is told when the collector makes it wait."""
+class FileDelivery(Delivery):
+    """A delivery whose batches come from outside, not from its buffer. `say` is told when the collector is not ready."""
 
     def __init__(self, settings: Settings, say: Callable[[str], object]) -> None:
-        transport = HttpTransport(settings.endpoint.rstrip("/") + "/v1/batch")
-        super().__init__(settings, transport, _context(None), _Saying(say))
+        super().__init__(settings, encoded_context(None), _Saying(say))
+        self._transport = HttpTransport(batch_url(settings), settings.proxy, settings.ca_file)
+        self._bell = Bell()
         self._settled = Settled()
         self._index: dict[int, int] = {}
 
@@ -45,20 +47,36 @@ class Delivery(Worker):
         self._settled = Settled(rejected=[], warnings=[], lost={})
         self.buffer.queued = len(events)
         if events:
-            self._deliver(events)
+            self._walk(events)
         self.buffer.queued = 0
         return self._settled
 
     def stop(self) -> None:
         """Have `send`, which another thread is in, come back soon."""
-        self.begin_close(time.monotonic())
+        self._deadline = time.monotonic()
+        self._bell.ring()
 
     def end(self) -> None:
         """Let go of the connection."""
         self._transport.close()
-        self.retire()
 
-    def _delivered(self, events: list[bytes], answer: Answer) -> None:
+    def _walk(self, events: list[bytes]) -> None:
+        steps, answer = self._deliver(Batch(events)), None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration:
+                return
+            answer = None
+            if isinstance(step, Send):
+                answer = self._transport.send(step.body, step.headers, step.timeout_seconds)
+            else:
+                self._bell.wait(step.seconds)
+
+    def _wake(self) -> None:
+        """Nothing is queued here."""
+
+    def _delivered(self, events: list[bytes], answer: Answer, batch: Batch) -> None:
         reply = read_reply(answer.body)
         if reply is None:
             self._settled.stopped = "took events without a collector's reply: is it the right address?"
@@ -70,7 +88,7 @@ class Delivery(Worker):
                     index = self._index[id(events[verdict.index])]
                     told.append(msgspec.structs.replace(verdict, index=index))
 
-    def _lose(self, events: list[bytes], reason: LossReason, detail: str) -> None:
+    def _lose(self, events: list[bytes], reason: LossReason, detail: str, batch: Batch) -> None:
         if reason in FINAL:
             self._settled.stopped = self._settled.stopped or detail
             self._hopeless = True

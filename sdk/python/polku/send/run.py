@@ -14,7 +14,7 @@ from typing import IO, TextIO
 import msgspec
 
 from polku.planned import JudgingPlan
-from polku.send.delivery import Delivery, Settled
+from polku.send.delivery import FileDelivery, Settled
 from polku.send.events import Encoder
 from polku.send.files import Entry, Position, Reader, Source
 from polku.send.mapping import Mapper
@@ -72,7 +72,7 @@ class Import:
 
     def send(self, sources: Sequence[Source], settings: Settings) -> int:
         """Send all files; returns the exit code. KeyboardInterrupt goes on after what was done is told."""
-        delivery = Delivery(settings, self._progress.say)
+        delivery = FileDelivery(settings, self._progress.say)
         stopped = ""
         with contextlib.ExitStack() as stack:
             stack.callback(delivery.end)
@@ -119,7 +119,7 @@ class Import:
         self._tell_notes()
         return 0 if self.counts.accepted == self.counts.lines else 1
 
-    def _send_file(self, source: Source, settings: Settings, delivery: Delivery, pool: ThreadPoolExecutor) -> str:
+    def _send_file(self, source: Source, settings: Settings, delivery: FileDelivery, pool: ThreadPoolExecutor) -> str:
         """Send one file; returns why that had to stop, or nothing."""
         under_way: deque[tuple[Batch, Future[Settled]]] = deque()
         reader = Reader(source, self._state.position(source.key))
