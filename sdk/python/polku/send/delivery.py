@@ -31,7 +31,7 @@ class Settled(msgspec.Struct):
 
 
 class FileDelivery(Delivery):
-    """A delivery whose batches come from outside, not from its buffer. `say` is told when the collector is not ready."""
+    """A delivery whose batches come from outside, not from its buffer. `say` is told of waits."""
 
     def __init__(self, settings: Settings, say: Callable[[str], object]) -> None:
         super().__init__(settings, encoded_context(None), _Saying(say))
