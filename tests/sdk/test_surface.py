@@ -43,6 +43,8 @@ def test_the_sdk_imports_the_standard_library_msgspec_and_httpx_only() -> None:
                 modules = [node.module or ""]
             else:
                 continue
+            if file.name == "planned.py":  # the one door to the plan, for who asks for it
+                modules = [module for module in modules if module.partition(".")[0] != "polku_schemas"]
             seen |= {module.partition(".")[0] for module in modules}
             assert {module.partition(".")[0] for module in modules} <= allowed, file
     assert {"msgspec", "httpx"} <= seen
