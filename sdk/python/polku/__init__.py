@@ -15,6 +15,7 @@ Calls return at once and never raise; a background thread delivers, retries and 
 """
 
 from polku.client import Client, Plan, PlannedEvent, Stats
+from polku.context import Scope, bind, bind_request, bound, carry, scope, unbind
 from polku.default import alias, close, configure, flush, group, identify, page, screen, stats, track
 from polku.errors import InvalidEvent, InvalidValue, Loss, LossReason, PolkuError, SettingsError
 from polku.settings import Settings
@@ -33,19 +34,26 @@ __all__ = [
     "Plan",
     "PlannedEvent",
     "PolkuError",
+    "Scope",
     "Settings",
     "SettingsError",
     "Stats",
     "Transport",
     "__version__",
     "alias",
+    "bind",
+    "bind_request",
+    "bound",
+    "carry",
     "close",
     "configure",
     "flush",
     "group",
     "identify",
     "page",
+    "scope",
     "screen",
     "stats",
     "track",
+    "unbind",
 ]

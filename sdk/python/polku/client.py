@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from polku.context import fill, held
 from polku.errors import InvalidEvent, Loss, LossReason, SettingsError
 from polku.event import (
     Finding,
@@ -290,6 +291,8 @@ class Client:
 
     def _emit(self, record: Record) -> str | None:
         try:
+            if (around := held.get()) is not None:
+                fill(record, around)
             if record.message_id is None:
                 record.message_id = new_id()
             if record.timestamp is None:
