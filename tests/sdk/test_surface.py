@@ -29,6 +29,8 @@ def test_the_version_is_that_of_the_distribution() -> None:
 
 def test_the_sdk_imports_the_standard_library_msgspec_and_httpx_only() -> None:
     allowed = {*sys.stdlib_module_names, "polku", "msgspec", "httpx"}
+    # Whoever imports that middleware has Django, and asgiref with it.
+    of_django = {"django", "asgiref"}
     seen = set()
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -40,7 +42,8 @@ def test_the_sdk_imports_the_standard_library_msgspec_and_httpx_only() -> None:
             else:
                 continue
             seen |= {module.partition(".")[0] for module in modules}
-            assert {module.partition(".")[0] for module in modules} <= allowed, file
+            extra = of_django if file == PACKAGE / "middleware" / "django.py" else set()
+            assert {module.partition(".")[0] for module in modules} <= allowed | extra, file
     assert {"msgspec", "httpx"} <= seen
 
 
@@ -56,5 +59,12 @@ def test_import_and_construction_load_no_http_no_tls_and_no_event_loop() -> None
     heavy = {"httpx", "httpcore", "anyio", "ssl", "socket", "asyncio", "http.client", "email", "gzip", "numpy"}
     loaded = loaded_after("import polku; polku.Client('k', 'http://c')")
     assert not heavy & loaded
+    assert not {name for name in loaded if name.startswith("polku.middleware")}
     assert "msgspec" in loaded
     assert "httpx" not in loaded_after("import polku.cli")
+
+
+def test_a_middleware_loads_no_framework_but_its_own() -> None:
+    frameworks = {"starlette", "fastapi", "flask", "werkzeug", "django", "asgiref"}
+    assert not frameworks & loaded_after("import polku.middleware.asgi, polku.middleware.wsgi")
+    assert "asyncio" not in loaded_after("import polku.middleware.wsgi")
