@@ -31,7 +31,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 PACKAGES = {
-    "polku": Package("sdk/python/polku", _names(""), _names("msgspec httpx"), ()),
+    "polku": Package("sdk/python/polku", _names(""), _names("msgspec httpx backports"), ("zstd",)),
     # Installed by both extras: collector and analytics read the plan.
     "polku_schemas": Package(
         "schemas/polku_schemas", _names(""), _names("msgspec yaml click deltalake"), ("collector", "analytics")
@@ -210,7 +210,7 @@ def _requirements(extra: str) -> set[str]:
 
 def test_httpx_is_loaded_by_the_transport_alone_and_not_when_it_is_imported() -> None:
     found = [found for found in imports_of("polku") if found.top == "httpx"]
-    assert {found.file.name for found in found} == {"transport.py"}
+    assert {found.file.name for found in found} == {"transport.py", "task.py"}
     assert not any(found.at_load for found in found)
 
 

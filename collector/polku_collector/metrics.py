@@ -37,6 +37,9 @@ METRICS: dict[str, Metric] = {
     "polku_events_accepted_total": Metric("counter", "Events stored for the table `events`.", ("source",)),
     "polku_events_rejected_total": Metric("counter", "Events stored for `quarantine`.", ("source", "code")),
     "polku_events_warned_total": Metric("counter", "Events stored, but not as the plan has it.", ("source", "code")),
+    "polku_client_lost_events_total": Metric(
+        "counter", "Events that an SDK tells it lost before they were sent.", ("source", "reason")
+    ),
     "polku_refused_requests_total": Metric(
         "counter", "Requests a limit of their source kept out, by reason: rate or origin.", ("source", "reason")
     ),

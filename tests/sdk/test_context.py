@@ -150,6 +150,19 @@ def test_members_in_the_words_of_the_wire_belong_to_the_person_as_well() -> None
     assert world.event["context"] == {"app": "shop"}
 
 
+def test_consent_is_the_persons_and_none_at_all_is_a_decision() -> None:
+    world = World(consent="analytics")
+    with polku.scope(user_id="u-1", consent=["analytics"]):
+        world.track("agreed")
+        world.track("not_asked", user_id="u-2")
+        with polku.scope(context={"consent": []}):
+            assert polku.bound()["consent"] == []
+            world.track("refused")
+    (event,) = world.events
+    assert (event["event"], event["context"]) == ("agreed", {"consent": ["analytics"]})
+    assert world.client.stats().withheld == {polku.WithheldReason.CONSENT: 2}
+
+
 def test_another_user_in_an_inner_scope_leaves_the_person_around_behind() -> None:
     with polku.scope(user_id="u-1", anonymous_id="a-1", session_id="s-1", properties={"variant": "b"}):
         with polku.scope(user_id="u-2"):

@@ -14,16 +14,23 @@
 Calls return at once and never raise; a background thread delivers, retries and reports what was lost.
 """
 
+import typing as _typing
+
 from polku.client import Client, Plan, PlannedEvent, Stats
 from polku.context import Scope, bind, bind_request, bound, carry, scope, unbind
-from polku.default import alias, close, configure, flush, group, identify, page, screen, stats, track
-from polku.errors import InvalidEvent, InvalidValue, Loss, LossReason, PolkuError, SettingsError
+from polku.default import alias, close, configure, consent, flush, group, identify, page, screen, stats, track
+from polku.errors import InvalidEvent, InvalidValue, Loss, LossReason, PolkuError, SettingsError, WithheldReason
+from polku.serverless import delivered, delivering
 from polku.settings import Settings
 from polku.transport import Answer, HttpTransport, MemoryTransport, Transport
 from polku.version import __version__
 
+if _typing.TYPE_CHECKING:
+    from polku.async_client import AsyncClient
+
 __all__ = [
     "Answer",
+    "AsyncClient",
     "Client",
     "HttpTransport",
     "InvalidEvent",
@@ -39,6 +46,7 @@ __all__ = [
     "SettingsError",
     "Stats",
     "Transport",
+    "WithheldReason",
     "__version__",
     "alias",
     "bind",
@@ -47,6 +55,9 @@ __all__ = [
     "carry",
     "close",
     "configure",
+    "consent",
+    "delivered",
+    "delivering",
     "flush",
     "group",
     "identify",
@@ -57,3 +68,12 @@ __all__ = [
     "track",
     "unbind",
 ]
+
+
+def __getattr__(name: str) -> _typing.Any:
+    # asyncio is most of the time of an import, and few programs that import this need it.
+    if name == "AsyncClient":
+        from polku.async_client import AsyncClient
+
+        return AsyncClient
+    raise AttributeError(f"module 'polku' has no attribute {name!r}")

@@ -10,7 +10,7 @@ What is bound is never changed in place, so that a task or a thread which binds 
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar, Token
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -40,6 +40,8 @@ class Binding(TypedDict, total=False):
     """`source`, `medium`, `name`, `term`, `content`."""
     user_agent: str | None
     locale: str | None
+    consent: Collection[str] | None
+    """What the person has agreed to, as in `context.consent`; an empty one is to nothing."""
     context: Mapping[str, Any] | None
     """Further members of the events' context."""
     properties: Mapping[str, Any] | None
@@ -52,7 +54,7 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | None = None
     anonymous_id: str | None = None
     visit: Mapping[str, Any] = {}
-    """Members of an event's context that tell of the person: session, group, page, campaign, user agent, locale."""
+    """Members of an event's context that tell of the person: session, group, page, campaign, user agent, …"""
     context: Mapping[str, Any] = {}
     """Its other members."""
     properties: Mapping[str, Any] = {}
@@ -113,6 +115,7 @@ _VISIT = {
     "campaign": "campaign",
     "user_agent": "userAgent",
     "locale": "locale",
+    "consent": "consent",
 }
 _KEYWORDS = frozenset(Binding.__annotations__)
 _IDS = ("user_id", "anonymous_id", "session_id", "group_id")
@@ -245,7 +248,7 @@ def arguments(here: Bound) -> dict[str, Any]:
         "context": dict(here.context),
         "properties": dict(here.properties),
     }
-    return {name: value for name, value in given.items() if value}
+    return {name: value for name, value in given.items() if value not in (None, {})}
 
 
 def restore(token: Token[Held | None]) -> None:
@@ -280,14 +283,20 @@ def _change(given: Mapping[str, object]) -> dict[str, Any]:
         elif name in _IDS:
             # Left out would mean the person around: nobody is better than somebody else.
             change[name] = value if type(value) is str and value else identifier(value, name, findings)
+        elif name == "consent":
+            if isinstance(value, list | tuple | set | frozenset):
+                change[name] = sorted(map(str, value))
+            else:
+                change[name] = []  # what is not understood is no agreement
+                findings.append(Finding(name, f"is a {type(value).__name__}, not a list: taken as none"))
         elif isinstance(value, str):
             change[name] = value or None
         else:
             findings.append(Finding(name, f"is a {type(value).__name__}, not a string: left out"))
     context = change.get("context") or {}
-    for name, member in _VISIT.items():  # said in the words of the wire
-        if member in context:
-            change.setdefault(name, context.pop(member))
+    said = {name: context.pop(member) for name, member in _VISIT.items() if member in context}
+    if said:  # in the words of the wire
+        change = {**_change(said), **change}
     if findings:
         file, line = calling_place()
         _reporter.once((file, line), f"{file}:{line}: bound: {'; '.join(map(str, findings))}")

@@ -48,6 +48,12 @@ class Reporter:
         _warn(f"{text} ({withheld} more like this were not logged)" if withheld else text)
 
 
+def show(text: str) -> None:
+    """Print one line on standard error, for `debug=True`."""
+    with contextlib.suppress(Exception):  # there is no standard error, or it is closed
+        print(text, file=sys.stderr, flush=True)
+
+
 def calling_place() -> tuple[str, int]:
     """File and line of the code that called the SDK."""
     frame = sys._getframe(1)

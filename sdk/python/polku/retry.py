@@ -36,6 +36,10 @@ class Prune(msgspec.Struct, frozen=True):
     """The collector could not read the body: take out the events that are not JSON and send the rest."""
 
 
+class Recompress(msgspec.Struct, frozen=True):
+    """The collector does not know the encoding: send the same batch in gzip."""
+
+
 class GiveUp(msgspec.Struct, frozen=True):
     """The batch is lost."""
 
@@ -43,7 +47,7 @@ class GiveUp(msgspec.Struct, frozen=True):
     detail: str
 
 
-Decision = Delivered | Wait | Split | Prune | GiveUp
+Decision = Delivered | Wait | Split | Prune | Recompress | GiveUp
 
 
 def decide(
@@ -53,6 +57,7 @@ def decide(
     elapsed_seconds: float,
     events: int,
     settings: Settings,
+    compression: str | None = None,
     at: datetime | None = None,
     jitter: Callable[[], float] = random.random,
 ) -> Decision:
@@ -70,6 +75,8 @@ def decide(
         return GiveUp(LossReason.TOO_LARGE, "the collector takes no event as large as this one (413)")
     if status == 400:
         return Prune()
+    if status == 415 and compression not in (None, "gzip"):
+        return Recompress()
     if status is None or status in RETRYABLE or 500 <= status < 600:
         # A server's own figure is kept to in full; the jitter on top spreads the clients it told the same.
         asked = retry_after_seconds(answer.retry_after, at or datetime.now(UTC))
@@ -78,7 +85,7 @@ def decide(
         else:
             seconds = min(asked, settings.max_retry_after_seconds) + jitter() * settings.retry_base_seconds
             wait = Wait(seconds, asked=True)
-        if elapsed_seconds + wait.seconds > settings.give_up_after_seconds:
+        if settings.spool is None and elapsed_seconds + wait.seconds > settings.give_up_after_seconds:
             tried = f"gave up after {attempt} attempts in {elapsed_seconds:.0f} s"
             return GiveUp(LossReason.EXPIRED, f"{tried}; the last one: {answer.summary()}")
         return wait
