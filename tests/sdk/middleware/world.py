@@ -42,8 +42,8 @@ class Sent:
 
     def named(self, name: str, count: int = 1) -> list[dict[str, Any]]:
         """The events of a name, once there are so many: an answer may be there before its request is tracked."""
-        eventually(lambda: len([event for event in self.events if event["event"] == name]) >= count)
-        return [event for event in self.events if event["event"] == name]
+        eventually(lambda: len([event for event in self.events if event.get("event") == name]) >= count)
+        return [event for event in self.events if event.get("event") == name]
 
     def request(self) -> dict[str, Any]:
         """The properties of the one request that was tracked."""
