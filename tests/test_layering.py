@@ -75,6 +75,9 @@ DISTRIBUTIONS = {
     "opentelemetry": "opentelemetry-sdk",
 }
 
+# What a program has that uses a framework; one module of ours is for it.
+FRAMEWORKS = {("polku", "django"): "middleware/django.py", ("polku", "asgiref"): "middleware/django.py"}
+
 # What only one extra brings, because only one part needs it and says so where it is missing.
 OPTIONAL = {"pyiceberg": ("iceberg", "mirror"), "opentelemetry": ("otel", "tracing")}
 # `compression` since Python 3.14.
@@ -162,8 +165,13 @@ def _is_type_checking(node: ast.AST) -> bool:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_only_what_it_may(package: str) -> None:
     allowed = {package, *STANDARD, *PACKAGES[package].neighbours, *PACKAGES[package].libraries}
+    folder = ROOT / PACKAGES[package].folder
     module, neighbour = ON_REQUEST.get(package, ("", ""))
-    found = [found for found in imports_of(package) if found.top not in allowed]
+    found = [
+        found
+        for found in imports_of(package)
+        if found.top not in allowed and found.file != folder / FRAMEWORKS.get((package, found.top), "none")
+    ]
     assert [str(one) for one in found if (one.file.stem, one.top) != (module, neighbour)] == []
     assert bool(found) == bool(module)
 

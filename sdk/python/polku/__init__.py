@@ -17,6 +17,7 @@ Calls return at once and never raise; a background thread delivers, retries and 
 import typing as _typing
 
 from polku.client import Client, Plan, PlannedEvent, Stats
+from polku.context import Scope, bind, bind_request, bound, carry, scope, unbind
 from polku.default import alias, close, configure, consent, flush, group, identify, page, screen, stats, track
 from polku.errors import InvalidEvent, InvalidValue, Loss, LossReason, PolkuError, SettingsError, WithheldReason
 from polku.settings import Settings
@@ -40,6 +41,7 @@ __all__ = [
     "Plan",
     "PlannedEvent",
     "PolkuError",
+    "Scope",
     "Settings",
     "SettingsError",
     "Stats",
@@ -47,6 +49,10 @@ __all__ = [
     "WithheldReason",
     "__version__",
     "alias",
+    "bind",
+    "bind_request",
+    "bound",
+    "carry",
     "close",
     "configure",
     "consent",
@@ -56,9 +62,11 @@ __all__ = [
     "group",
     "identify",
     "page",
+    "scope",
     "screen",
     "stats",
     "track",
+    "unbind",
 ]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from polku.context import fill, held
 from polku.errors import InvalidEvent, Loss, LossReason, SettingsError, WithheldReason
 from polku.event import (
     Finding,
@@ -315,6 +316,8 @@ class Tracker:
             self._buffer.count_withheld(WithheldReason.DISABLED)
             return None
         try:
+            if (around := held.get()) is not None:
+                fill(record, around)
             if record.message_id is None:
                 record.message_id = new_id()
             if record.timestamp is None:
