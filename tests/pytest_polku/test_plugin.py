@@ -165,7 +165,10 @@ def test_one(polku_events, n):
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [((), "*there is no plan to judge by: --polku-plan*"), (("--polku-plan=none",), "*ERROR*none*")],
+    [
+        ((), "*there is no plan to judge by: --polku-plan*"),
+        (("--polku-plan=none",), "*UsageError: the tracking plan*none cannot be used*"),
+    ],
 )
 def test_a_missing_plan_is_said(run: Any, arguments: tuple[str, ...], said: str) -> None:
     result = run("def test_x(polku_events):\n    polku_events.valid()", *arguments)
