@@ -83,6 +83,9 @@ METRICS: dict[str, Metric] = {
     "polku_lake_handed_over_events": Metric("newest", "Events handed over to another node and not committed yet."),
     "polku_lake_taken_over_rows_total": Metric("counter", "Rows committed for other nodes."),
     "polku_lake_taken_over_failures_total": Metric("counter", "Attempts to commit for other nodes that failed."),
+    "polku_lake_notes_passed_over": Metric(
+        "newest", "Notes of other nodes that cannot be committed, whatever is tried."
+    ),
     "polku_iceberg_snapshots_total": Metric("counter", "Snapshots of the Iceberg mirror, by table.", ("table",)),
     "polku_iceberg_failures_total": Metric("counter", "Attempts to mirror that failed, by table.", ("table",)),
     "polku_iceberg_lag_versions": Metric("newest", "Commits that Iceberg does not show yet, by table.", ("table",)),
