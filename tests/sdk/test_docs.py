@@ -26,7 +26,7 @@ def test_the_snippets_run(
     monkeypatch.setattr(polku.default, "_client", None)
     collector.answer = answer
     snippets = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    assert len(snippets) == 7
+    assert len(snippets) == 9
     scope: dict[str, Any] = {"polku": polku}
     for snippet in snippets:
         for address in ("http://127.0.0.1:8080", "https://collect.example.com"):

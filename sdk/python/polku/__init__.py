@@ -17,15 +17,16 @@ Calls return at once and never raise; a background thread delivers, retries and 
 import typing as _typing
 
 from polku.client import Client, Plan, PlannedEvent, Stats
+from polku.context import Scope, bind, bind_request, bound, carry, scope, unbind
 from polku.default import alias, close, configure, consent, flush, group, identify, page, screen, stats, track
 from polku.errors import InvalidEvent, InvalidValue, Loss, LossReason, PolkuError, SettingsError, WithheldReason
-from polku.serverless import delivered, delivering
 from polku.settings import Settings
 from polku.transport import Answer, HttpTransport, MemoryTransport, Transport
 from polku.version import __version__
 
 if _typing.TYPE_CHECKING:
     from polku.async_client import AsyncClient
+    from polku.serverless import delivered, delivering
 
 __all__ = [
     "Answer",
@@ -40,6 +41,7 @@ __all__ = [
     "Plan",
     "PlannedEvent",
     "PolkuError",
+    "Scope",
     "Settings",
     "SettingsError",
     "Stats",
@@ -47,6 +49,10 @@ __all__ = [
     "WithheldReason",
     "__version__",
     "alias",
+    "bind",
+    "bind_request",
+    "bound",
+    "carry",
     "close",
     "configure",
     "consent",
@@ -56,16 +62,21 @@ __all__ = [
     "group",
     "identify",
     "page",
+    "scope",
     "screen",
     "stats",
     "track",
+    "unbind",
 ]
 
 
-def __getattr__(name: str) -> _typing.Any:
-    # asyncio is most of the time of an import, and few programs that import this need it.
-    if name == "AsyncClient":
-        from polku.async_client import AsyncClient
+_LATER = {"AsyncClient": "async_client", "delivered": "serverless", "delivering": "serverless"}
 
-        return AsyncClient
+
+def __getattr__(name: str) -> _typing.Any:
+    # Few programs want these, and all would pay for their imports (asyncio is most of them).
+    if name in _LATER:
+        import importlib
+
+        return getattr(importlib.import_module(f"polku.{_LATER[name]}"), name)
     raise AttributeError(f"module 'polku' has no attribute {name!r}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from polku.context import fill, held
 from polku.errors import InvalidEvent, Loss, LossReason, SettingsError, WithheldReason
 from polku.event import (
     Finding,
@@ -83,7 +84,7 @@ class Tracker:
     def __init__(self, settings: Settings, delivery: Delivery, plan: Plan | None, hooks: Sequence[Hook]) -> None:
         self.settings = settings
         self._plan = plan
-        self._strict, self._enabled, self._debug = settings.strict, settings.enabled, settings.debug
+        self._strict, self._debug = settings.strict, settings.debug
         self._max_event_bytes = settings.max_event_bytes
         self._gate = Gate.of(settings, hooks)
         self._undecided: deque[bytes] = deque()
@@ -311,10 +312,9 @@ class Tracker:
         return most > 0
 
     def _emit(self, record: Record) -> str | None:
-        if not self._enabled:
-            self._buffer.count_withheld(WithheldReason.DISABLED)
-            return None
         try:
+            if (around := held.get()) is not None:
+                fill(record, around)
             if record.message_id is None:
                 record.message_id = new_id()
             if record.timestamp is None:

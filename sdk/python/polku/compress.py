@@ -3,7 +3,6 @@
 import sys
 import zlib
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 
@@ -19,6 +18,8 @@ def compressor(name: str | None, level: int) -> Callable[[bytes], bytes]:
 
 def has_zstd() -> bool:
     """Whether this Python can compress with zstd."""
+    from importlib.util import find_spec
+
     return sys.version_info >= (3, 14) or (
         find_spec("backports") is not None and find_spec("backports.zstd") is not None
     )

@@ -1,4 +1,4 @@
-"""What an event passes before it is encoded: consent, sampling, and the hooks of `before_send`.
+"""What an event passes before it is encoded: the switch, consent, sampling, and the hooks of `before_send`.
 
 A client without any of these has no gate, and pays nothing for it.
 """
@@ -27,6 +27,7 @@ class Gate:
     """Decides of one event after the other. Any thread may ask."""
 
     def __init__(self, settings: Settings, hooks: Sequence[Hook]) -> None:
+        self._enabled = settings.enabled
         self._category = settings.consent
         self._person_rate = settings.sample_people
         self._event_rates = settings.sample_events
@@ -37,11 +38,14 @@ class Gate:
     @classmethod
     def of(cls, settings: Settings, hooks: Sequence[Hook]) -> "Gate | None":
         """None when there is nothing to decide."""
-        needed = settings.consent is not None or settings.sample_people < 1 or settings.sample_events or hooks
+        samples = settings.sample_people < 1 or settings.sample_events
+        needed = not settings.enabled or settings.consent is not None or samples or hooks
         return cls(settings, hooks) if needed else None
 
     def passed(self, record: Record) -> Record | WithheldReason | None:
         """The event as it may leave, or why it may not; None if it is not known yet. Raises HookFailed."""
+        if not self._enabled:
+            return WithheldReason.DISABLED
         known = True
         if self._category is not None:
             purposes = self._purposes_of(record)

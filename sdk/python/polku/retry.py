@@ -1,6 +1,5 @@
 """What follows on an attempt to send a batch. Pure: an answer and its number in, a decision out."""
 
-import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -59,7 +58,7 @@ def decide(
     settings: Settings,
     compression: str | None = None,
     at: datetime | None = None,
-    jitter: Callable[[], float] = random.random,
+    jitter: Callable[[], float] | None = None,
 ) -> Decision:
     """Decide what follows on the answer to attempt number `attempt` (from 1), `elapsed_seconds` after the
     first.
@@ -78,6 +77,7 @@ def decide(
     if status == 415 and compression not in (None, "gzip"):
         return Recompress()
     if status is None or status in RETRYABLE or 500 <= status < 600:
+        jitter = jitter or _random
         # A server's own figure is kept to in full; the jitter on top spreads the clients it told the same.
         asked = retry_after_seconds(answer.retry_after, at or datetime.now(UTC))
         if asked is None:
@@ -90,6 +90,12 @@ def decide(
             return GiveUp(LossReason.EXPIRED, f"{tried}; the last one: {answer.summary()}")
         return wait
     return GiveUp(LossReason.REFUSED, f"the collector refused the batch: {answer.summary()}{_advice(status)}")
+
+
+def _random() -> float:
+    import random  # only here: most programs never need it, and the import is felt at their start
+
+    return random.random()  # noqa: S311  (spreads clients, keeps no secret)
 
 
 def backoff_bound_seconds(attempt: int, settings: Settings) -> float:

@@ -3,11 +3,10 @@
 Nothing here reads the environment by itself; `from_environment` is given it.
 """
 
-import difflib
+import re
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -102,6 +101,8 @@ def settings_from(write_key: object, endpoint: object, options: Mapping[str, Any
     values: dict[str, Any] = {}
     for name, value in given.items():
         if name not in types:
+            import difflib  # only here, as is urllib: what an import costs is felt at the start of every program
+
             near = difflib.get_close_matches(name, types, n=1)
             findings.append(f"unknown option {name!r}" + (f", did you mean {near[0]!r}?" if near else ""))
             continue
@@ -149,7 +150,14 @@ def _write_key_findings(write_key: str) -> list[str]:
     return []
 
 
+_PLAIN_ADDRESS = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[1-9][0-9]{0,3})?(/[A-Za-z0-9._/-]*)?")
+
+
 def _endpoint_findings(endpoint: str) -> list[str]:
+    if _PLAIN_ADDRESS.fullmatch(endpoint):
+        return []
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(endpoint)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -7,7 +7,7 @@ forked child, which starts its own.
 """
 
 import atexit
-import base64
+import binascii
 import os
 import sys
 import threading
@@ -79,7 +79,7 @@ class Delivery:
         self._context = context
         self.reporter = reporter
         self._on_loss = on_loss
-        user = base64.b64encode(f"{settings.write_key}:".encode()).decode()
+        user = binascii.b2a_base64(f"{settings.write_key}:".encode(), newline=False).decode()
         self._headers = {
             "Authorization": f"Basic {user}",
             "Content-Type": "application/json",
