@@ -432,7 +432,7 @@ class Worker(Delivery):
             # delivers.
             self._thread = self.buffer.worker_thread = None
             return
-        _close_with_multiprocessing_child()
+        _close_with_children()
 
     # Everything below runs on the worker's thread, or on the caller's when that is closing without one.
 
@@ -508,10 +508,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_parent)
 
 
-def _close_with_multiprocessing_child() -> None:
-    """A child of multiprocessing leaves by `os._exit`, without exit handlers, but runs its own finalisers."""
+def _close_with_children() -> None:
+    """Children of multiprocessing and of Celery leave by `os._exit`, without exit handlers; each has its own way."""
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:
         from multiprocessing.util import Finalize
 
         Finalize(None, close_all, exitpriority=100)
+    signals = sys.modules.get("celery.signals")
+    if signals is not None:
+        signals.worker_process_shutdown.connect(_close_celery_child, weak=False, dispatch_uid="polku")
+
+
+def _close_celery_child(**_: object) -> None:
+    close_all()

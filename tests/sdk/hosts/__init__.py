@@ -1,0 +1,1 @@
+"""Programs that other programs load, in processes that those fork."""

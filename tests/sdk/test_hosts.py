@@ -1,0 +1,94 @@
+"""Servers that load a program and fork it: nothing that was tracked is lost when they are told to stop."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.collector.world import free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["each loads", "loaded before the fork"])
+def test_gunicorn(collector: Any, preload: list[str]) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", *preload, "--workers=2", "--no-control-socket"]
+    server = subprocess.Popen(
+        [*command, f"--bind=127.0.0.1:{port}", "tests.sdk.hosts.wsgi_app:application"],
+        cwd=ROOT,
+        env={**os.environ, "URL": collector.url},
+    )
+    _asked(port, server)
+    assert server.wait(30) == 0
+    found = Counter(item.get("properties", {}).get("n") for item in collector.taken if item["event"] == "seen")
+    assert {n: found[n] for n in range(100)} == dict.fromkeys(range(100), 1)
+    assert sum(item["event"] == "loaded" for item in collector.taken) == (1 if preload else 2)
+
+
+def _asked(port: int, server: subprocess.Popen[bytes]) -> None:
+    """A hundred requests, then told to stop."""
+
+    def is_up() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    try:
+        until(is_up)
+        with ThreadPoolExecutor(4) as pool:
+            for answer in pool.map(lambda n: httpx.get(f"http://127.0.0.1:{port}/{n}"), range(100)):
+                assert answer.text == "ok"
+    finally:
+        server.terminate()
+
+
+def test_celery_prefork(tmp_path: Path, collector: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "queue").mkdir()
+    (tmp_path / "control").mkdir()
+    environment = {"URL": collector.url, "BROKER": str(tmp_path)}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    spec = importlib.util.spec_from_file_location("celery_app", ROOT / "tests" / "sdk" / "hosts" / "celery_app.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tasks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tasks)
+    for n in range(40):
+        tasks.app.send_task("tests.sdk.hosts.celery_app.work", (n,))
+    tasks.client.close()
+    collector.received.clear()
+    command = [sys.executable, "-m", "celery", "-A", "tests.sdk.hosts.celery_app", "worker", "--pool=prefork"]
+    worker = subprocess.Popen(
+        [*command, "--concurrency=2", "--loglevel=ERROR", "--without-gossip", "--without-mingle"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: not list((tmp_path / "queue").iterdir()))
+    finally:
+        worker.send_signal(signal.SIGTERM)  # a warm shutdown: what was taken is worked off
+    assert worker.wait(60) == 0
+    assert Counter(item["properties"]["n"] for item in collector.taken if item["event"] == "worked") == dict.fromkeys(
+        range(40), 1
+    )
+    assert sum(item["event"] == "loaded" for item in collector.taken) == 1
