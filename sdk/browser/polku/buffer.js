@@ -11,7 +11,7 @@ export const BATCH_EVENTS = 200;
 /** … and so many bytes, so that a page that goes away can still send it (browsers allow 64 KiB). */
 const BATCH_BYTES = 60_000;
 /** Characters that this page queues at most; more than localStorage takes go to memory. */
-const QUEUE_CHARACTERS = 5_000_000;
+const QUEUE_CHARACTERS = 10_000_000;
 /** A longer event, in characters, is dropped. */
 const EVENT_CHARACTERS = 30_000;
 
@@ -26,7 +26,7 @@ const EVENT_CHARACTERS = 30_000;
  * @param {import("./storage.js").Kept} kept
  */
 export function bufferOf(settings, kept) {
-  const start = `${PREFIX}e.${settings.writeKey}.`;
+  const start = PREFIX + settings.writeKey + ".";
   let characters = 0;
 
   const buffer = {

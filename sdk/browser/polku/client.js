@@ -88,8 +88,8 @@ export function createClient(writeKey, endpoint, options) {
 
   /** @param {import("./event.js").Item} item */
   function queue(item) {
-    item.userId ??= identity._userId();
-    item.anonymousId ??= identity._anonymousId();
+    item.userId ||= identity._userId();
+    item.anonymousId ||= identity._anonymousId();
     item.context = { sessionId: identity._sessionId(), consent, ...item.context };
     const changed = settings.beforeSend(item);
     const queued = changed && buffer._put(JSON.stringify(changed));

@@ -18,8 +18,10 @@ export function pageContext() {
   moved();
   /** @type {Record<string, string>} */
   const campaign = {};
-  for (const [name, value] of new URLSearchParams(location.search))
-    if (/^utm_/.test(name)) campaign[name == "utm_campaign" ? "name" : name.slice(4)] = value;
+  for (const [name, value] of new URLSearchParams(location.search)) {
+    const member = name.split("utm_")[1];
+    if (member) campaign[member == "campaign" ? "name" : member] = value;
+  }
   return { page: { url: address, path: location.pathname, title: document.title, referrer }, campaign };
 }
 

@@ -5,9 +5,9 @@ const BASE_SECONDS = 0.5;
 /** … up to this. */
 const CAP_SECONDS = 30;
 /** A `Retry-After` beyond this is taken as this. */
-export const MAX_RETRY_AFTER_SECONDS = 300;
-/** Events are given up when they are this old: a collector knows a copy by its id for so long. */
-const GIVE_UP_AFTER_SECONDS = 604_800;
+const MAX_RETRY_AFTER_SECONDS = 300;
+/** Events are given up when they are this old: a collector knows a copy by its id for seven days, a little longer. */
+const GIVE_UP_AFTER_SECONDS = 600_000;
 
 /**
  * @typedef {import("./transport.js").Answer} Answer

@@ -6,7 +6,7 @@
 import { BATCH_EVENTS } from "./buffer.js";
 import { ageOf } from "./event.js";
 import { PREFIX } from "./storage.js";
-import { MAX_RETRY_AFTER_SECONDS, decide } from "./retry.js";
+import { decide } from "./retry.js";
 import { send } from "./transport.js";
 
 /** Where there are no locks: a tab that is sending has so long before the others do not believe in it any more. */
@@ -74,7 +74,7 @@ export function workerOf(settings, buffer, kept) {
   async function exclusive() {
     const leased = (/** @type {any} */ (kept._get(PREFIX + "l")) - Date.now()) / 1000;
     // A longer one was made by another clock.
-    if (leased > 0 && leased <= MAX_RETRY_AFTER_SECONDS + 1) return worker._schedule(leased);
+    if (leased > 0 && leased < 302) return worker._schedule(leased);
     if (kept._isShared() && navigator.locks)
       return navigator.locks.request(PREFIX, { ifAvailable: true }, async (lock) =>
         lock ? deliver() : worker._schedule(OTHER_TAB_SECONDS),

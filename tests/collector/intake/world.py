@@ -11,7 +11,6 @@ import uvicorn
 
 from polku_collector.app import CollectorApp, below
 from polku_collector.batch import Line, QuarantineLine, Schemas
-from polku_collector.browser_files import files_of, with_files
 from polku_collector.compose_intake import ways_in
 from polku_collector.errors import JournalFull
 from polku_collector.intake.client_address import Proxies
