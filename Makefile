@@ -72,6 +72,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix $(SOURCES)
 
 bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 $(STAMP): pyproject.toml

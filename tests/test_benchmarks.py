@@ -10,6 +10,7 @@ _SUBJECTS = {
     "lake",
     "end to end",
     "track",
+    "peers",
     "validate",
     "hostile",
     "growth",

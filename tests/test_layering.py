@@ -31,7 +31,9 @@ def _names(text: str) -> frozenset[str]:
 
 
 PACKAGES = {
-    "polku": Package("sdk/python/polku", _names(""), _names("msgspec httpx"), ()),
+    "polku": Package("sdk/python/polku", _names(""), _names("msgspec httpx backports"), ("zstd",)),
+    # The plugin of pytest: beside the SDK, so that pytest does not load that.
+    "pytest_polku": Package("sdk/python/pytest_polku", _names("polku"), _names("msgspec pytest"), ()),
     # Installed by both extras: collector and analytics read the plan.
     "polku_schemas": Package(
         "schemas/polku_schemas", _names(""), _names("msgspec yaml click deltalake"), ("collector", "analytics")
@@ -73,9 +75,16 @@ DISTRIBUTIONS = {
     "opentelemetry": "opentelemetry-sdk",
 }
 
+# What a program has that uses a framework; one module of ours is for it.
+FRAMEWORKS = {("polku", "django"): "middleware/django.py", ("polku", "asgiref"): "middleware/django.py"}
+
 # What only one extra brings, because only one part needs it and says so where it is missing.
 OPTIONAL = {"pyiceberg": ("iceberg", "mirror"), "opentelemetry": ("otel", "tracing")}
 # `compression` since Python 3.14.
+# What one module of a package imports when it is asked to: a command or a test that was given a plan.
+ON_REQUEST = {"polku": ("planned", "polku_schemas")}
+# Who loads a plugin is there.
+HOSTS = frozenset(("pytest",))
 STANDARD = sys.stdlib_module_names | {"compression"}
 
 STAGES = ("intake", "journal", "lake")
@@ -156,7 +165,22 @@ def _is_type_checking(node: ast.AST) -> bool:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_only_what_it_may(package: str) -> None:
     allowed = {package, *STANDARD, *PACKAGES[package].neighbours, *PACKAGES[package].libraries}
-    assert [str(found) for found in imports_of(package) if found.top not in allowed] == []
+    folder = ROOT / PACKAGES[package].folder
+    module, neighbour = ON_REQUEST.get(package, ("", ""))
+    found = [
+        found
+        for found in imports_of(package)
+        if found.top not in allowed and found.file != folder / FRAMEWORKS.get((package, found.top), "none")
+    ]
+    assert [str(one) for one in found if (one.file.stem, one.top) != (module, neighbour)] == []
+    assert bool(found) == bool(module)
+
+
+def test_what_is_imported_on_request_is_not_imported_before() -> None:
+    for package, (module, neighbour) in ON_REQUEST.items():
+        found = [found for found in imports_of(package) if (found.file.stem, found.top) == (module, neighbour)]
+        assert found
+        assert not any(one.at_load for one in found)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -166,7 +190,7 @@ def test_what_a_package_imports_is_installed_with_it(package: str) -> None:
     assert needed
     for extra in PACKAGES[package].extras or ("",):
         installed = _requirements(extra)
-        missing = {DISTRIBUTIONS.get(module, module) for module in needed - set(OPTIONAL)} - installed
+        missing = {DISTRIBUTIONS.get(module, module) for module in needed - set(OPTIONAL) - HOSTS} - installed
         assert not missing, f"polku[{extra}] does not bring {sorted(missing)}"
 
 
@@ -202,7 +226,7 @@ def _requirements(extra: str) -> set[str]:
 
 def test_httpx_is_loaded_by_the_transport_alone_and_not_when_it_is_imported() -> None:
     found = [found for found in imports_of("polku") if found.top == "httpx"]
-    assert {found.file.name for found in found} == {"transport.py"}
+    assert {found.file.name for found in found} == {"transport.py", "task.py"}
     assert not any(found.at_load for found in found)
 
 
@@ -286,8 +310,11 @@ def test_every_command_resolves_and_names_an_extra_that_exists() -> None:
     assert set(declared) == set(installed)
     for name, point in installed.items():
         command = point.load()
-        assert isinstance(command, click.Command), name
         assert command.help or command.__doc__, f"polku {name} explains nothing"
+        if point.value.startswith("polku."):
+            assert not point.extras  # the SDK alone is enough, and has no click
+            continue
+        assert isinstance(command, click.Command), name
         (extra,) = point.extras
         assert extra in PROJECT["project"]["optional-dependencies"]
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="polku")

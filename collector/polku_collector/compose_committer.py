@@ -109,6 +109,7 @@ def drain(settings: Settings, progress: Callable[[int], None] = lambda left: Non
             progress(left)
             before = left
             left = committer.drain(time.monotonic() + settings.limits.drain_seconds)
+        committer.trim()  # nothing had to be flushed of what another node, or a life that was killed, committed
         streams()
         return left
 

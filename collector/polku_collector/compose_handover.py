@@ -37,6 +37,7 @@ def run(settings: Settings) -> None:
         stop,
         taken=lambda rows: metrics.count("polku_lake_taken_over_rows_total", rows),
         failed=lambda: metrics.count("polku_lake_taken_over_failures_total"),
+        passed_over=lambda notes: metrics.set("polku_lake_notes_passed_over", notes),
     )
     sys.exit(EXIT_DRAINED)
 
@@ -63,13 +64,14 @@ def _take_until(
     stop: threading.Event,
     taken: Callable[[int], None] = lambda rows: None,
     failed: Callable[[], None] = lambda: None,
+    passed_over: Callable[[int], None] = lambda notes: None,
 ) -> None:
     log.info("committing for other nodes", lake=settings.lake.uri, every_seconds=settings.flush_seconds)
     taker: Taker | None = None
     failures = 0
     while not stop.is_set():
         try:
-            taker = taker or _open(settings)
+            taker = taker or _open(settings, passed_over)
             while taker is not None and not stop.is_set() and (notes := taker.take()):
                 taken(_rows(notes))
             failures = 0
@@ -86,7 +88,7 @@ def _take_until(
         stop.wait(settings.flush_seconds)
 
 
-def _open(settings: Settings) -> Taker | None:
+def _open(settings: Settings, passed_over: Callable[[int], None] = lambda notes: None) -> Taker | None:
     """None as long as no node has made the tables. A store that cannot be trusted is refused."""
     store = open_store(settings.lake.uri, s3=settings.lake.s3)
     store.probe()
@@ -95,7 +97,7 @@ def _open(settings: Settings) -> Taker | None:
         quarantine = Table(store, "quarantine", "received_date", None)
     except TableNotFoundError:
         return None
-    return Taker(store, events, quarantine, settings.lake.checkpoint_commits)
+    return Taker(store, events, quarantine, settings.lake.checkpoint_commits, passed_over)
 
 
 def _rows(notes: list[Note]) -> int:

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from .intake.pixel import PIXEL_PATHS, PixelEndpoint
 from .intake.rate import Meter, SharedBucket
 from .intake.senders import Senders, senders_of
 from .intake.validate import Judged, Validator, Verdict
+from .intake.wire import ClientLoss
 from .journal.committed import CommitWatch
 from .journal.stream import journal_bytes
 from .journal.writer import StreamWriter
@@ -278,7 +279,8 @@ class _IntakeObserver:
 
     def judged(self, source: str, judged: Judged, body_bytes: int) -> Callable[[], None]:
         said = "\n".join(_echo_lines(judged)) if self._echo else None
-        return partial(self._stored, source, judged.accepted, judged.rejected, judged.warnings, body_bytes, said)
+        told = judged.rejected, judged.warnings, judged.losses
+        return partial(self._stored, source, judged.accepted, *told, body_bytes, said)
 
     def _stored(
         self,
@@ -286,6 +288,7 @@ class _IntakeObserver:
         accepted: int,
         rejected: list[Verdict],
         warnings: list[Verdict],
+        losses: Sequence[ClientLoss],
         body_bytes: int,
         said: str | None,
     ) -> None:
@@ -297,6 +300,8 @@ class _IntakeObserver:
             count("polku_events_rejected_total", source=source, code=verdict.code)
         for verdict in warnings:
             count("polku_events_warned_total", source=source, code=verdict.code)
+        for loss in losses:
+            count("polku_client_lost_events_total", loss.count, source=source, reason=loss.reason)
         if said is not None:
             print(said, flush=True)
 

@@ -109,6 +109,8 @@ class _Keeper:
         elif maintainer.vacuum(table, full=work == "full vacuum") is None:
             # The table has begun only now to remember what it removed for long enough.
             now -= max(0, WEEK - self._settings.maintenance.vacuum_retention_hours * HOUR)
+        elif work == "full vacuum":
+            maintainer.sweep()
         self._diary.note(table.name, work, now)
 
     @functools.cached_property

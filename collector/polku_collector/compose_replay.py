@@ -103,6 +103,8 @@ class Judge:
             return Stays("unreadable", "not UTF-8, or not kept because of the plan's `privacy`")
         if row.code == "duplicate_id":
             return Stays("taken", "duplicate_id")
+        if row.code == "lost_by_client":
+            return Stays("unreadable", "an SDK tells that it lost events: there is none")
         decided: Line | None = None
         original = row.original.encode()
         if row.code == "unconvertible":

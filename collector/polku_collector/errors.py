@@ -8,6 +8,7 @@
     └── LakeError              the tables
         ├── StoreUntrusted     the store does not honour `If-None-Match`: two writers would overwrite each other
         ├── StoreUnreachable   the store does not answer; tried again
+        │   └── FileUnreadable it answers, and does not give one file that is there
         ├── TableMismatch      the table's columns and the plan's, or a file's, disagree; needs a person
         └── CommitUncertain    a commit failed and its outcome is not yet known; tried again with the same files
 
@@ -56,6 +57,10 @@ class StoreUnreachable(LakeError):
     """The object store did not answer; the journal keeps everything meanwhile."""
 
     transient = True
+
+
+class FileUnreadable(StoreUnreachable):
+    """The store answered, and did not give this one file: forbidden, or damaged. Others may well be read."""
 
 
 class TableMismatch(LakeError):

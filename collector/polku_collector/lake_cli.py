@@ -240,7 +240,11 @@ def compact(lake: str | None, config: Path | None) -> None:
 @lake.command()
 @_lake_option
 @_config_option
-@click.option("--full", is_flag=True, help="Also files that never became part of a table. Lists the whole folder.")
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Also files that never became part of a table, and what else killed writers left. Lists the whole folder.",
+)
 @_dry_run_option
 def vacuum(lake: str | None, config: Path | None, full: bool, dry_run: bool) -> None:
     """Delete files that left a table longer ago than `maintenance.vacuum_retention_hours`."""
@@ -264,6 +268,9 @@ def vacuum(lake: str | None, config: Path | None, full: bool, dry_run: bool) -> 
                 )
             else:
                 click.echo(f"{table.name}: {len(found.paths)} files deleted, {found.size_bytes} bytes{uploads}")
+        if full and (swept := maintainer.sweep(dry_run=dry_run)):
+            would = "would be deleted" if dry_run else "deleted"
+            click.echo(f"beside the tables: {len(swept)} left by writers that were killed, {would}")
     if dry_run:
         click.echo("dry run: nothing was changed")
 

@@ -37,6 +37,9 @@ METRICS: dict[str, Metric] = {
     "polku_events_accepted_total": Metric("counter", "Events stored for the table `events`.", ("source",)),
     "polku_events_rejected_total": Metric("counter", "Events stored for `quarantine`.", ("source", "code")),
     "polku_events_warned_total": Metric("counter", "Events stored, but not as the plan has it.", ("source", "code")),
+    "polku_client_lost_events_total": Metric(
+        "counter", "Events that an SDK tells it lost before they were sent.", ("source", "reason")
+    ),
     "polku_refused_requests_total": Metric(
         "counter", "Requests a limit of their source kept out, by reason: rate or origin.", ("source", "reason")
     ),
@@ -80,6 +83,9 @@ METRICS: dict[str, Metric] = {
     "polku_lake_handed_over_events": Metric("newest", "Events handed over to another node and not committed yet."),
     "polku_lake_taken_over_rows_total": Metric("counter", "Rows committed for other nodes."),
     "polku_lake_taken_over_failures_total": Metric("counter", "Attempts to commit for other nodes that failed."),
+    "polku_lake_notes_passed_over": Metric(
+        "newest", "Notes of other nodes that cannot be committed, whatever is tried."
+    ),
     "polku_iceberg_snapshots_total": Metric("counter", "Snapshots of the Iceberg mirror, by table.", ("table",)),
     "polku_iceberg_failures_total": Metric("counter", "Attempts to mirror that failed, by table.", ("table",)),
     "polku_iceberg_lag_versions": Metric("newest", "Commits that Iceberg does not show yet, by table.", ("table",)),

@@ -39,6 +39,7 @@ class ProblemCode(StrEnum):
     UNCONVERTIBLE = "unconvertible"
     REPAIRED_TEXT = "repaired_text"
     BOT = "bot"
+    LOST_BY_CLIENT = "lost_by_client"
 
 
 DESCRIPTIONS: Final[dict[ProblemCode, str]] = {
@@ -67,6 +68,7 @@ DESCRIPTIONS: Final[dict[ProblemCode, str]] = {
     ProblemCode.UNCONVERTIBLE: "The event was accepted, but the lake could not turn it into columns.",
     ProblemCode.REPAIRED_TEXT: "A warning: half of a cut emoji (a lone surrogate) was stored as U+FFFD.",
     ProblemCode.BOT: "Its user agent is a robot's and the source refuses those: it was not stored.",
+    ProblemCode.LOST_BY_CLIENT: "No event: an SDK tells how many it lost, and why, in `original`.",
 }
 """One sentence per code, as the docs and the verdict page print it."""
 

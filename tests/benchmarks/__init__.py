@@ -10,6 +10,7 @@ about the machine as about Polku. Ratios are for comparing machines and days, ab
     growth       a commit after very many others; a query before and after a compaction
     scale        a plan of 300 events, a start with a full journal, four collectors on one table
     hostile      a well-behaved client beside idle, slow, flooding and bombing ones
+    peers        what one event costs a program with our SDK and with four others (group `bench`)
     track        what one `track()` costs its caller, against a bare `queue.put`
     validate     the plan's decoders against decoders written by hand and other validators
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import end_to_end, freshness, growth, hostile, intake, lake, scale, track, validate
+from . import end_to_end, freshness, growth, hostile, intake, lake, peers, scale, track, validate
 from .figures import Figure, NotAsExpected, as_json, machine, machine_lines, table
 
 SUBJECTS: dict[str, Callable[[Path, float], list[Figure]]] = {
@@ -17,6 +17,7 @@ SUBJECTS: dict[str, Callable[[Path, float], list[Figure]]] = {
     "lake": lake.run,
     "end-to-end": end_to_end.run,
     "track": track.run,
+    "peers": peers.run,
     "validate": validate.run,
     "hostile": hostile.run,
     "growth": growth.run,

@@ -12,6 +12,7 @@ Then everything is left in peace and drained, and the oracle compares what is in
     ports.py      which ports they take
     load.py       sends batches, keeps the ledger of what was answered
     oracle.py     judges the tables by the ledger; `readers.py` has engines that share nothing with Polku
+    upkeep.py     compacts and vacuums the lake before it is judged again, and says what is left over
     damage.py     rounds that damage a journal at rest instead
     report.py     counts kills, faults, events over all rounds
 

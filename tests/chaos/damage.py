@@ -6,6 +6,7 @@ emptied, swapped or removed, marks deleted, a stream copied; and a collector is 
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import time
@@ -19,7 +20,7 @@ from tests.collector.world import wait_until
 
 from .director import Outcome
 from .load import Ledger, Load, is_invalid
-from .oracle import judge
+from .oracle import judge_to_the_end
 from .readers import Reader
 from .world import START_SECONDS, STOP_SECONDS, Node
 
@@ -71,7 +72,7 @@ def run(seed: str, root: Path, readers: dict[str, Reader], seconds: float) -> Ou
         ledger.unanswered[event_id] = ledger.unanswered.get(event_id, ledger.answered[event_id]) + ledger.answered.pop(
             event_id
         )
-    verdict = judge(lake, ledger, readers)
+    verdict = judge_to_the_end(lake, str(lake), os.environ, ledger, readers)
     outcome.wrong += verdict.wrong
     if not any(is_invalid(event_id) for event_id in ledger.answered):
         outcome.wrong.append("the round proves nothing: no refused event is left to look for")

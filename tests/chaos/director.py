@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -18,22 +19,25 @@ from msgspec import Struct, field
 from tests.collector.world import wait_until
 
 from .load import Ledger, Load
-from .oracle import Verdict, judge
+from .oracle import Verdict, judge_to_the_end
 from .plan import ClockStep, DiskError, FaultWindow, Kill, Lane, Round
 from .points import (
     COMMITTER_POINTS,
     COPY_POINTS,
+    HAND_OVER_POINTS,
     INTAKE_POINTS,
     LOCAL_POINTS,
     MAINTENANCE_POINTS,
     STORE_POINTS,
+    TAKE_OVER_POINTS,
     StorePoint,
 )
 from .ports import own_port
-from .readers import Reader
+from .readers import Reader, missing
 from .store import StoreProcess
-from .world import LAKE_URI, START_SECONDS, STOP_SECONDS, Node, lake_folder
+from .world import LAKE_URI, START_SECONDS, STOP_SECONDS, Node, lake_folder, store_environment
 
+_STORE_POINTS = {**STORE_POINTS, **HAND_OVER_POINTS, **TAKE_OVER_POINTS}
 _DISK_POINTS = {**INTAKE_POINTS, **COMMITTER_POINTS, **LOCAL_POINTS, **COPY_POINTS, **MAINTENANCE_POINTS}
 # How long a point stays armed: a process that was just killed needs some seconds to come back.
 _PATIENCE_SECONDS = 10.0
@@ -58,6 +62,8 @@ class Outcome(Struct):
     orphans: int = 0
     rows: int = 0
     quarantined: int = 0
+    looked_up: int = 0
+    """requests whose events a fresh reader was asked for when they were answered"""
     seconds: float = 0.0
     phases: dict[str, float] = field(default_factory=dict)
     """how many seconds each part of it took"""
@@ -87,13 +93,14 @@ def run(plan: Round, root: Path, readers: dict[str, Reader]) -> Outcome:
                 if node.proxy is not None:
                     outcome.faults += node.proxy.made
             began = time.monotonic()
-            verdict = judge(world.lake, ledger, readers)
+            verdict = judge_to_the_end(world.lake, world.uri, world.environment, ledger, readers, world.unfinished)
             outcome.phases["judge"] = time.monotonic() - began
     except AssertionError as error:  # it did not even start
         outcome.wrong.append(str(error)[-3000:])
     outcome.wrong += verdict.wrong
     outcome.acknowledged, outcome.duplicates, outcome.orphans = ledger.events, verdict.duplicates, verdict.orphans
     outcome.rows, outcome.quarantined = verdict.rows, verdict.quarantined
+    outcome.looked_up = ledger.looked_up
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -112,7 +119,7 @@ class _World:
     def __init__(self, plan: Round, root: Path) -> None:
         self._plan, self._root = plan, root
         self.nodes: list[Node] = []
-        self._store: StoreProcess | None = None
+        self.store: StoreProcess | None = None
         self._disk = root / "disk"
         self._elsewhere: Path | None = None
         self._quiet = threading.Event()
@@ -123,7 +130,21 @@ class _World:
     @property
     def lake(self) -> Path:
         """The tables as a folder."""
-        return lake_folder(self._store) if self._store is not None else self._root / "lake"
+        return lake_folder(self.store) if self.store is not None else self._root / "lake"
+
+    @property
+    def uri(self) -> str:
+        """The lake's address."""
+        return LAKE_URI if self.store is not None else str(self._root / "lake")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """How whoever is in no round's way reaches it."""
+        return {**os.environ, **(store_environment(self.store.address) if self.store is not None else {})}
+
+    def unfinished(self) -> list[str]:
+        """Uploads to the store that were begun and not ended."""
+        return self.store.unfinished() if self.store is not None else []
 
     def start(self) -> None:
         plan, root = self._plan, self._root
@@ -142,18 +163,19 @@ class _World:
             (root / "node-0" / "journal").mkdir(parents=True)
             (root / "node-0" / "journal" / "staging").symlink_to(self._elsewhere)
         if plan.lake == "s3":
-            self._store = StoreProcess(root / "store")
+            self.store = StoreProcess(root / "store")
         for number in range(plan.nodes):
             self.nodes.append(
                 Node(
                     root / f"node-{number}",
-                    LAKE_URI if self._store is not None else str(root / "lake"),
-                    store=self._store,
+                    self.uri,
+                    store=self.store,
                     proxy_port=own_port(),
                     workers=plan.workers,
                     flush_seconds=plan.flush_seconds,
                     seed=f"{plan.seed} {number}",
                     clock=bool(plan.clock),
+                    commit=plan.commits[number] if plan.commits else "self",
                 )
             )
         for node in self.nodes:
@@ -166,8 +188,8 @@ class _World:
             self._load.stop()
         for node in self.nodes:
             node.close()
-        if self._store is not None:
-            self._store.kill()
+        if self.store is not None:
+            self.store.kill()
         if self._elsewhere is not None:
             shutil.rmtree(self._elsewhere, ignore_errors=True)
         if self._plan.own_disk_bytes:
@@ -178,7 +200,12 @@ class _World:
     def play(self, ledger: Ledger, outcome: Outcome) -> None:
         plan = self._plan
         self._load = Load(
-            [node.url for node in self.nodes], ledger, plan.seed, threads=2 + len(self.nodes), pause_seconds=0.15
+            [node.url for node in self.nodes],
+            ledger,
+            plan.seed,
+            threads=2 + len(self.nodes),
+            pause_seconds=0.15,
+            committed=partial(missing, self.lake) if plan.sure else None,
         )
         armers = [threading.Thread(target=self._arm_in_turn, args=(lane, ledger, outcome)) for lane in plan.lanes]
         for thread in armers:
@@ -244,14 +271,14 @@ class _World:
             outcome.kills[kill.role] += 1
 
     def _kill_store(self, outcome: Outcome) -> None:
-        assert self._store is not None
-        if self._store.kill():
+        assert self.store is not None
+        if self.store.kill():
             outcome.kills["store"] += 1
             outcome.windows += 1
 
     def _start_store(self) -> None:
-        assert self._store is not None
-        self._store.start()
+        assert self.store is not None
+        self.store.start()
 
     def _begin_fault(self, window: FaultWindow, before: list[int]) -> None:
         proxy = self.nodes[window.node].proxy
@@ -298,7 +325,7 @@ class _World:
             self._await(partial(_has_served, ledger, lane.node, served + 1))
             if self._quiet.is_set():
                 return
-            place = STORE_POINTS.get(point.name) or _DISK_POINTS[point.name]
+            place = _STORE_POINTS.get(point.name) or _DISK_POINTS[point.name]
             if isinstance(place, StorePoint):
                 node.whole_node = point.whole_node
                 node.points.arm(place)
@@ -333,10 +360,7 @@ class _World:
     def drain(self, outcome: Outcome) -> None:
         """SIGTERM until everything is in the lake; how an operator would go about it."""
         for attempt in range(_DRAINS):
-            for node in self.nodes:
-                if node.process.poll() is None:
-                    node.process.terminate()
-            codes = [node.stop(STOP_SECONDS) for node in self.nodes]
+            codes = self._stop_all()
             if not any(codes):
                 break
             for node, code in zip(self.nodes, codes, strict=True):
@@ -348,10 +372,48 @@ class _World:
                     node.wait_ready(START_SECONDS)
         else:
             outcome.wrong.append(f"not drained after {_DRAINS} times: exit codes {codes}")
+        if "hand_over" in self._plan.commits:
+            self._commit_handed_over(outcome)
         for node, code in zip(self.nodes, codes, strict=True):
             left = list((node.root / "journal" / "streams").glob("*/*.journal"))
             if left:
                 outcome.wrong.append(f"{node.root.name} ended with {code} and left {len(left)} segments of its journal")
+
+    def _stop_all(self) -> list[int]:
+        """Their exit codes; whoever commits for others is the last."""
+        codes: dict[int, int] = {}
+        for last in (False, True):
+            group = {number: node for number, node in enumerate(self.nodes) if self._is_last(number) == last}
+            for node in group.values():
+                if node.process.poll() is None:
+                    node.process.terminate()
+            codes |= {number: node.stop(STOP_SECONDS) for number, node in group.items()}
+        return [codes[number] for number in range(len(self.nodes))]
+
+    def _is_last(self, number: int) -> bool:
+        return "hand_over" not in self._plan.commits or self._plan.commits[number] != "hand_over"
+
+    def _commit_handed_over(self, outcome: Outcome) -> None:
+        """What nobody took any more is committed by hand; then nothing is left to be drained from a journal."""
+        self._by_hand(outcome, "commit-handed-over", str(self.nodes[0].root / "collector.toml"), "--once")
+        for node, commit in zip(self.nodes, self._plan.commits, strict=True):
+            if commit == "hand_over":
+                self._by_hand(outcome, "drain", "--journal", str(node.root / "journal"))
+
+    def _by_hand(self, outcome: Outcome, *arguments: str) -> None:
+        command = [sys.executable, "-m", "polku.cli", "lake", *arguments, "--lake", self.uri]
+        done = subprocess.run(
+            command,
+            env=self.environment | {"POLKU_FLUSH_SECONDS": str(self._plan.flush_seconds)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=STOP_SECONDS,
+        )
+        if done.returncode:
+            outcome.wrong.append(
+                f"polku lake {arguments[0]} ended with {done.returncode}: {(done.stdout + done.stderr)[-1000:]}"
+            )
 
 
 def _has_served(ledger: Ledger, node: int, more_than: int) -> bool:

@@ -6,12 +6,14 @@ import random
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
 
 BATCH = 20
+# Write keys: of a source that is answered after the fsync, and of one that is answered after the commit.
+WEB_KEY, SURE_KEY = "web-key", "sure-key"
 # What cannot be stored as it is; goes to quarantine.
 _INVALID = 0.08
 _AGAIN = 0.12  # a batch that was answered is sent again
@@ -63,6 +65,8 @@ class Ledger:
         self.statuses: Counter[str] = Counter()
         self.requests: Counter[int] = Counter()
         """answered with 200, by node"""
+        self.looked_up = 0
+        """requests answered with 200 whose events a fresh reader was asked for at that moment"""
         self.wrong: list[str] = []
         """answers that were not what they had to be"""
         self._lock = threading.Lock()
@@ -82,6 +86,16 @@ class Ledger:
                     self.wrong.append(f"{len(ids)} events, {invalid} of them wrong, were answered with {told}")
         return stored
 
+    def note_missing(self, ids: Sequence[str], missing: Sequence[str]) -> None:
+        """What a fresh reader did not see of a request that was answered after its commit."""
+        with self._lock:
+            self.looked_up += 1
+            if missing:
+                self.wrong.append(
+                    f"answered after the commit, and {len(missing)} of {len(ids)} events are not in the tables: "
+                    f"{', '.join(missing[:5])}"
+                )
+
     @property
     def events(self) -> int:
         """How many ids were acknowledged."""
@@ -91,14 +105,27 @@ class Ledger:
 class Load:
     """A few threads that send until they are told to stop."""
 
-    def __init__(self, urls: Sequence[str], ledger: Ledger, seed: str, *, threads: int, pause_seconds: float) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        ledger: Ledger,
+        seed: str,
+        *,
+        threads: int,
+        pause_seconds: float,
+        committed: Callable[[Sequence[str]], list[str]] | None = None,
+    ) -> None:
+        """`committed`: one more thread sends from the source that is answered after the commit, and asks this for what
+        of its events is missing."""
         self._urls, self._ledger, self._pause = urls, ledger, pause_seconds
+        self._committed = committed
         self._stop = threading.Event()
-        self._open: list[list[str]] = []
+        self._open: list[tuple[list[str], str]] = []
         self._lock = threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._run, args=(f"{seed}-{number}",), daemon=True) for number in range(threads)
-        ]
+        senders = [(f"{seed}-{number}", WEB_KEY) for number in range(threads)]
+        if committed is not None:
+            senders.append((f"{seed}-sure", SURE_KEY))
+        self._threads = [threading.Thread(target=self._run, args=sender, daemon=True) for sender in senders]
         for thread in self._threads:
             thread.start()
 
@@ -111,11 +138,11 @@ class Load:
         """As an SDK does: most of what was not answered is sent again until it is; the rest stays as it is."""
         chance = random.Random("open")
         with httpx.Client(timeout=_TIMEOUT_SECONDS) as client:
-            for ids in self._open:
+            for ids, key in self._open:
                 if chance.random() < 0.7:
-                    self._post(client, chance.randrange(len(self._urls)), ids)
+                    self._post(client, chance.randrange(len(self._urls)), ids, key)
 
-    def _run(self, seed: str) -> None:
+    def _run(self, seed: str, key: str) -> None:
         chance, number = random.Random(seed), 0
         done: list[tuple[int, list[str]]] = []
         ids: list[str] = []  # what is being tried again
@@ -130,25 +157,30 @@ class Load:
                 else:
                     ids = [f"{seed}-{number + place}" for place in range(BATCH)]
                     number += BATCH
-                if self._post(client, node, ids):
+                if self._post(client, node, ids, key):
                     done.append((node, ids))
                     ids = []
                     self._stop.wait(chance.uniform(0, 2 * self._pause))
                     continue
                 if chance.random() < _GIVEN_UP:
                     with self._lock:
-                        self._open.append(ids)
+                        self._open.append((ids, key))
                     ids = []
                 self._stop.wait(0.2)
             if ids:
-                self._open.append(ids)
+                self._open.append((ids, key))
 
-    def _post(self, client: httpx.Client, node: int, ids: list[str]) -> bool:
+    def _post(self, client: httpx.Client, node: int, ids: list[str], key: str) -> bool:
         body = {"batch": [event(event_id) for event_id in ids]}
         try:
-            answer: httpx.Response | Exception = client.post(
-                f"{self._urls[node]}/v1/batch", json=body, auth=("web-key", "")
-            )
+            answer: httpx.Response | Exception = client.post(f"{self._urls[node]}/v1/batch", json=body, auth=(key, ""))
         except httpx.TransportError as error:
             answer = error
-        return self._ledger.note(node, ids, answer)
+        stored = self._ledger.note(node, ids, answer)
+        if stored and key == SURE_KEY and self._committed is not None:
+            try:
+                missing = self._committed(ids)
+            except Exception as error:  # a table that cannot be read is what this is here to see
+                missing = [f"a fresh reader failed: {type(error).__name__}: {error}"]
+            self._ledger.note_missing(ids, missing)
+        return stored

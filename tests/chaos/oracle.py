@@ -1,13 +1,17 @@
 """Judges the tables by the ledger: every acknowledged event exactly once, nothing else, and every reader sees it so.
 
-Positions (stream, sequence) are the journal's: the same one in two rows is a block that was committed twice. An id may
-be in `events` as often as there are collectors that it was sent to, since each knows only what came in through it; an
-event that is refused is a row of `quarantine` each time it is sent.
+Positions (stream, sequence) are the journal's: the same one in two rows is a block that was committed twice. Before
+compaction an id may be in `events` as often as there are collectors that it was sent to, since each knows only what
+came in through it; after it once, but for copies of days that are no neighbours. An event that is refused is a row of
+`quarantine` each time it is sent.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,8 @@ from deltalake import DeltaTable
 from msgspec import Struct
 
 from .load import Ledger, is_invalid, price_of, text_of, user_of
-from .readers import EVENT_COLUMNS, Reader
+from .readers import COLUMNS, Reader
+from .upkeep import left_over, live, look_after
 
 _SHOWN = 5
 
@@ -33,29 +38,67 @@ class Verdict(Struct):
     """files that belong to no table any more, all of which a vacuum takes"""
 
 
-def judge(lake: Path, ledger: Ledger, readers: dict[str, Reader]) -> Verdict:
-    """What is wrong with the tables of a lake."""
-    verdict = Verdict(list(ledger.wrong))
-    events = _rows(lake / "events", EVENT_COLUMNS)
-    quarantine = _rows(lake / "quarantine", ("event_id", "stream", "sequence", "code"))
+def judge_to_the_end(
+    lake: Path,
+    uri: str,
+    environment: Mapping[str, str],
+    ledger: Ledger,
+    readers: dict[str, Reader],
+    unfinished: Callable[[], list[str]] = list,
+) -> Verdict:
+    """What is wrong with a lake that nobody uses any more: as it is, and again after compaction and a full vacuum.
+
+    `uri` and `environment`: how a collector reaches it. `unfinished`: the uploads that were begun and not ended.
+    """
+    verdict = judge(lake, ledger, readers)
+    if not DeltaTable.is_deltatable(str(lake / "events")):
+        return verdict
+    afterwards = look_after(uri, environment)
+    afterwards += judge(lake, ledger, readers, compacted=True).wrong
+    left = Verdict([])
+    _report(left, "objects that a full vacuum leaves and no table needs", left_over(lake))
+    _report(left, "uploads that were never finished and that a full vacuum leaves", unfinished())
+    verdict.wrong += [f"after compaction and vacuum: {sentence}" for sentence in [*afterwards, *left.wrong]]
+    return verdict
+
+
+def judge(lake: Path, ledger: Ledger, readers: dict[str, Reader], *, compacted: bool = False) -> Verdict:
+    """What is wrong with the tables of a lake. `compacted`: `polku lake compact` has run, and nobody wrote since."""
+    verdict = Verdict([] if compacted else list(ledger.wrong))
+    events = _rows(lake / "events", (*COLUMNS["events"], "event_date"))
+    quarantine = _rows(lake / "quarantine", COLUMNS["quarantine"])
     verdict.rows, verdict.quarantined = len(events), len(quarantine)
     _judge_events(ledger, Counter(row["event_id"] for row in events), verdict)
+    if compacted:
+        _judge_copies(events, verdict)
     _judge_quarantine(ledger, Counter(row["event_id"] for row in quarantine), verdict)
     _judge_content(events, verdict)
     positions = Counter((row["stream"], row["sequence"]) for row in [*events, *quarantine])
     _report(verdict, "stored twice, by position", [place for place, count in positions.items() if count > 1])
-    for table in ("events", "quarantine"):
+    for table, rows in (("events", events), ("quarantine", quarantine)):
         _judge_files(lake / table, verdict)
-    expected = sorted(tuple(row.values()) for row in events)
+        _judge_readers(lake / table, rows, readers, verdict)
+    return verdict
+
+
+def _judge_readers(table: Path, rows: list[dict[str, Any]], readers: dict[str, Reader], verdict: Verdict) -> None:
+    """Every reader sees the same rows."""
+    expected = _in_order(tuple(row[name] for name in COLUMNS[table.name]) for row in rows)
     for name, read in readers.items():
         try:
-            found = sorted(read(lake / "events"))
+            found = _in_order(read(table))
         except Exception as error:
-            verdict.wrong.append(f"{name} cannot read events: {error}")
+            verdict.wrong.append(f"{name} cannot read {table.name}: {error}")
             continue
         if found != expected:
-            verdict.wrong.append(f"{name} reads {len(found)} rows of events, not the {len(expected)} that are there")
-    return verdict
+            verdict.wrong.append(
+                f"{name} reads {len(found)} rows of {table.name}, not the {len(expected)} that are there"
+            )
+
+
+def _in_order(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """By what they look like: values may be missing, and None is not less than anything."""
+    return sorted(rows, key=repr)
 
 
 def _judge_events(ledger: Ledger, found: Counter[str], verdict: Verdict) -> None:
@@ -75,6 +118,19 @@ def _judge_events(ledger: Ledger, found: Counter[str], verdict: Verdict) -> None
     verdict.duplicates = copies
     _report(verdict, "acknowledged and not in events", lost)
     _report(verdict, "more than once in events (id, rows, collectors it went to)", too_many)
+
+
+def _judge_copies(events: list[dict[str, Any]], verdict: Verdict) -> None:
+    """Compaction compares a day with itself, the day before and the day after."""
+    days: dict[str, list[date]] = {}
+    for row in events:
+        days.setdefault(row["event_id"], []).append(date.fromisoformat(str(row["event_date"])))
+    near = [
+        (event_id, len(found), *map(str, found))
+        for event_id, found in ((event_id, sorted(found)) for event_id, found in days.items())
+        if any(second - first <= timedelta(days=1) for first, second in itertools.pairwise(found))
+    ]
+    _report(verdict, "more than once in events, which compaction should have seen (id, rows, their days)", near)
 
 
 def _judge_quarantine(ledger: Ledger, found: Counter[str], verdict: Verdict) -> None:
@@ -111,7 +167,7 @@ def _judge_files(table: Path, verdict: Verdict) -> None:
     if not DeltaTable.is_deltatable(str(table)):
         return
     handle = DeltaTable(str(table))
-    sizes = {row["path"]: row["size_bytes"] for row in _actions(handle)}
+    sizes: dict[str, Any] = {str(row["path"]): row["size_bytes"] for row in live(table)}
     missing = [name for name, size in sizes.items() if not _has_size(table / name, size)]
     _report(verdict, f"files of {table.name} that are missing or cut", missing)
     there = {
@@ -124,12 +180,6 @@ def _judge_files(table: Path, verdict: Verdict) -> None:
     _report(verdict, f"files beside {table.name} that no vacuum takes", sorted(orphans - taken))
     _report(verdict, f"files of {table.name} that a vacuum would take", sorted(set(sizes) & taken))
     verdict.orphans += len(orphans)
-
-
-def _actions(handle: DeltaTable) -> list[dict[str, Any]]:
-    import pyarrow as pa
-
-    return list(pa.table(handle.get_add_actions(flatten=True)).to_pylist())
 
 
 def _has_size(path: Path, size: int) -> bool:

@@ -11,10 +11,12 @@ from msgspec import Struct
 from .points import (
     COMMITTER_POINTS,
     COPY_POINTS,
+    HAND_OVER_POINTS,
     INTAKE_POINTS,
     LOCAL_POINTS,
     MAINTENANCE_POINTS,
     STORE_POINTS,
+    TAKE_OVER_POINTS,
     DiskPoint,
 )
 from .proxy import Fault, Kind
@@ -97,6 +99,10 @@ class Round(Struct, frozen=True):
     disk_errors: tuple[DiskError, ...] = ()
     full_disk: tuple[FullDisk, ...] = ()
     clock: tuple[ClockStep, ...] = ()
+    commits: tuple[Literal["self", "hand_over", "for_all"], ...] = ()
+    """how each node's `[lake] commit` is; empty: each for itself"""
+    sure: bool = False
+    """there is load too of a source that is answered after the commit"""
     own_disk_bytes: int = 0
     """journal and lake get a file system of this size"""
     staging_elsewhere: bool = False
@@ -119,6 +125,7 @@ def _local_kills(chance: random.Random, seed: str, seconds: float) -> Round:
         seconds=seconds,
         kills=_kills(chance, seconds, nodes=1, every=3.0),
         lanes=_lanes(chance, seconds, 1, INTAKE_POINTS, {**COMMITTER_POINTS, **LOCAL_POINTS}, _MAINTENANCE),
+        sure=True,
     )
 
 
@@ -260,6 +267,7 @@ def _s3_two(chance: random.Random, seed: str, seconds: float) -> Round:
         kills=_kills(chance, seconds, nodes=2, every=3.0),
         lanes=_lanes(chance, seconds, 2, INTAKE_POINTS, {**STORE_POINTS, **COMMITTER_POINTS}),
         faults=_faults(chance, seconds, nodes=2),
+        sure=True,
     )
 
 
@@ -275,6 +283,30 @@ def _s3_four(chance: random.Random, seed: str, seconds: float) -> Round:
         kills=_kills(chance, seconds, nodes=4, every=3.0),
         lanes=_lanes(chance, seconds, 4, STORE_POINTS),
         faults=_faults(chance, seconds, nodes=4),
+    )
+
+
+def _s3_hand_over(chance: random.Random, seed: str, seconds: float) -> Round:
+    """Two nodes hand over, and one commits for all: each of them, and what they say to the store, may fail."""
+    nodes = 3
+    kills = _kills(chance, seconds, nodes=nodes, every=4.0)
+    kills += tuple(Kill(at, nodes - 1, "handover", 0) for at in _times(chance, seconds, 3.0))
+    handing: Mapping[str, object] = {**HAND_OVER_POINTS, **COMMITTER_POINTS}
+    taking: Mapping[str, object] = {**TAKE_OVER_POINTS, **STORE_POINTS}
+    lanes = [_lanes(chance, seconds, 1, points)[0] for points in (handing, handing, taking)]
+    return Round(
+        "s3-hand-over",
+        seed,
+        "s3",
+        nodes=nodes,
+        workers=1,
+        seconds=seconds,
+        flush_seconds=0.4,
+        kills=tuple(sorted(kills, key=lambda kill: kill.at)),
+        lanes=tuple(Lane(node, lane.points) for node, lane in enumerate(lanes)),
+        faults=_faults(chance, seconds, nodes=nodes, scopes=(*_SCOPES, *_NOTE_SCOPES)),
+        commits=("hand_over", "hand_over", "for_all"),
+        sure=True,
     )
 
 
@@ -304,6 +336,7 @@ SCENARIOS: dict[str, Callable[[random.Random, str, float], Round]] = {
     "s3-clock-steps": _clock,
     "s3-four-nodes": _s3_four,
     "s3-store-dies": _s3_store_dies,
+    "s3-hand-over": _s3_hand_over,
     "local-staging-on-another-disk": _staging_elsewhere,
 }
 
@@ -363,13 +396,21 @@ _SCOPES: Sequence[tuple[str, str]] = (
     ("GET", ""),
     ("", ""),
 )
+_NOTE_SCOPES: Sequence[tuple[str, str]] = (
+    ("PUT", "_handover/"),
+    ("GET", "_handover/"),
+    ("GET", "prefix=.*_handover"),
+    ("POST", "delete"),
+)
 _KINDS: Sequence[Kind] = (
     *("refuse", "reset", "delay", "error_500", "slow_down"),
     *("lost_answer", "lost_answer", "error_after", "stall_request", "stall_answer"),
 )
 
 
-def _faults(chance: random.Random, seconds: float, *, nodes: int) -> tuple[FaultWindow, ...]:
+def _faults(
+    chance: random.Random, seconds: float, *, nodes: int, scopes: Sequence[tuple[str, str]] = _SCOPES
+) -> tuple[FaultWindow, ...]:
     windows = []
     for node in range(nodes):
         kinds: list[Kind] = []
@@ -377,7 +418,7 @@ def _faults(chance: random.Random, seconds: float, *, nodes: int) -> tuple[Fault
         while at < seconds - 1:
             kinds = kinds or chance.sample(_KINDS, len(_KINDS))
             kind = kinds.pop()
-            method, keys = chance.choice(_SCOPES)
+            method, keys = chance.choice(scopes)
             length = round(chance.uniform(0.5, 2.0) if kind == "refuse" else chance.uniform(1.0, 4.0), 2)
             stall = round(chance.uniform(0.1, 1.0) if kind == "delay" else chance.uniform(0.3, 2.5), 2)
             fault = Fault(kind, method, keys, chance.choice([0.1, 0.3, 0.6, 1.0]), stall)

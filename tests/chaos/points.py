@@ -134,6 +134,23 @@ STORE_POINTS = {
     "in the probe of the store": StorePoint("PUT", r"_polku_probe", "after", provoked_by="committer"),
 }
 
+# A node that hands over, at what it leaves for whoever commits.
+HAND_OVER_POINTS = {
+    "data file there, no note of it": StorePoint("PUT", r"/events/event_date=", "after"),
+    "before a note is there": StorePoint("PUT", r"/_handover/", "before"),
+    "note there, not known": StorePoint("PUT", r"/_handover/", "after"),
+    "looking for notes of an earlier life": StorePoint("GET", r"prefix=.*_handover", "after", provoked_by="committer"),
+}
+
+# Whoever commits what is handed over.
+TAKE_OVER_POINTS = {
+    "notes listed": StorePoint("GET", r"prefix=.*_handover", "after", provoked_by="handover"),
+    "note read": StorePoint("GET", r"/_handover/.*\.json", "after"),
+    "notes committed to quarantine, not known": StorePoint("PUT", rf"/quarantine{_LOG}", "after"),
+    "notes committed, not removed": StorePoint("POST", r"\?delete", "before"),
+    "notes removed, not known": StorePoint("POST", r"\?delete", "after"),
+}
+
 
 class DiskPoints:
     """The points on disk of one node: arms one at a time, and sees which have fired."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import msgspec
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 
-EVENT_COLUMNS = ("event_id", "stream", "sequence", "event_name", "user_id", "product_id", "price", "query", "extra")
+COLUMNS = {
+    "events": ("event_id", "stream", "sequence", "event_name", "user_id", "product_id", "price", "query", "extra"),
+    "quarantine": ("event_id", "stream", "sequence", "event_name", "source", "code", "path", "original"),
+}
 
 Reader = Callable[[Path], list[tuple[Any, ...]]]
-"""The columns above of a table that is a folder."""
+"""The columns above of a table that is a folder of this name."""
 
 
 def duckdb_rows(table: Path) -> list[tuple[Any, ...]]:
@@ -26,14 +30,24 @@ def duckdb_rows(table: Path) -> list[tuple[Any, ...]]:
         return []
     connection = duckdb.connect()
     files = connection.read_parquet(paths, union_by_name=True, hive_partitioning=False)
-    have = [name if name in files.columns else f"NULL AS {name}" for name in EVENT_COLUMNS]
+    have = [name if name in files.columns else f"NULL AS {name}" for name in COLUMNS[table.name]]
     return list(files.project(", ".join(have)).fetchall())
+
+
+def missing(lake: Path, ids: Sequence[str]) -> list[str]:
+    """Which of these ids are in neither table, for somebody who opens them at this moment."""
+    there: set[Any] = set()
+    for name in COLUMNS:
+        rows = DeltaTable(str(lake / name)).to_pyarrow_dataset()
+        wanted = pc.field("event_id").isin(list(ids))
+        there.update(rows.to_table(columns=["event_id"], filter=wanted)["event_id"].to_pylist())
+    return [event_id for event_id in ids if event_id not in there]
 
 
 def polars_rows(table: Path) -> list[tuple[Any, ...]]:
     import polars
 
-    return list(polars.scan_delta(str(table)).select(EVENT_COLUMNS).collect().rows())
+    return list(polars.scan_delta(str(table)).select(COLUMNS[table.name]).collect().rows())
 
 
 class Sail:
@@ -71,7 +85,8 @@ def _answer() -> None:
     session = SparkSession.builder.remote(f"sc://127.0.0.1:{server.listening_address[1]}").getOrCreate()
     for line in sys.stdin:
         try:
-            frame = session.read.format("delta").load(line.strip()).select(*EVENT_COLUMNS)
+            table = Path(line.strip())
+            frame = session.read.format("delta").load(str(table)).select(*COLUMNS[table.name])
             answer: Any = [list(row) for row in frame.collect()]
         except Exception as error:
             answer = f"{type(error).__name__}: {error}"

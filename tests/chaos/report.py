@@ -40,6 +40,7 @@ class Report(Struct):
     rows: int = 0
     quarantined: int = 0
     orphans: int = 0
+    looked_up: int = 0
     failed: list[str] = field(default_factory=list)
 
     @staticmethod
@@ -70,6 +71,7 @@ class Report(Struct):
         self.rows += outcome.rows
         self.quarantined += outcome.quarantined
         self.orphans += outcome.orphans
+        self.looked_up += outcome.looked_up
         if outcome.wrong:
             self.failed.append(name)
 
@@ -89,6 +91,7 @@ class Report(Struct):
             *_table(f"{self.windows} fault scenarios; faults made by kind", self.faults),
             f"{self.acknowledged} events acknowledged; {self.rows} rows of events, {self.quarantined} of quarantine",
             f"{self.duplicates} copies that were acknowledged and are no rows; {self.orphans} files for a vacuum",
+            f"{self.looked_up} requests answered after their commit, and seen by a fresh reader at that moment",
             *[f"not tried here: {sentence}" for sentence in missing],
             f"{len(self.failed)} rounds failed{': ' + ', '.join(self.failed) if self.failed else ''}",
         ]

@@ -3,17 +3,21 @@
 It keeps objects as files, so that it can be killed and started again with what it had, and so that engines without
 S3 can read the tables; it creates an object for `If-None-Match` with a hard link, which only one of several writers can
 make. Nagle's algorithm is switched off: with it each answer waits 40 ms for the client's acknowledgement, and a Delta
-commit takes 400 ms instead of 60 ms (moto: 170 ms). DeleteObjects, which deltalake cleans its log with, is added.
+commit takes 400 ms instead of 60 ms (moto: 170 ms). Added are DeleteObjects, which deltalake cleans its log with, and
+ListMultipartUploads, which a full vacuum asks.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,8 @@ from tests.docs.blocks import ROOT
 from .ports import own_port
 
 BUCKET = "lake"
+# Where the server keeps the parts of uploads, a folder each, and what it knows of one.
+_UPLOADS, _UPLOAD = ".localbucket-uploads", "upload.json"
 
 
 class StoreProcess:
@@ -60,6 +66,10 @@ class StoreProcess:
         self._process = None
         return True
 
+    def unfinished(self) -> list[str]:
+        """The objects whose uploads in parts were begun and not ended."""
+        return [key for _, key, _ in _unfinished(self.folder)]
+
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.address}/{BUCKET}?list-type=2", timeout=5):  # noqa: S310  (our own)
@@ -68,6 +78,15 @@ class StoreProcess:
             return True
         except OSError:
             return False
+
+
+def _unfinished(folder: Path) -> list[tuple[str, str, float]]:
+    """Each upload's id, object and time of its beginning."""
+    found = []
+    for path in (folder / _UPLOADS).glob(f"*/{_UPLOAD}"):
+        with contextlib.suppress(FileNotFoundError):  # ended meanwhile
+            found.append((path.parent.name, str(json.loads(path.read_text())["key"]), path.stat().st_mtime))
+    return sorted(found)
 
 
 def _serve() -> None:
@@ -89,7 +108,23 @@ def _serve() -> None:
         deleted = "".join(f"<Deleted><Key>{escape(name)}</Key></Deleted>" for name in gone)
         handler._send(HTTPStatus.OK, f"<DeleteResult>{deleted}</DeleteResult>".encode())
 
+    get_object: Any = localbucket.S3Handler._get_request
+
+    def get(handler: Any, bucket: str, key: str) -> None:
+        if key or "uploads" not in handler.query:
+            get_object(handler, bucket, key)
+            return
+        uploads = "".join(
+            f"<Upload><Key>{escape(name)}</Key><UploadId>{upload}</UploadId>"
+            f"<Initiated>{datetime.fromtimestamp(begun, UTC).isoformat()}</Initiated></Upload>"
+            for upload, name, begun in _unfinished(handler.data_root)
+            if name.startswith(handler.query.get("prefix", ""))
+        )
+        body = f"<ListMultipartUploadsResult><Bucket>{bucket}</Bucket>{uploads}</ListMultipartUploadsResult>"
+        handler._send(HTTPStatus.OK, body.encode())
+
     localbucket.S3Handler._post_request = post
+    localbucket.S3Handler._get_request = get
     localbucket.main()
 
 

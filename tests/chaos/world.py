@@ -22,7 +22,7 @@ from .store import BUCKET, StoreProcess
 
 INJECTED = Path(__file__).parent / "injected"
 CLOCK_SOURCE = Path(__file__).parent / "clock.c"
-ROLES = ("intake", "committer", "maintenance", "plan")
+ROLES = ("intake", "committer", "maintenance", "handover", "plan")
 _CLOCK = struct.Struct("<q")
 COMMITS = 5  # between two checkpoints, so that there are many
 
@@ -32,7 +32,12 @@ CONFIG = """
 keys = ["web-key"]
 channel = "web"
 
+[sources.sure]
+keys = ["sure-key"]
+ack = "lake"
+
 [lake]
+commit = "{commit}"
 flush_bytes = 1048576
 checkpoint_commits = {commits}
 
@@ -42,6 +47,7 @@ reserve_bytes = {reserve}
 
 [limits]
 drain_seconds = {drain:g}
+ack_lake_seconds = {ack:g}
 """
 # A busy machine is no fault: what is not done by then hangs.
 START_SECONDS = 600.0
@@ -72,6 +78,7 @@ class Node(CollectorProcess):
         seed: str,
         reserve_bytes: int = 1 << 20,
         clock: bool = False,
+        commit: str = "self",
     ) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.disk, self.points = DiskPoints(root / "points"), StorePoints()
@@ -90,7 +97,9 @@ class Node(CollectorProcess):
         if store is not None:
             self.proxy = Proxy(store.port, proxy_port, seed=seed, on_moment=self._moment)
             self._environment |= store_environment(self.proxy.address)
-        config = CONFIG.format(commits=COMMITS, reserve=reserve_bytes, drain=DRAIN_SECONDS)
+        config = CONFIG.format(
+            commit=commit, commits=COMMITS, reserve=reserve_bytes, drain=DRAIN_SECONDS, ack=max(10, 3 * flush_seconds)
+        )
         if HAS_MAINTENANCE:
             config += MAINTENANCE
         arguments = ["--flush-seconds", str(flush_seconds), "--workers", str(workers)]

@@ -1,4 +1,4 @@
-"""The browser SDK as a collector serves it: unchanged, for every origin, cached by its ETag, with its integrity value."""
+"""The browser SDK as a collector serves it: unchanged, for every origin, with ETag and integrity value."""
 
 import base64
 import gzip
@@ -54,7 +54,7 @@ def test_it_is_compressed_and_not_sent_to_who_has_it() -> None:
     assert headers[b"content-encoding"] == b"gzip"
     assert gzip.decompress(body) == (FOLDER / "polku.js").read_bytes()
     assert len(body) <= 3_100, "gzip of another zlib may differ by some bytes"
-    status, again, body = get("/polku.js", if_none_match=headers[b"etag"].decode())
+    status, _, body = get("/polku.js", if_none_match=headers[b"etag"].decode())
     assert (status, body) == (304, b"")
     assert get("/polku.js", method="HEAD")[2] == b""
 

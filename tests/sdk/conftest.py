@@ -57,6 +57,7 @@ class RecordingCollector:
         self.script: list[Reply] = []
         self.answer: Callable[[bytes], Reply] = lambda body: Reply()
         self.received: list[Received] = []
+        self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         collector = self
 
@@ -77,6 +78,7 @@ class RecordingCollector:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
+        self._connections.add(handler.connection)
         raw = handler.rfile.read(int(handler.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in handler.headers.items()}
         got = Received(handler.path, headers, raw, time.monotonic(), handler.client_address, None)
@@ -96,6 +98,13 @@ class RecordingCollector:
             handler.send_header("Content-Length", str(len(reply.body)))
             handler.end_headers()
             handler.wfile.write(reply.body)
+
+    def hang_up(self) -> None:
+        """Close all connections, as a server does with those that have been idle for long."""
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._connections.clear()
 
     @property
     def taken(self) -> list[dict[str, Any]]:

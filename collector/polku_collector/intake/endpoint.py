@@ -23,6 +23,7 @@ from .beacon import form_field
 from .bots import without_bots
 from .client_address import Proxies, addresses_said, note_addresses
 from .id_cookie import id_cookie, may_have_cookie
+from .losses import losses_of, with_losses
 from .rate import retry_after
 from .receive import ClientGone, Held, Receive, Scope, Send, Share, headers_of, presented_key, read_body
 from .refused import NotCommitted, Refused
@@ -202,8 +203,9 @@ class IntakeEndpoint:
         if len(body) > limits.max_batch_events:
             limit = limits.max_batch_events
             raise Refused(413, "too_many_events", f"{len(body)} events in one batch, at most {limit}", "$.batch")
+        losses = losses_of(body.lost)
         if sender.meter is not None:
-            _take(sender, len(body))
+            _take(sender, len(body) + len(losses))
         in_force = self.in_force
         said = () if sender.source.ip == "drop" else addresses_said(body)
         judged = in_force.validator.judge(body, arrival)
@@ -216,6 +218,7 @@ class IntakeEndpoint:
                 judged, bots = without_bots(judged, sender.is_bot)
                 if bots:
                     self._observer.refused(sender.name, "bot", len(bots))
+        judged = with_losses(judged, losses, arrival)
         stored = self._observer.judged(sender.name, judged, len(arrival.body))
         taken = Taken(judged.accepted, judged.rejected, judged.warnings, bots)
         body.clear()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,7 +24,7 @@ from ..settings import Limits, Source
 from .client_address import DROPPED, AddressRule
 from .protect import protected_extra, protected_item
 from .shape import Shape
-from .wire import MAX_EVENT_ID, Body, WireEvent, context_text, raw_items
+from .wire import MAX_EVENT_ID, Body, ClientLoss, WireEvent, context_text, raw_items
 
 # A clock further off than this is corrected; nearer it is left alone, so that retries of an event agree.
 SKEW_SECONDS = 60
@@ -70,11 +70,13 @@ class Judged(Struct, frozen=True):
     lines: list[Line | QuarantineLine]
     rejected: list[Verdict]
     warnings: list[Verdict]
+    losses: Sequence[ClientLoss] = ()
+    """What the sender tells that it lost: the last lines."""
 
     @property
     def accepted(self) -> int:
         """How many of the lines are for `events`."""
-        return len(self.lines) - len(self.rejected)
+        return len(self.lines) - len(self.rejected) - len(self.losses)
 
 
 class Warned(Struct, frozen=True):

@@ -72,6 +72,15 @@ class WireBatch(Struct, rename="camel", gc=False):
     context: Context | None = None
     sent_at: datetime | None = None
     write_key: str | None = None
+    lost: Raw | UnsetType = UNSET
+
+
+class ClientLoss(Struct, frozen=True):
+    """So many events never left a program, for one reason. `id`: told again, it is the same."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_ID)]
+    reason: Annotated[str, Meta(max_length=64)]
+    count: Annotated[int, Meta(ge=1, le=2**53)]
 
 
 class _RawBatch(Struct, rename="camel"):
@@ -81,6 +90,7 @@ class _RawBatch(Struct, rename="camel"):
     context: Raw | UnsetType = UNSET
     sent_at: Raw | UnsetType = UNSET
     write_key: Raw | UnsetType = UNSET
+    lost: Raw | UnsetType = UNSET
 
 
 class Item(Struct, frozen=True):
@@ -102,6 +112,7 @@ class Body(Struct, frozen=True):
     sent_at: datetime | None
     write_key: str | None
     context_extra: dict[str, Any] | None = None  # members of the batch's `context` without a column
+    lost: bytes | None = None  # what the SDK tells of events it could not send, still to be read
 
     def __len__(self) -> int:
         return len(self.events if self.events is not None else self.items or ())
@@ -140,7 +151,8 @@ def parse_batch(body: bytes, max_events: int = 10_000, shape: Shape = _SHAPE) ->
         batch = _decode_batch(body)
     except _ODD:
         return _parse_parts(body, max_events, shape)
-    return Body(batch.batch, None, batch.context, batch.sent_at, batch.write_key)
+    lost = bytes(batch.lost) if batch.lost is not UNSET else None
+    return Body(batch.batch, None, batch.context, batch.sent_at, batch.write_key, None, lost)
 
 
 def parse_single(body: bytes, call: str | None, shape: Shape = _SHAPE) -> Body:
@@ -183,11 +195,12 @@ def raw_items(body: bytes, events: list[WireEvent]) -> list[bytes]:
 
 def _parse_parts(body: bytes, max_events: int, shape: Shape) -> Body:
     raws, outer = _parts(body, max_events)
+    lost = outer.pop("lost", None)
     found = [_item(raw, shape) for raw in raws]
     # The envelope is read like an item: what is odd in it is passed over, the events decide for themselves.
     envelope = _item(b"{" + b",".join(b'"%b":%b' % (key.encode(), raw) for key, raw in outer.items()) + b"}", shape)
     event = envelope.event or WireEvent()
-    return Body(None, found, event.context, event.sent_at, event.write_key, envelope.context_extra)
+    return Body(None, found, event.context, event.sent_at, event.write_key, envelope.context_extra, lost)
 
 
 def _parts(body: bytes, max_events: int) -> tuple[list[bytes], dict[str, bytes]]:
@@ -208,12 +221,12 @@ def _parts(body: bytes, max_events: int) -> tuple[list[bytes], dict[str, bytes]]
         return found, {name: parts[name] for name in _OF_BATCH if name in parts}
     if len(whole.batch) > max_events:
         raise TooMany(f"more than {max_events} events")
-    given = (whole.context, whole.sent_at, whole.write_key)
+    given = (whole.context, whole.sent_at, whole.write_key, whole.lost)
     outer = {name: bytes(raw) for name, raw in zip(_OF_BATCH, given, strict=True) if raw is not UNSET}
     return [bytes(raw) for raw in whole.batch], outer
 
 
-_OF_BATCH = ("context", "sentAt", "writeKey")
+_OF_BATCH = ("context", "sentAt", "writeKey", "lost")
 
 
 def _item(raw: bytes, shape: Shape) -> Item:

@@ -5,12 +5,15 @@ in its streams. Whoever takes over commits the notes of many nodes at once, in t
 them. A note is committed only where every one of its streams stands where the note begins: so nothing is committed
 twice, however often a node dies, and with whatever files it comes back. Journals are trimmed behind the table's
 watermark only: what a note speaks of is in the journal until it is in the table.
+
+A note that cannot be read, or says what no node says, is passed over and reported, and never deleted: its own node
+waits, the others do not.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,7 +21,7 @@ import structlog
 from msgspec import Struct
 
 from ..batch import REPLAY_STREAM
-from ..errors import CommitUncertain
+from ..errors import CommitUncertain, FileUnreadable, TableMismatch
 from .columns import Written
 from .commit import commit
 from .fenced import STALE_SECONDS
@@ -69,10 +72,41 @@ class Note(Struct, frozen=True):
 _decode = msgspec.json.Decoder(Note).decode
 
 
+class Notes(Struct, frozen=True):
+    """What stands where notes are stored."""
+
+    good: dict[str, Note]
+    bad: dict[str, str]
+    """By key, why it cannot be taken for a note."""
+
+
 def note_key(before: Mapping[str, int]) -> str:
     """Where a note is stored, create-only: there is one at a time for what follows a position of a stream."""
     stream = min(before)
     return f"{FOLDER}/{stream}/{before[stream]:020d}.json"
+
+
+def flaw(key: str, note: Note) -> str | None:
+    """What about a note is not as a node writes it; None if nothing. Pure."""
+    if note.format != _FORMAT:
+        return f"its format is {note.format}, this version knows {_FORMAT}"
+    if not note.before or key != note_key(note.before):
+        return "it is not of the stream or the position of its name"
+    if note.before.keys() != note.after.keys() or any(note.after[name] < at for name, at in note.before.items()):
+        return "its streams do not go on from where they begin"
+    for file in (*note.events, *note.quarantine):
+        if not file.key or file.key.startswith("/") or ".." in file.key.split("/"):
+            return f"{file.key!r} is no file of a table"
+        if not _is_object(file.statistics):
+            return f"the statistics of {file.key} are cut"
+    return None
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 class Choice(Struct, frozen=True):
@@ -115,14 +149,18 @@ class HandingCommitter(Committer):
         # The notes of an earlier life, or one whose storing is in doubt: which ids they have is known when they are in
         # the table. Until then nothing is flushed.
         self._unsure = True
+        self._bad: set[str] = set()
         self._looked_at = float("-inf")
         self._since_reopened = 0
 
     def flush(self) -> int:
-        """One flush; returns the journal bytes it took. 0 also while notes of an earlier life are not committed."""
+        """One flush; returns the journal bytes it took. 0 also while notes of an earlier life are not committed.
+
+        A note of an earlier life that cannot be read is waited for too: somebody has to remove it.
+        """
         self._events.refresh()
         self._look()
-        if self._unsure and self._open_notes:
+        if self._unsure and (self._open_notes or self._bad):
             time.sleep(_PAUSE_SECONDS)
             return 0
         self._unsure = False
@@ -173,15 +211,24 @@ class HandingCommitter(Committer):
         if now - self._looked_at < every or not (self._unsure or self._open_notes):
             return
         self._looked_at = now
-        there = notes_in(self._store, self._streams())
+        there = read_notes(self._store, self._streams())
         self._events.refresh()  # after the notes: one that is gone because it was committed is seen as committed
-        own = {key: note for key, note in there.items() if note.table_id == self._events.id}
+        own = {key: note for key, note in there.good.items() if note.table_id == self._events.id}
+        # One behind which its stream stands by now keeps nobody.
+        bad = {key for key in there.bad if _position_of(key) >= self._events.watermark(key.split("/")[1])}
+        if bad - self._bad:
+            log.error("a note of this node cannot be read: it waits until that is removed", notes=sorted(bad))
+        self._bad = bad
         if self._unsure:
             # Those that can be committed. One that begins where no stream stands was overtaken: it will be stale.
             streams = {stream for note in own.values() for stream in note.before}
             chosen = choose(own, {stream: self._events.watermark(stream) for stream in streams}, len(own))
             self._open_notes = {key: own[key] for key in chosen.taken}
-        lost = [key for key, note in self._open_notes.items() if key not in own and not self._is_committed(note)]
+        lost = [
+            key
+            for key, note in self._open_notes.items()
+            if key not in own and key not in there.bad and not self._is_committed(note)
+        ]
         if lost:
             log.error("notes are gone that were not committed: handing over anew", notes=lost)
             self._handed, self._open_notes, self._unsure = {}, {}, True
@@ -194,19 +241,25 @@ class HandingCommitter(Committer):
 class Taker:
     """Commits what others handed over. Two at once do no harm. Not thread-safe."""
 
-    def __init__(self, store: Store, events: Table, quarantine: Table, checkpoint_commits: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        events: Table,
+        quarantine: Table,
+        checkpoint_commits: int,
+        passed_over: Callable[[int], None] = lambda notes: None,
+    ) -> None:
+        """`passed_over` is told at each look how many notes cannot be committed, whatever is tried."""
         self._store, self._events, self._quarantine = store, events, quarantine
         self._checkpoint_commits, self._commits = checkpoint_commits, 0
+        self._tell, self._bad = passed_over, dict[str, str]()
 
     def take(self) -> list[Note]:
         """Commit the notes that are there, in one commit a table; returns those that were."""
-        notes = notes_in(self._store)
+        found = read_notes(self._store)
         self._events.refresh()
         self._quarantine.refresh()
-        foreign = {key for key, note in notes.items() if note.table_id != self._events.id}
-        if foreign:
-            log.error("notes of another table are left alone", notes=sorted(foreign)[:5], number=len(foreign))
-        notes = {key: note for key, note in notes.items() if key not in foreign}
+        notes = self._sound(found)
         streams = {stream for note in notes.values() for stream in note.before}
         watermarks = {stream: self._events.watermark(stream) for stream in streams}
         chosen = choose(notes, watermarks)
@@ -221,6 +274,29 @@ class Taker:
         if taken:
             log.info("taken over", notes=len(taken), streams=len(streams), rows=sum(_rows(note) for note in taken))
         return taken
+
+    def _sound(self, found: Notes) -> dict[str, Note]:
+        """The notes that can be committed; the others are left alone, and reported once each."""
+        bad = dict(found.bad)
+        for key, note in found.good.items():
+            if note.table_id != self._events.id:
+                bad[key] = "it is of another table"
+            elif (why := self._misfit(note)) is not None:
+                bad[key] = why
+        for key in bad.keys() - self._bad.keys():
+            log.error("a note is passed over, its node has to wait", note=key, reason=bad[key])
+        self._bad = bad
+        self._tell(len(bad))
+        return {key: note for key, note in found.good.items() if key not in bad}
+
+    def _misfit(self, note: Note) -> str | None:
+        """Why the tables would refuse a note's files, and all that is committed with them."""
+        for table, files in ((self._events, note.events), (self._quarantine, note.quarantine)):
+            try:
+                table.check_places({file.key: _places(table, file) for file in files})
+            except TableMismatch as error:
+                return str(error)
+        return None
 
     def _commit(self, notes: list[Note], watermarks: dict[str, int]) -> None:
         """`quarantine` first, as a Committer does: so the watermark of `events` tells what is in both."""
@@ -259,24 +335,37 @@ class Taker:
         return not missing
 
 
-def notes_in(store: Store, streams: Iterable[str] | None = None) -> dict[str, Note]:
-    """The notes that are in a store, of some streams or of all, by their keys."""
+def notes_in(store: Store) -> dict[str, Note]:
+    """The notes that are in a store, by their keys."""
+    return read_notes(store).good
+
+
+def read_notes(store: Store, streams: Iterable[str] | None = None) -> Notes:
+    """What stands where notes are stored, of some streams or of all. One that is bad keeps nobody from others."""
     wanted = None if streams is None else set(streams)
-    found: dict[str, Note] = {}
+    found = Notes({}, {})
     for key in store.names(FOLDER):
-        if wanted is not None and key.split("/")[1] not in wanted:
-            continue
-        data = store.read(key)
-        if data is None:  # removed meanwhile
+        if key.endswith("/") or (wanted is not None and key.split("/")[1] not in wanted):
             continue
         try:
+            data = store.read(key)
+            if data is None:  # removed meanwhile
+                continue
             note = _decode(data)
-        except msgspec.MsgspecError as error:
-            log.error("not a note", key=key, reason=str(error))
+        except (FileUnreadable, ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8, no note
+            found.bad[key] = str(error) or type(error).__name__
             continue
-        if note.format == _FORMAT and key == note_key(note.before):
-            found[key] = note
+        if (why := flaw(key, note)) is None:
+            found.good[key] = note
+        else:
+            found.bad[key] = why
     return found
+
+
+def _position_of(key: str) -> int:
+    """Where a note begins, by its name."""
+    name = key.rpartition("/")[2].removesuffix(".json")
+    return int(name) if name.isdecimal() else 0
 
 
 def _handed(file: DataFile) -> HandedFile:
@@ -305,7 +394,11 @@ def _adds(table: Table, files: list[HandedFile]) -> list[NewFile]:
             now,
             True,
             file.statistics,
-            places=table.places_in(file.key, file.size_bytes) if file.places is None else file.places,
+            places=_places(table, file),
         )
         for file in files
     ]
+
+
+def _places(table: Table, file: HandedFile) -> Sequence[str]:
+    return table.places_in(file.key, file.size_bytes) if file.places is None else file.places

@@ -140,6 +140,12 @@ class Committer:
                 self._reopen()
         return left
 
+    def trim(self) -> None:
+        """Let the journal forget what the table holds, as each flush does: also what somebody else committed."""
+        self._events.refresh()
+        for name, stream in self._streams().items():
+            stream.trim(self._events.watermark(name))
+
     def waiting(self) -> int:
         """Durable events that are not committed yet."""
         return sum(max(0, stream.durable - self._position(name)) for name, stream in self._streams().items())

@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
 
-from polku_collector.errors import LakeError, StoreUnreachable
+from polku_collector.errors import FileUnreadable, LakeError, StoreUnreachable
 from polku_collector.files import DISK, Files
 from polku_collector.lake.probe import PROBE_WRITERS, at_once, probe_commits, prove_single_winner, untrusted
 from polku_collector.settings import S3
@@ -38,6 +38,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
 MULTIPART_BYTES = 16 * 1024 * 1024
 _COPY_BYTES = 1024 * 1024
+_TRY_AGAIN = (408, 429)  # of the answers that blame a request, those that mean "later"
 _KEYS_A_REQUEST = 1000  # what S3 deletes at once
 
 # What is asked of a store without settings.
@@ -75,7 +76,7 @@ class Store(Protocol):
         """Store a small file that nobody else can have stored; durable on return. False: the key is taken."""
 
     def read(self, key: str) -> bytes | None:
-        """A small file; None if it is not there."""
+        """A small file; None if it is not there. Raises FileUnreadable when it alone cannot be had."""
 
     def names(self, folder: str) -> list[str]:
         """The keys below a folder, in order."""
@@ -88,6 +89,12 @@ class Store(Protocol):
 
     def remove(self, keys: Sequence[str]) -> None:
         """Delete files; durable on return. One that is not there is no error."""
+
+    def sweep(self, before: float, *, dry_run: bool = False) -> list[str]:
+        """Delete what killed writers have left beside the tables' files, older than `before`; returns the keys.
+
+        That is probes of the store, and what was to become a note or a part of a log and was never given its name.
+        """
 
     def unfinished(self, table: str) -> list[Unfinished]:
         """Uploads below a table that were begun and not finished: no file shows them, and their parts take space."""
@@ -196,10 +203,13 @@ class LocalStore:
         return True
 
     def read(self, key: str) -> bytes | None:
+        path = self.root / _checked(key)
         try:
-            return (self.root / _checked(key)).read_bytes()
+            return path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise FileUnreadable(f"{path} could not be read: {error.strerror}.") from error
 
     def names(self, folder: str) -> list[str]:
         paths = (self.root / _checked(folder)).rglob("*")
@@ -237,6 +247,21 @@ class LocalStore:
                     self._files.sync_directory(folder)
         except OSError as error:
             raise StoreUnreachable(f"{error.filename} could not be deleted: {error.strerror}.") from error
+
+    def sweep(self, before: float, *, dry_run: bool = False) -> list[str]:
+        probes = [path for path in self.root.glob(f"{PROBE_PREFIX}-*") if _is_older(path, before)]
+        halves = [
+            path
+            for pattern in ("_handover/*/.*.partial", "*/_delta_log/*")
+            for path in self.root.glob(pattern)
+            if _is_half(path.name) and _is_older(path, before)
+        ]
+        keys = sorted(str(path.relative_to(self.root)) for path in [*probes, *halves])
+        if not dry_run:
+            for path in probes:
+                shutil.rmtree(path, ignore_errors=True)
+            self.remove([str(path.relative_to(self.root)) for path in halves])
+        return keys
 
     def unfinished(self, table: str) -> list[Unfinished]:
         return []
@@ -380,6 +405,8 @@ class S3Store:
             except ClientError as error:
                 if _status(error) == 404:
                     return None
+                if 400 <= _status(error) < 500 and _status(error) not in _TRY_AGAIN:
+                    raise FileUnreadable(f"s3://{self.bucket}/{self._key(key)} could not be read: {error}") from error
                 raise
 
         found: bytes | None = self._reach(f"read {key}", get)
@@ -429,6 +456,20 @@ class S3Store:
             for error in done.get("Errors", []):
                 delete = functools.partial(self._client.delete_object, Bucket=self.bucket, Key=error["Key"])
                 self._reach(f"delete {error['Key']}", delete)
+
+    def sweep(self, before: float, *, dry_run: bool = False) -> list[str]:
+        """Probes only: an object has its name from the start, or it is an unfinished upload."""
+        prefix, start = self._key(PROBE_PREFIX) + "-", len(self._key("x")) - 1
+
+        def listed() -> list[str]:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            entries = (entry for page in pages for entry in page.get("Contents", []))
+            return sorted(entry["Key"][start:] for entry in entries if entry["LastModified"].timestamp() < before)
+
+        keys = list(self._reach("list left probes", listed))
+        if not dry_run:
+            self.remove(keys)
+        return keys
 
     def unfinished(self, table: str) -> list[Unfinished]:
         prefix = self._key(table) + "/"
@@ -625,6 +666,20 @@ def _is_data(name: str) -> bool:
     if name.startswith((".", "_")):
         return name.startswith(".") and name.endswith(".parquet.partial")
     return name.endswith(".parquet")
+
+
+def _is_half(name: str) -> bool:
+    """What was to become a note (`LocalStore.create`), or, by deltalake's writer, a file of a log."""
+    stem, separator, number = name.rpartition("#")
+    return name.endswith(".partial") or (bool(stem and separator) and number.isdecimal())
+
+
+def _is_older(path: Path, before: float) -> bool:
+    """Whether nobody has touched a file, or any in a folder, since."""
+    try:
+        return all(each.stat().st_mtime < before for each in [path, *path.rglob("*")])
+    except FileNotFoundError:  # somebody is at it
+        return False
 
 
 def _is_json(data: bytes) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -314,7 +314,7 @@ class Table:
         watermarks: dict[str, int],
         what: str | None = None,
     ) -> None:
-        self._assert_columns(files)
+        self.check_places({file.path: file.places for file in files})
         now = int(time.time() * 1000)
         self.handle.create_write_transaction(
             [*gone, *files],
@@ -329,15 +329,18 @@ class Table:
             post_commithook_properties=HOOKS_OFF,
         )
 
-    def _assert_columns(self, files: Sequence[NewFile]) -> None:
-        """What a file holds beyond the table's columns would be lost to every reader, and nobody would be told."""
-        held = {place for file in files for place in file.places}
+    def check_places(self, held_by: Mapping[str, Collection[str]]) -> None:
+        """Raises TableMismatch when a file, by its path, holds values where the table has no columns.
+
+        They would be lost to every reader, and nobody would be told.
+        """
+        held = {place for held in held_by.values() for place in held}
         if held <= {*places(self.columns.items())}:
             return
         self.refresh_columns()  # the handle may have seen what others added since
         lacking = held - {*places(self.columns.items())}
         if lacking:
-            paths = [file.path for file in files if not lacking.isdisjoint(file.places)]
+            paths = [path for path, held in held_by.items() if not lacking.isdisjoint(held)]
             raise TableMismatch(
                 f"{self.name}: the table lacks columns that {len(paths)} new files have "
                 f"({', '.join(sorted(lacking))}), and no reader would see them: "

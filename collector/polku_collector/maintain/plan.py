@@ -52,12 +52,8 @@ class Merge(Struct, frozen=True):
 
 def merges(files: Iterable[LiveFile], *, today: str, target_bytes: int, everything: bool = False) -> list[Merge]:
     """What can be merged, the best first. `everything`: also where it costs much and gains little."""
-    groups: dict[tuple[str, bool], list[LiveFile]] = {}
-    for file in files:
-        # What was replayed stays in files of its own, which are looked up by their names.
-        groups.setdefault((file.partition, is_replay_file(file.path)), []).append(file)
     found: list[Merge] = []
-    for (partition, _), members in groups.items():
+    for (partition, _), members in _groups(files).items():
         fewest = _FEWEST_TODAY if partition >= today and not everything else 2
         bins = _bins(members, target_bytes, everything)
         found += [Merge(partition, tuple(bin_)) for bin_ in bins if len(bin_) >= fewest]
@@ -66,9 +62,29 @@ def merges(files: Iterable[LiveFile], *, today: str, target_bytes: int, everythi
     return sorted(found, key=lambda merge: (-_gain(merge) * weight[merge.partition >= today], merge.partition))
 
 
+def lone(files: Iterable[LiveFile], *, target_bytes: int) -> list[LiveFile]:
+    """The small files that nothing can be merged with, by day. What was replayed is none of them: no row of it goes."""
+    found = [
+        bin_[0]
+        for (_, replayed), members in sorted(_groups(files).items())
+        if not replayed
+        for bin_ in _bins(members, target_bytes, everything=True)
+        if len(bin_) == 1
+    ]
+    return sorted(found, key=lambda file: (file.partition, file.path))
+
+
 def is_too_many(files: int, most_files: int, *, begun: bool) -> bool:
     """Whether to merge now. `begun`: it was done already, because there were too many."""
     return files > (most_files // 2 if begun else most_files)
+
+
+def _groups(files: Iterable[LiveFile]) -> dict[tuple[str, bool], list[LiveFile]]:
+    """By day. What was replayed stays in files of its own, which are looked up by their names."""
+    groups: dict[tuple[str, bool], list[LiveFile]] = {}
+    for file in files:
+        groups.setdefault((file.partition, is_replay_file(file.path)), []).append(file)
+    return groups
 
 
 def _bins(files: list[LiveFile], target_bytes: int, everything: bool) -> list[list[LiveFile]]:

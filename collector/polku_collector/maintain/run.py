@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from msgspec import Struct
 from ..lake.store import Store
 from ..lake.table import MAINTENANCE, LiveFile, Table
 from .copies import COMPARED_BYTES, Copies, drop_copies, neighbours
-from .plan import Merge, is_too_many, merges
+from .plan import Merge, is_too_many, lone, merges
 from .retention import Limits, age_days, condition, expired
 from .rewrite import Overtaken, Part, Rewriter, Rewritten, replace_files
 from .vacuum import REMEMBERED_HOURS, Leftovers, all_leftovers, delete, known_leftovers
@@ -99,10 +99,12 @@ class Maintainer:
     def compact(self, table: Table, *, everything: bool = False, stop: Callable[[], bool] = lambda: False) -> int:
         """Merge files while there are too many, or as long as there is anything to merge; returns the merges made.
 
-        Files that cannot be merged are left as they are for an hour. Raises Overtaken when somebody else was at work,
-        and whatever failed when nothing works.
+        Files that cannot be merged are left as they are for an hour. `everything`: small files that nothing is to be
+        merged with are compared too, as copies of their rows may stand in other files. Raises Overtaken when somebody
+        else was at work, and whatever failed when nothing works.
         """
         done = failed = 0
+        compared: set[str] = set()  # days, of which everything was
         table.reopen()
         now = self._clock()
         self._left_alone = {path: until for path, until in self._left_alone.items() if until > now}
@@ -111,10 +113,14 @@ class Maintainer:
             turn, files = table.watermark(MAINTENANCE), table.live_files()
             self._observer.files(table.name, len(files))
             merge = self._next(files, everything, done > 0)
+            if merge is None and everything and table.name == _EVENTS:
+                merge = self._lone(files, compared)
             if merge is None:
                 break
+            compared.add(merge.partition)
             try:
-                self._merge(table, merge, files, turn, everything)
+                if not self._merge(table, merge, files, turn, everything):
+                    continue
             except Overtaken:
                 raise
             except Exception as error:
@@ -136,7 +142,19 @@ class Maintainer:
         target = self._rules.target_bytes
         return next(iter(merges(able, today=str(self.today), target_bytes=target, everything=everything)), None)
 
-    def _merge(self, table: Table, merge: Merge, files: Sequence[LiveFile], turn: int, everything: bool) -> None:
+    def _lone(self, files: Sequence[LiveFile], compared: Collection[str]) -> Merge | None:
+        """A small file that is left alone, of a day that was not looked at, with others that may have the same ids."""
+        for file in lone(files, target_bytes=self._rules.target_bytes):
+            if (
+                file.partition not in compared
+                and file.path not in self._left_alone
+                and neighbours(files, [file], 1 << 62)
+            ):
+                return Merge(file.partition, (file,))
+        return None
+
+    def _merge(self, table: Table, merge: Merge, files: Sequence[LiveFile], turn: int, everything: bool) -> bool:
+        """False: it was one file alone, and nothing was to go."""
         started = time.perf_counter()
         rewriter = Rewriter(self._store, table, self._scratch)
         with rewriter.opened():
@@ -145,12 +163,15 @@ class Maintainer:
             if table.name == _EVENTS:
                 others = neighbours(files, merge.files, 1 << 62 if everything else COMPARED_BYTES)
                 copies = drop_copies(rewriter, table, part, others)
+                if len(merge.files) == 1 and not copies.dropped:
+                    return False
                 by_path = {file.path: file for file in files}
                 for path, positions in copies.elsewhere.items():
                     parts.append(_without(rewriter, by_path[path], positions))
             done = rewriter.commit(parts, turn, "compaction", copies.dropped)
         self._observer.compacted(table.name, merge, done, copies, time.perf_counter() - started)
         self._committed(table)
+        return True
 
     # Retention ------------------------------------------------------------------------------------------------
 
@@ -235,6 +256,14 @@ class Maintainer:
         count = delete(self._store, table, found)
         self._observer.vacuumed(table.name, count)
         return count
+
+    def sweep(self, *, dry_run: bool = False) -> list[str]:
+        """Delete what killed writers have left beside the tables longer ago than the retention; returns the keys."""
+        before = self._store.now() - self._rules.vacuum_hours * 3600
+        keys = self._store.sweep(before, dry_run=dry_run)
+        if keys and not dry_run:
+            log.info("what killed writers left beside the tables is deleted", files=len(keys))
+        return keys
 
     def leftovers(self, table: Table, *, full: bool) -> Leftovers:
         """What a vacuum would delete now."""

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ..errors import StoreUnreachable
-from ..lake.handover import notes_in
+from ..lake.handover import Notes, read_notes
 from ..lake.store import Store, StoredFile, Unfinished
 from ..lake.table import Table
 
@@ -48,13 +48,20 @@ def all_leftovers(store: Store, table: Table, hours: int, *, orphans: bool) -> L
     """The same of files that really are there, with their size; and `orphans`, which no log tells of."""
     before = store.now() - hours * 3600
     # Whoever commits what was handed over may be away for long.
-    notes = notes_in(store).values() if orphans else ()
-    handed_over = {file.key for note in notes for file in (*note.events, *note.quarantine)}
+    notes = read_notes(store) if orphans else Notes({}, {})
+    if notes.bad:
+        log.error("files that no log tells of stay: notes that may name them cannot be read", notes=notes.bad)
+    handed_over = {file.key for note in notes.good.values() for file in (*note.events, *note.quarantine)}
     stored = store.stored(table.name)  # before the table is opened: what is committed from here on is seen as live
     table.reopen()
     old = {*table.removed_before(hours)}
     found = sorted_out(
-        stored, table.files() | handed_over, old, {*table.removed_before(0)} - old, before, orphans=orphans
+        stored,
+        table.files() | handed_over,
+        old,
+        {*table.removed_before(0)} - old,
+        before,
+        orphans=orphans and not notes.bad,
     )
     return replace(found, uploads=_given_up(store, table, before)) if orphans else found
 

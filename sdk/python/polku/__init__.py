@@ -14,15 +14,23 @@
 Calls return at once and never raise; a background thread delivers, retries and reports what was lost.
 """
 
+import typing as _typing
+
 from polku.client import Client, Plan, PlannedEvent, Stats
-from polku.default import alias, close, configure, flush, group, identify, page, screen, stats, track
-from polku.errors import InvalidEvent, InvalidValue, Loss, LossReason, PolkuError, SettingsError
+from polku.context import Scope, bind, bind_request, bound, carry, scope, unbind
+from polku.default import alias, close, configure, consent, flush, group, identify, page, screen, stats, track
+from polku.errors import InvalidEvent, InvalidValue, Loss, LossReason, PolkuError, SettingsError, WithheldReason
 from polku.settings import Settings
 from polku.transport import Answer, HttpTransport, MemoryTransport, Transport
 from polku.version import __version__
 
+if _typing.TYPE_CHECKING:
+    from polku.async_client import AsyncClient
+    from polku.serverless import delivered, delivering
+
 __all__ = [
     "Answer",
+    "AsyncClient",
     "Client",
     "HttpTransport",
     "InvalidEvent",
@@ -33,19 +41,42 @@ __all__ = [
     "Plan",
     "PlannedEvent",
     "PolkuError",
+    "Scope",
     "Settings",
     "SettingsError",
     "Stats",
     "Transport",
+    "WithheldReason",
     "__version__",
     "alias",
+    "bind",
+    "bind_request",
+    "bound",
+    "carry",
     "close",
     "configure",
+    "consent",
+    "delivered",
+    "delivering",
     "flush",
     "group",
     "identify",
     "page",
+    "scope",
     "screen",
     "stats",
     "track",
+    "unbind",
 ]
+
+
+_LATER = {"AsyncClient": "async_client", "delivered": "serverless", "delivering": "serverless"}
+
+
+def __getattr__(name: str) -> _typing.Any:
+    # Few programs want these, and all would pay for their imports (asyncio is most of them).
+    if name in _LATER:
+        import importlib
+
+        return getattr(importlib.import_module(f"polku.{_LATER[name]}"), name)
+    raise AttributeError(f"module 'polku' has no attribute {name!r}")

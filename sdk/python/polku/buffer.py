@@ -1,8 +1,9 @@
 """The bounded queue between the host program and the worker: cuts batches as events arrive and keeps the
 count.
 
-Every event ends in exactly one of `delivered` and `lost`; until then it is `queued`. One lock guards it all.
-It is reentrant, because a signal handler or a finaliser may track an event while the same thread is in here.
+Every event ends in exactly one of `delivered` and `lost`; until then it is `queued` in memory or `spooled` on disk. One
+lock guards it all. It is reentrant, because a signal handler or a finaliser may track an event while the same thread is
+in here.
 """
 
 import contextlib
@@ -10,17 +11,42 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from polku.errors import LossReason
+from polku.errors import LossReason, WithheldReason
 from polku.settings import Settings
+
+if TYPE_CHECKING:
+    from polku.spool import Spool, Taken
 
 
 class Batch(msgspec.Struct, frozen=True):
     """Encoded events that travel together."""
 
     events: list[bytes]
+    taken: "Taken | None" = None
+    """Where they stand in the spool, if they come from there."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A moment in the count of events, for `wait_settled`."""
+
+    queued: int
+    spooled: int
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """The figures of one moment."""
+
+    queued: int
+    queued_bytes: int
+    spooled: int
+    delivered: int
+    recovered: int
+    lost: dict[LossReason, int]
+    withheld: dict[WithheldReason, int]
 
 
 class Bell:
@@ -46,9 +72,11 @@ class Bell:
 class Buffer:
     """Takes events from any thread, hands batches to one."""
 
-    def __init__(self, settings: Settings, wake: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, wake: Callable[[], None], spool: "Spool | None" = None) -> None:
         self._settings = settings
         self._wake = wake
+        self._spool = spool
+        self._spools_all = spool is not None and settings.full_queue != "spill"
         self.worker_thread: threading.Thread | None = None
         """Calls from this thread never wait for room: it is the one that makes room."""
         self.reset()
@@ -58,24 +86,39 @@ class Buffer:
         self._lock = threading.RLock()
         self._settled = threading.Condition(self._lock)
         self._sealed: deque[list[bytes]] = deque()
+        self._on_their_way: list[bytes] = []
         self._open: list[bytes] = []
         self._open_bytes = 0
         self._opened_at = 0.0
         self._closed = False
         self.abandoned = False
         self._taken = 0
+        self._dropped_ahead = 0
+        """Of the oldest that are waiting, since something was settled last: what is being sent is older still."""
+        self._spool_taken = 0
+        self._spool_waiting = 0
+        self._spool_due_at: float | None = None
         self.queued = 0
         self.queued_bytes = 0
+        self.spooled = 0
         self.delivered = 0
+        self.recovered = 0
         self.lost: dict[LossReason, int] = {}
+        self.withheld: dict[WithheldReason, int] = {}
         self._untold: dict[LossReason, int] = {}
+        if self._spool is not None:
+            self._spool.reset()
 
     def put(self, raw: bytes) -> LossReason | None:
-        """Queue one encoded event; the reason if it got no place. Waits only if the settings say so."""
+        """Keep one encoded event; the reason if it got no place. Waits only if the settings say so."""
         settings = self._settings
         size = len(raw)
         with self._lock:
+            if self._spools_all and not self._closed and self._to_spool(raw):
+                return None
             if self._closed or not self._has_room(size):
+                if settings.full_queue == "spill" and not self._closed and self._to_spool(raw):
+                    return None
                 reason = self._refusal(size)
                 if reason is not None:
                     self.count_lost(reason)
@@ -101,61 +144,127 @@ class Buffer:
             self._wake()
         return None
 
-    def count_lost(self, reason: LossReason) -> None:
-        """Count an event that never got a place in the queue, and have it told."""
+    def count_lost(self, reason: LossReason, count: int = 1) -> None:
+        """Count events that never got a place in the queue, and have it told."""
         with self._lock:
-            self.lost[reason] = self.lost.get(reason, 0) + 1
+            self.lost[reason] = self.lost.get(reason, 0) + count
             first = not self._untold
-            self._untold[reason] = self._untold.get(reason, 0) + 1
+            self._untold[reason] = self._untold.get(reason, 0) + count
         if first:
             self._wake()
+
+    def count_withheld(self, reason: WithheldReason) -> None:
+        """Count an event that was held back on purpose."""
+        with self._lock:
+            self.withheld[reason] = self.withheld.get(reason, 0) + 1
 
     def take(self) -> Batch | None:
         """The oldest batch that is full, sealed or old enough; it counts as queued until it is settled."""
         with self._lock:
-            if not self._sealed and self._open and self.due_in() == 0:
+            if not self._sealed and self._open and self._memory_due_in() == 0:
                 self._seal()
-            return Batch(self._sealed.popleft()) if self._sealed else None
+            if self._sealed:
+                self._on_their_way = self._sealed.popleft()
+                return Batch(self._on_their_way)
+        if self._spool is None:
+            return None
+        due = self._spool_due_at
+        if due is not None and due > time.monotonic() and not self._closed:
+            return None
+        self._spool_due_at, self._spool_waiting = None, 0
+        taken = self._spool.take(self._settings.batch_events, self._settings.batch_bytes)
+        if taken is None:
+            return None
+        if self._spool_due_at is None and self._spool.unread():
+            self._spool_due_at = time.monotonic()
+        if taken.damaged:
+            if taken.own:
+                with self._lock:
+                    self.spooled -= taken.damaged
+            self.count_lost(LossReason.SPOOL_DAMAGED, taken.damaged)
+        return Batch(taken.events, taken)
 
     def due_in(self) -> float | None:
         """Seconds until `take` has something, None if there is nothing to wait for."""
         with self._lock:
-            if self._sealed:
-                return 0.0
-            if not self._open:
-                return None
-            return max(0.0, self._opened_at + self._settings.batch_age_seconds - time.monotonic())
+            memory = self._memory_due_in()
+            if self._spool is None:
+                return memory
+            due_at = self._spool.looks_at() if self._spool_due_at is None else self._spool_due_at
+            until = max(0.0, due_at - time.monotonic())
+            return until if memory is None else min(memory, until)
 
-    def settle(self, events: list[bytes], lost: LossReason | None = None) -> None:
+    def settle(self, events: list[bytes], lost: LossReason | None = None, taken: "Taken | None" = None) -> None:
         """Count events that were taken as delivered, or as lost, unless `abandon` has done so already."""
+        count = len(events)
         with self._lock:
-            if self.abandoned:
+            if taken is not None:
+                if taken.own:
+                    self.spooled -= count
+                elif lost is None:
+                    self.recovered += count
+                    count = 0
+            elif self.abandoned:
                 return
-            self.queued -= len(events)
-            self.queued_bytes -= sum(map(len, events))
-            if lost is None:
-                self.delivered += len(events)
             else:
-                self.lost[lost] = self.lost.get(lost, 0) + len(events)
+                self._no_more_waiting(events)
+            if lost is None:
+                self.delivered += count
+            else:
+                self.lost[lost] = self.lost.get(lost, 0) + count
             self._settled.notify_all()
 
-    def seal(self) -> int:
+    def done(self, taken: "Taken", *, sent: bool) -> None:
+        """A batch of the spool was sent, or could not be and stays there."""
+        assert self._spool is not None  # noqa: S101  (it came from there)
+        if sent:
+            self._spool.settle(taken)
+        else:
+            self._spool.give_back(taken)
+
+    def spill(self, events: list[bytes]) -> list[bytes]:
+        """Move queued events that were taken to the spool; returns those that found no place there."""
+        if self._spool is None:
+            return events
+        with self._lock:
+            if self.abandoned:
+                return []
+            placed: list[bytes] = []
+            left: list[bytes] = []
+            for raw in events:
+                (placed if self._spool.append(raw) else left).append(raw)
+            self._spool_taken += len(placed)
+            self.spooled += len(placed)
+            self._no_more_waiting(placed)
+            self._settled.notify_all()
+            return left
+
+    def seal(self) -> Mark:
         """Make what is queued a batch now; returns the mark for `wait_settled`."""
         with self._lock:
             self._seal()
-            return self._taken
+            if self._spool_due_at is not None:
+                self._spool_due_at = time.monotonic()
+            return Mark(self._taken, self._spool_taken)
 
-    def wait_settled(self, mark: int, timeout_seconds: float) -> bool:
+    def wait_settled(self, mark: Mark, timeout_seconds: float) -> bool:
         """Wait until what was queued before the mark is settled; False if the time was too short."""
         deadline = time.monotonic() + timeout_seconds
         with self._lock:
-            # In order: what is settled is what was taken first.
-            while self._taken - self.queued < mark:
+            while not self.is_settled(mark):
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     return False
                 self._settled.wait(remaining)
         return True
+
+    def is_settled(self, mark: Mark) -> bool:
+        """Whether what was queued before the mark is settled."""
+        # In order, each in its place: what is settled is what was taken first.
+        return (
+            self._taken - self.queued - self._dropped_ahead >= mark.queued
+            and self._spool_taken - self.spooled >= mark.spooled
+        )
 
     def close(self) -> None:
         """Take no more events; what is queued can be taken at once."""
@@ -165,8 +274,10 @@ class Buffer:
             self._settled.notify_all()
 
     def abandon(self, reason: LossReason) -> int:
-        """Count everything that is still queued as lost; returns how many that were."""
+        """Give up what is still queued: to the spool if there is one, the rest is lost. Returns how many were lost."""
         with self._lock:
+            # What is on its way just now may arrive as well: then the collector knows its ids.
+            self.spill([*self._on_their_way, *(raw for batch in self._sealed for raw in batch)])
             count = self.queued
             if count:
                 self.lost[reason] = self.lost.get(reason, 0) + count
@@ -176,6 +287,22 @@ class Buffer:
             self.queued = self.queued_bytes = 0
             self._settled.notify_all()
             return count
+
+    def _no_more_waiting(self, events: list[bytes]) -> None:
+        """These were in memory and are settled, or on disk."""
+        self.queued -= len(events)
+        self.queued_bytes -= sum(map(len, events))
+        self._dropped_ahead = 0
+        if len(events) == len(self._on_their_way):
+            self._on_their_way = []
+        elif self._on_their_way:
+            gone = {id(raw) for raw in events}
+            self._on_their_way = [raw for raw in self._on_their_way if id(raw) not in gone]
+
+    def close_spool(self) -> None:
+        """Leave what is on disk to whoever comes next."""
+        if self._spool is not None:
+            self._spool.close()
 
     def untold(self) -> dict[LossReason, int]:
         """Losses counted by `count_lost` since this was last asked for."""
@@ -187,10 +314,25 @@ class Buffer:
         """Whether `untold` would return any."""
         return bool(self._untold)
 
-    def counts(self) -> tuple[int, int, int, dict[LossReason, int]]:
-        """Queued events and bytes, delivered events, lost events by reason: all of one moment."""
+    def counts(self) -> Counts:
+        """All figures of one moment."""
         with self._lock:
-            return self.queued, self.queued_bytes, self.delivered, dict(self.lost)
+            return Counts(
+                queued=self.queued,
+                queued_bytes=self.queued_bytes,
+                spooled=self.spooled,
+                delivered=self.delivered,
+                recovered=self.recovered,
+                lost=dict(self.lost),
+                withheld=dict(self.withheld),
+            )
+
+    def _memory_due_in(self) -> float | None:
+        if self._sealed:
+            return 0.0
+        if not self._open:
+            return None
+        return max(0.0, self._opened_at + self._settings.batch_age_seconds - time.monotonic())
 
     def _seal(self) -> None:
         # First out of reach, then sealed: a signal handler that tracks between two of these lines may seal too.
@@ -204,19 +346,53 @@ class Buffer:
         settings = self._settings
         return self.queued < settings.queue_events and self.queued_bytes + size <= settings.queue_bytes
 
-    def _refusal(self, size: int) -> LossReason | None:
-        """Why an event gets no place, after waiting for one if the settings say so; None if it got one."""
-        settings = self._settings
-        if settings.full_queue == "block" and threading.current_thread() is not self.worker_thread:
-            deadline = time.monotonic() + settings.block_seconds
-            # A batch that waits for its age would make no room.
-            self._seal()
+    def _to_spool(self, raw: bytes) -> bool:
+        """Put an event on disk; False if it found no place there."""
+        assert self._spool is not None  # noqa: S101  (the settings ask for one)
+        if not self._spool.append(raw):
+            return False
+        self._spool_taken += 1
+        self._spool_waiting += 1
+        self.spooled += 1
+        if self._spool_waiting == self._settings.batch_events:
+            self._spool_due_at = 0.0
             self._wake()
-            while not self._closed and not self._has_room(size):
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    break
-                self._settled.wait(remaining)
+        elif self._spool_due_at is None:
+            self._spool_due_at = time.monotonic() + self._settings.batch_age_seconds
+            self._wake()
+        return True
+
+    def _refusal(self, size: int) -> LossReason | None:
+        """Why an event gets no place, after what the settings say is done for it; None if there is one now."""
+        full_queue = self._settings.full_queue
+        if full_queue == "drop_oldest" and not self._closed:
+            self._drop_oldest(size)
+        elif full_queue == "block" and threading.current_thread() is not self.worker_thread:
+            self._wait_for_room(size)
         if self._closed:
             return LossReason.CLOSED
         return None if self._has_room(size) else LossReason.QUEUE_FULL
+
+    def _wait_for_room(self, size: int) -> None:
+        deadline = time.monotonic() + self._settings.block_seconds
+        # A batch that waits for its age would make no room.
+        self._seal()
+        self._wake()
+        while not self._closed and not self._has_room(size):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            self._settled.wait(remaining)
+
+    def _drop_oldest(self, size: int) -> None:
+        """Make room by what is waiting longest. What is being sent stays: it may have arrived."""
+        self._seal()
+        while self._sealed and not self._has_room(size):
+            oldest = self._sealed[0]
+            raw = oldest.pop(0)
+            if not oldest:
+                self._sealed.popleft()
+            self.queued -= 1
+            self.queued_bytes -= len(raw)
+            self._dropped_ahead += 1
+            self.count_lost(LossReason.QUEUE_FULL)

@@ -1,14 +1,20 @@
-"""`Client`: the calls a program tracks with. Each stamps, encodes and queues one event, and returns."""
+"""`Client`: the calls a program tracks with. Each stamps, encodes and queues one event, and returns.
 
+`Tracker` holds the calls, which `AsyncClient` has as well; what differs is who delivers.
+"""
+
+import os
 import weakref
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from polku.errors import InvalidEvent, Loss, LossReason, SettingsError
+from polku.context import fill, held
+from polku.errors import InvalidEvent, Loss, LossReason, SettingsError, WithheldReason
 from polku.event import (
     Finding,
     Record,
@@ -20,12 +26,16 @@ from polku.event import (
     now,
     repaired,
 )
-from polku.report import Reporter, calling_place
-from polku.settings import settings_from
+from polku.gate import Gate, Hook, HookFailed
+from polku.report import Reporter, calling_place, show
+from polku.settings import Settings, settings_from, switches
 from polku.transport import HttpTransport, Transport
 from polku.typed import Event, PageEvent, ScreenEvent, Traits
 from polku.version import __version__
-from polku.worker import Worker
+from polku.worker import Delivery, Worker
+
+if TYPE_CHECKING:
+    from polku.spool import Spool
 
 
 class PlannedEvent(Protocol):
@@ -43,56 +53,45 @@ class Plan(Protocol):
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """Counts since the client was made (or its process forked). A call ends in `delivered` or in `lost`."""
+    """Counts since the client was made (or its process forked).
+
+    A call ends in `delivered`, in `lost` or in `withheld`.
+    """
 
     queued: int
-    """Waiting or being sent."""
+    """Waiting in memory or being sent."""
     queued_bytes: int
+    spooled: int
+    """Waiting on disk, or being sent from there. When the client is closed whoever starts next delivers them."""
     delivered: int
     """Acknowledged by the collector: from there on they are its promise."""
+    recovered: int
+    """Acknowledged events of processes that had ended without delivering them; not among `delivered`."""
     rejected: int
     """Of those delivered: put into quarantine by the collector, which told why."""
     lost: dict[LossReason, int]
+    withheld: dict[WithheldReason, int]
+    """Held back on purpose: no consent, not drawn, by `before_send`, or because the client is switched off."""
     odd: int
     """Events with something to warn about; sent all the same, without the odd part."""
     requests: int
     retries: int
 
 
-class Client:
-    """Tracks events to one source of a collector.
+class Tracker:
+    """The calls of a client. What they make goes into the buffer of a `Delivery`."""
 
-    Construction checks everything and may raise `SettingsError`. No call after that raises into or blocks the
-    program, except as `strict=True` and `full_queue="block"` ask for. All calls may come from any thread.
-
-    `context` goes with every event; `plan` has events validated where they are made; `on_loss` is told, on
-    the SDK's thread, of events that will not be delivered; `transport` replaces HTTP. Further `options` are
-    the fields of `polku.Settings`.
-    """
-
-    def __init__(
-        self,
-        write_key: str,
-        endpoint: str,
-        *,
-        context: Mapping[str, Any] | None = None,
-        plan: Plan | None = None,
-        on_loss: Callable[[Loss], object] | None = None,
-        transport: Transport | None = None,
-        **options: Any,
-    ) -> None:
-        self.settings = settings_from(write_key, endpoint, options)
+    def __init__(self, settings: Settings, delivery: Delivery, plan: Plan | None, hooks: Sequence[Hook]) -> None:
+        self.settings = settings
         self._plan = plan
-        self._strict = self.settings.strict
-        self._max_event_bytes = self.settings.max_event_bytes
+        self._strict, self._debug = settings.strict, settings.debug
+        self._max_event_bytes = settings.max_event_bytes
+        self._gate = Gate.of(settings, hooks)
+        self._undecided: deque[bytes] = deque()
         self._odd = 0
-        self._reporter = Reporter()
-        if transport is None:
-            transport = HttpTransport(self.settings.endpoint.rstrip("/") + "/v1/batch")
-        self._worker = Worker(self.settings, transport, _context(context), self._reporter, on_loss)
-        self._buffer = self._worker.buffer
-        # Without a client nothing more can come: the worker may end once all is delivered.
-        weakref.finalize(self, self._worker.retire).atexit = False
+        self._delivery = delivery
+        self._reporter = delivery.reporter
+        self._buffer = delivery.buffer
 
     def track(
         self,
@@ -254,56 +253,98 @@ class Client:
             )
         )
 
-    def flush(self, timeout_seconds: float = 10.0) -> bool:
-        """Send what is queued and wait until it is delivered or lost; False if the time was too short."""
-        try:
-            return self._worker.flush(timeout_seconds)
-        except Exception as error:
-            self._internal(error)
-            return False
+    def consent(self, purposes: Collection[str] | None) -> None:
+        """What the person in front of this program agrees to, such as `["analytics"]`; None: not known (yet).
 
-    def close(self, timeout_seconds: float | None = None) -> bool:
-        """Deliver what is queued and take no more; True if nothing was left when the time was over.
-
-        The time is `close_timeout_seconds` of the settings unless given. A normal exit of the interpreter
-        does the same. May be called more than once.
+        With the setting `consent` it decides over what leaves from now on, and over what was kept undecided. A server,
+        which speaks for many people, gives each event its own: `context={"consent": […]}`.
         """
         try:
-            return self._worker.close(timeout_seconds)
+            self._decide(purposes)
         except Exception as error:
             self._internal(error)
-            return False
 
     def stats(self) -> Stats:
         """What became of the events so far."""
-        queued, queued_bytes, delivered, lost = self._buffer.counts()
-        worker = self._worker
-        return Stats(queued, queued_bytes, delivered, worker.rejected, lost, self._odd, worker.requests, worker.retries)
+        counts, delivery = self._buffer.counts(), self._delivery
+        return Stats(
+            queued=counts.queued + len(self._undecided),
+            queued_bytes=counts.queued_bytes,
+            spooled=counts.spooled,
+            delivered=counts.delivered,
+            recovered=counts.recovered,
+            rejected=delivery.rejected,
+            lost=counts.lost,
+            withheld=counts.withheld,
+            odd=self._odd,
+            requests=delivery.requests,
+            retries=delivery.retries,
+        )
 
-    def __enter__(self) -> "Client":
-        return self
+    def _decide(self, purposes: Collection[str] | None) -> None:
+        gate = self._gate
+        if gate is None or self.settings.consent is None:
+            return
+        gate.purposes = None if purposes is None else tuple(purposes)
+        while self._undecided and gate.purposes is not None:
+            raw = self._undecided.popleft()
+            if self.settings.consent in gate.purposes:
+                self._buffer.put(_with_consent(raw, gate.purposes))
+            else:
+                self._buffer.count_withheld(WithheldReason.CONSENT)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def _discard_undecided(self) -> None:
+        """At the end: what nobody agreed to does not leave."""
+        while self._undecided:
+            self._undecided.popleft()
+            self._buffer.count_withheld(WithheldReason.CONSENT)
+
+    def _keep_undecided(self, raw: bytes) -> bool:
+        """Whether an event waits for the person's decision."""
+        most = self.settings.consent_buffer_events
+        while self._undecided and len(self._undecided) >= most:
+            self._undecided.popleft()
+            self._buffer.count_withheld(WithheldReason.CONSENT)
+        if most:
+            self._undecided.append(raw)
+        else:
+            self._buffer.count_withheld(WithheldReason.CONSENT)
+        return most > 0
 
     def _emit(self, record: Record) -> str | None:
         try:
+            if (around := held.get()) is not None:
+                fill(record, around)
             if record.message_id is None:
                 record.message_id = new_id()
             if record.timestamp is None:
                 record.timestamp = now()
+            decided = True
+            if self._gate is not None:
+                passed = self._gate.passed(record)
+                if isinstance(passed, WithheldReason):
+                    self._buffer.count_withheld(passed)
+                    return None
+                decided = passed is not None
+                record = passed or record
             raw = self._encoded(record) if self._plan is None else self._checked(record)
             if raw is None:
                 return None
             if len(raw) > self._max_event_bytes:
                 self._drop(record, LossReason.TOO_LARGE, f"is {len(raw)} bytes large")
                 return None
-            if self._buffer.put(raw) is not None:
+            if self._debug:
+                show(f"→ {raw.decode(errors='replace')}")
+            if decided:
+                if self._buffer.put(raw) is not None:
+                    return None
+            elif not self._keep_undecided(raw):
                 return None
         except InvalidEvent:
             raise
+        except HookFailed as error:
+            self._drop(record, LossReason.HOOK_FAILED, f"was not sent: {error}")
+            return None
         except Exception as error:
             self._internal(error)
             return None
@@ -370,11 +411,97 @@ class Client:
         self._reporter.limited("internal", f"internal failure: {type(error).__name__}: {error}")
 
 
+class Client(Tracker):
+    """Tracks events to one source of a collector.
+
+    Construction checks everything and may raise `SettingsError`. No call after that raises into or blocks the
+    program, except as `strict=True` and `full_queue="block"` ask for. All calls may come from any thread.
+
+    `context` goes with every event; `plan` has events validated where they are made; `before_send` is a function, or
+    several in order, that may change an event or hold it back; `on_loss` is told, on the SDK's thread, of events that
+    will not be delivered; `transport` replaces HTTP. Further `options` are the fields of `polku.Settings`.
+    """
+
+    def __init__(
+        self,
+        write_key: str,
+        endpoint: str,
+        *,
+        context: Mapping[str, Any] | None = None,
+        plan: Plan | None = None,
+        before_send: Hook | Sequence[Hook] = (),
+        on_loss: Callable[[Loss], object] | None = None,
+        transport: Transport | None = None,
+        **options: Any,
+    ) -> None:
+        settings = settings_from(write_key, endpoint, {**options, **switches(os.environ)})
+        if transport is None:
+            transport = HttpTransport(batch_url(settings), settings.proxy, settings.ca_file)
+        worker = Worker(settings, transport, encoded_context(context), Reporter(), on_loss, spool_of(settings))
+        super().__init__(settings, worker, plan, (before_send,) if callable(before_send) else before_send)
+        self._worker = worker
+        # Without a client nothing more can come: the worker may end once all is delivered.
+        weakref.finalize(self, worker.retire).atexit = False
+
+    def flush(self, timeout_seconds: float = 10.0) -> bool:
+        """Send what is queued and wait until it is delivered or lost; False if the time was too short."""
+        try:
+            return self._worker.flush(timeout_seconds)
+        except Exception as error:
+            self._internal(error)
+            return False
+
+    def close(self, timeout_seconds: float | None = None) -> bool:
+        """Deliver what is queued and take no more; True if nothing was left when the time was over.
+
+        The time is `close_timeout_seconds` of the settings unless given. A normal exit of the interpreter
+        does the same. May be called more than once. With a spool what is left stays on disk.
+        """
+        try:
+            self._discard_undecided()
+            return self._worker.close(timeout_seconds)
+        except Exception as error:
+            self._internal(error)
+            return False
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def batch_url(settings: Settings) -> str:
+    """Where batches are posted."""
+    return settings.endpoint.rstrip("/") + "/v1/batch"
+
+
+def spool_of(settings: Settings) -> "Spool | None":
+    """The spool that the settings ask for. Raises SettingsError if its directory cannot be used."""
+    if settings.spool is None or not settings.enabled:
+        return None
+    from polku.spool import Spool
+
+    try:
+        return Spool(settings.spool, settings.spool_bytes)
+    except OSError as error:
+        raise SettingsError([f"option 'spool': {error}"]) from error
+
+
+def _with_consent(raw: bytes, purposes: Collection[str]) -> bytes:
+    """An event that waited for this decision, with it."""
+    event = msgspec.json.decode(raw)
+    event["context"] = {**(event.get("context") or {}), "consent": sorted(purposes)}
+    return msgspec.json.encode(event)
+
+
 def _holds_nan(record: Record) -> bool:
     return holds_nan(record.properties) or holds_nan(record.traits) or holds_nan(record.context)
 
 
-def _context(given: Mapping[str, Any] | None) -> bytes:
+def encoded_context(given: Mapping[str, Any] | None) -> bytes:
     """The context of every event, encoded once."""
     try:
         whole = {"library": {"name": "polku-python", "version": __version__}, **(given or {})}

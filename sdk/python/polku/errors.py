@@ -67,10 +67,27 @@ class LossReason(StrEnum):
     """Sending was tried again for `give_up_after_seconds` without success."""
     CLOSE_TIMEOUT = "close_timeout"
     """The time for closing was over before the event was acknowledged. Some of these may have arrived."""
+    SPOOL_DAMAGED = "spool_damaged"
+    """A line of the spool could not be read again."""
     CLOSED = "closed"
     """The call came after `close()`."""
+    HOOK_FAILED = "hook_failed"
+    """`before_send` raised: what it was there to change or hold back must not leave."""
     INTERNAL = "internal"
     """The SDK itself failed: please report it."""
+
+
+class WithheldReason(StrEnum):
+    """Why an event did not leave on purpose. The closed list of keys of `Stats.withheld`."""
+
+    BEFORE_SEND = "before_send"
+    """A hook returned None."""
+    CONSENT = "consent"
+    """There was no consent to it."""
+    SAMPLED = "sampled"
+    """Its person or its name is sampled, and it was not drawn."""
+    DISABLED = "disabled"
+    """The client is switched off."""
 
 
 class Loss(msgspec.Struct, frozen=True):

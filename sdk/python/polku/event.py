@@ -203,10 +203,10 @@ def repaired(record: Record) -> tuple[Record, list[Finding]]:
         event=_text(record.event, "$.event", findings),
         message_id=_text(record.message_id, "$.messageId", findings) or new_id(),
         timestamp=_time(record.timestamp, findings),
-        user_id=_identifier(record.user_id, "$.userId", findings),
-        anonymous_id=_identifier(record.anonymous_id, "$.anonymousId", findings),
-        group_id=_identifier(record.group_id, "$.groupId", findings),
-        previous_id=_identifier(record.previous_id, "$.previousId", findings),
+        user_id=identifier(record.user_id, "$.userId", findings),
+        anonymous_id=identifier(record.anonymous_id, "$.anonymousId", findings),
+        group_id=identifier(record.group_id, "$.groupId", findings),
+        previous_id=identifier(record.previous_id, "$.previousId", findings),
         name=_text(record.name, "$.name", findings),
         category=_text(record.category, "$.category", findings),
         properties=cleaner.object(record.properties, "$.properties"),
@@ -234,7 +234,7 @@ def _text(value: Any, path: str, findings: list[Finding]) -> str | None:
     return _sound(str.__str__(value), path, findings)
 
 
-def _identifier(value: Any, path: str, findings: list[Finding]) -> str | None:
+def identifier(value: Any, path: str, findings: list[Finding]) -> str | None:
     """Whole numbers and UUIDs are what databases hand out as ids: taken as their text, without a word."""
     if hasattr(type(value), "__index__") and not isinstance(value, bool):
         return str(operator.index(value))

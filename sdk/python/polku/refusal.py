@@ -6,7 +6,6 @@ sent: `2.0` for an integer, a numpy scalar, a member of an enumeration.
 
 import collections.abc
 import datetime
-import json
 import math
 import re
 import types
@@ -202,6 +201,12 @@ def _check_length(rules: tuple[Meta, ...], unit: str, value: Any, path: str) -> 
             raise _RefusalError("too_long", path, expected, came=str(len(value)))
 
 
+def _json(value: Any) -> str:
+    import json  # only here: what msgspec refuses may be NaN, which this writes
+
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _counted(count: int, unit: str) -> str:
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
@@ -211,7 +216,7 @@ def _wrong_type(expected: str, value: Any, path: str) -> _RefusalError:
 
 
 def _listed(members: collections.abc.Collection[Any]) -> str:
-    listed = ", ".join(json.dumps(member, ensure_ascii=False) for member in list(members)[:SHOWN_MEMBERS])
+    listed = ", ".join(_json(member) for member in list(members)[:SHOWN_MEMBERS])
     more = len(members) - SHOWN_MEMBERS
     return f"{listed} and {more} more" if more > 0 else listed
 
@@ -219,7 +224,7 @@ def _listed(members: collections.abc.Collection[Any]) -> str:
 def _shown(value: Any) -> str:
     """A value as a message names it: its JSON type and the start of its text."""
     if type(value) is str:
-        return f"{_kind(value)} {_cut(json.dumps(value, ensure_ascii=False))}"
+        return f"{_kind(value)} {_cut(_json(value))}"
     if type(value) not in (int, float):
         return _kind(value)
     try:

@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Hashable
-from pathlib import Path
 
 MAX_KEYS = 1_000
 """Different messages remembered; when a program makes more of them, the later ones share one turn."""
@@ -17,7 +16,7 @@ REPEAT_AFTER_SECONDS = 60.0
 
 logger = logging.getLogger("polku")
 
-_PACKAGE = str(Path(__file__).parent) + os.sep
+_PACKAGE = os.path.dirname(__file__) + os.sep  # noqa: PTH120  (an import that most programs have no use for)
 
 
 class Reporter:
@@ -46,6 +45,12 @@ class Reporter:
             return
         self._turns[key] = (now + every_seconds, 0)
         _warn(f"{text} ({withheld} more like this were not logged)" if withheld else text)
+
+
+def show(text: str) -> None:
+    """Print one line on standard error, for `debug=True`."""
+    with contextlib.suppress(Exception):  # there is no standard error, or it is closed
+        print(text, file=sys.stderr, flush=True)
 
 
 def calling_place() -> tuple[str, int]:

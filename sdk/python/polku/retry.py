@@ -1,6 +1,5 @@
 """What follows on an attempt to send a batch. Pure: an answer and its number in, a decision out."""
 
-import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -36,6 +35,10 @@ class Prune(msgspec.Struct, frozen=True):
     """The collector could not read the body: take out the events that are not JSON and send the rest."""
 
 
+class Recompress(msgspec.Struct, frozen=True):
+    """The collector does not know the encoding: send the same batch in gzip."""
+
+
 class GiveUp(msgspec.Struct, frozen=True):
     """The batch is lost."""
 
@@ -43,7 +46,7 @@ class GiveUp(msgspec.Struct, frozen=True):
     detail: str
 
 
-Decision = Delivered | Wait | Split | Prune | GiveUp
+Decision = Delivered | Wait | Split | Prune | Recompress | GiveUp
 
 
 def decide(
@@ -53,8 +56,9 @@ def decide(
     elapsed_seconds: float,
     events: int,
     settings: Settings,
+    compression: str | None = None,
     at: datetime | None = None,
-    jitter: Callable[[], float] = random.random,
+    jitter: Callable[[], float] | None = None,
 ) -> Decision:
     """Decide what follows on the answer to attempt number `attempt` (from 1), `elapsed_seconds` after the
     first.
@@ -70,7 +74,10 @@ def decide(
         return GiveUp(LossReason.TOO_LARGE, "the collector takes no event as large as this one (413)")
     if status == 400:
         return Prune()
+    if status == 415 and compression not in (None, "gzip"):
+        return Recompress()
     if status is None or status in RETRYABLE or 500 <= status < 600:
+        jitter = jitter or _random
         # A server's own figure is kept to in full; the jitter on top spreads the clients it told the same.
         asked = retry_after_seconds(answer.retry_after, at or datetime.now(UTC))
         if asked is None:
@@ -78,11 +85,17 @@ def decide(
         else:
             seconds = min(asked, settings.max_retry_after_seconds) + jitter() * settings.retry_base_seconds
             wait = Wait(seconds, asked=True)
-        if elapsed_seconds + wait.seconds > settings.give_up_after_seconds:
+        if settings.spool is None and elapsed_seconds + wait.seconds > settings.give_up_after_seconds:
             tried = f"gave up after {attempt} attempts in {elapsed_seconds:.0f} s"
             return GiveUp(LossReason.EXPIRED, f"{tried}; the last one: {answer.summary()}")
         return wait
     return GiveUp(LossReason.REFUSED, f"the collector refused the batch: {answer.summary()}{_advice(status)}")
+
+
+def _random() -> float:
+    import random  # only here: most programs never need it, and the import is felt at their start
+
+    return random.random()  # noqa: S311  (spreads clients, keeps no secret)
 
 
 def backoff_bound_seconds(attempt: int, settings: Settings) -> float:

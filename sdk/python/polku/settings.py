@@ -3,17 +3,20 @@
 Nothing here reads the environment by itself; `from_environment` is given it.
 """
 
-import difflib
+import re
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 
+from polku.compress import has_zstd
 from polku.errors import SettingsError
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+MaybeNone = Annotated[int, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 MaybeNoSeconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 
 
@@ -38,13 +41,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Encoded bytes kept in memory at most, those being sent included."""
     max_event_bytes: Count = 256 * 1024
     """A larger event is dropped where it is made: it would only be refused later."""
-    full_queue: Literal["drop", "block"] = "drop"
-    """What a call does when the queue is full: drop its event, or wait for room (imports, scripts)."""
+    full_queue: Literal["drop_newest", "drop_oldest", "block", "spill"] = "drop_newest"
+    """When the queue is full: drop the new event, drop the oldest, wait for room (imports, scripts), use the spool."""
     block_seconds: MaybeNoSeconds = 30.0
     """With `full_queue="block"`: how long one call waits for room before its event is dropped after all."""
 
-    compression: Literal["gzip"] | None = "gzip"
-    """How bodies are compressed."""
+    spool: str | None = None
+    """A directory that keeps events on disk until they are acknowledged. With `full_queue="spill"` only those that find
+    no room in memory, or are not delivered at the end; else every event, in the call. Any number of processes may share
+    it: who starts next delivers what others left."""
+    spool_bytes: Count = 256 * 1024 * 1024
+    """All that is kept there at most; beyond it an event waits in memory, and then `full_queue` says what is done."""
+
+    compression: Literal["gzip", "zstd"] | None = "gzip"
+    """How bodies are compressed. A collector that does not know zstd is sent gzip."""
     compression_level: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1
     """1 is several times cheaper than 6 and leaves events about a fifth larger."""
 
@@ -61,6 +71,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     close_timeout_seconds: MaybeNoSeconds = 5.0
     """How long `close()` or a normal exit of the interpreter may take to deliver what is queued."""
 
+    proxy: str | None = None
+    """Address of a proxy; else the usual variables (`HTTPS_PROXY`, `NO_PROXY` …) say whether there is one."""
+    ca_file: str | None = None
+    """Certificates to trust instead of the usual ones, as a PEM file; else `SSL_CERT_FILE` is honoured."""
+
+    consent: str | None = None
+    """The purpose that an event needs consent to, such as `"analytics"`: without it nothing leaves or is spooled."""
+    consent_buffer_events: MaybeNone = 0
+    """So many events are kept in memory while it is not known what the person agrees to; the oldest make room."""
+    sample_people: Share = 1.0
+    """The share of people whose events are sent: all of a person's or none. The weight goes with each event."""
+    sample_events: dict[str, Share] = {}
+    """The share of single events that are sent, by the event's name. The weight goes with each."""
+    enabled: bool = True
+    """False: every call returns None at once, no thread, no file, no connection."""
+    debug: bool = False
+    """Print each event and each verdict to standard error as they come."""
+
     strict: bool = False
     """For development and tests: raise `InvalidEvent` where a warning would be logged."""
 
@@ -73,6 +101,8 @@ def settings_from(write_key: object, endpoint: object, options: Mapping[str, Any
     values: dict[str, Any] = {}
     for name, value in given.items():
         if name not in types:
+            import difflib  # only here, as is urllib: what an import costs is felt at the start of every program
+
             near = difflib.get_close_matches(name, types, n=1)
             findings.append(f"unknown option {name!r}" + (f", did you mean {near[0]!r}?" if near else ""))
             continue
@@ -84,6 +114,12 @@ def settings_from(write_key: object, endpoint: object, options: Mapping[str, Any
         findings += _write_key_findings(values["write_key"])
     if "endpoint" in values:
         findings += _endpoint_findings(values["endpoint"])
+    if values.get("full_queue") == "spill" and not values.get("spool"):
+        findings.append("option 'full_queue': \"spill\" needs a directory: give 'spool'")
+    if values.get("compression") == "zstd" and not has_zstd():
+        findings.append("option 'compression': zstd needs Python 3.14 or pip install 'polku[zstd]'")
+    if values.get("spool") and sys.platform == "win32":
+        findings.append("option 'spool' needs the file locks of Linux or macOS")
     if findings:
         raise SettingsError(findings)
     return Settings(**values)
@@ -95,6 +131,16 @@ def from_environment(environ: Mapping[str, str]) -> tuple[str, str] | None:
     return (write_key, endpoint) if write_key and endpoint else None
 
 
+def switches(environ: Mapping[str, str]) -> dict[str, Any]:
+    """What an operator may say without a change of the program: `POLKU_DISABLED=1`, `POLKU_DEBUG=1`."""
+    off, on = ("", "0", "false", "no"), {}
+    if environ.get("POLKU_DISABLED", "").lower() not in off:
+        on["enabled"] = False
+    if environ.get("POLKU_DEBUG", "").lower() not in off:
+        on["debug"] = True
+    return on
+
+
 def _write_key_findings(write_key: str) -> list[str]:
     if not write_key:
         return ["option 'write_key' is empty: use the key of a source of the collector"]
@@ -104,7 +150,14 @@ def _write_key_findings(write_key: str) -> list[str]:
     return []
 
 
+_PLAIN_ADDRESS = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[1-9][0-9]{0,3})?(/[A-Za-z0-9._/-]*)?")
+
+
 def _endpoint_findings(endpoint: str) -> list[str]:
+    if _PLAIN_ADDRESS.fullmatch(endpoint):
+        return []
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(endpoint)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -60,8 +60,9 @@ class Transport(Protocol):
 class HttpTransport:
     """Posts over one kept-alive HTTP connection. httpx is imported by the first `send`."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, proxy: str | None = None, ca_file: str | None = None) -> None:
+        """`proxy` and `ca_file`: instead of what the usual variables say."""
+        self._url, self._proxy, self._ca_file = url, proxy, ca_file
         self._httpx: Any = None
         self._connection: Any = None
         self._inherited: list[Any] = []
@@ -103,16 +104,14 @@ class HttpTransport:
 
     def _open(self) -> None:
         # Construction imports too (ssl). After it, sending does not.
-        with _importing.lock:
+        with importing.lock:
             import encodings.idna  # noqa: F401  # the first look-up of a host name would import it
 
             import httpx
 
             self._httpx = httpx
             # The transport below `httpx.Client`: half its cost a request, and no INFO line of httpx's logger for each.
-            self._connection = httpx.HTTPTransport(
-                limits=httpx.Limits(max_connections=1, keepalive_expiry=30.0), proxy=_proxy_for(self._url)
-            )
+            self._connection = httpx.HTTPTransport(**connection_options(self._url, self._proxy, self._ca_file))
 
 
 class _Importing:
@@ -134,14 +133,29 @@ class _Importing:
         self.lock = threading.RLock()
 
 
-_importing = _Importing()
+importing = _Importing()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_importing.before_fork,
-        after_in_parent=_importing.after_in_parent,
-        after_in_child=_importing.after_in_child,
+        before=importing.before_fork,
+        after_in_parent=importing.after_in_parent,
+        after_in_child=importing.after_in_child,
     )
+
+
+def connection_options(url: str, proxy: str | None, ca_file: str | None) -> dict[str, Any]:
+    """What httpx's transports, sync and async, are made with."""
+    import httpx
+
+    options: dict[str, Any] = {
+        "limits": httpx.Limits(max_connections=1, keepalive_expiry=30.0),
+        "proxy": proxy or _proxy_for(url),
+    }
+    if ca_file is not None:
+        import ssl
+
+        options["verify"] = ssl.create_default_context(cafile=ca_file)
+    return options
 
 
 def _proxy_for(url: str) -> str | None:

@@ -18,7 +18,6 @@ import msgspec
 
 from polku.errors import InvalidValue
 from polku.event import object_types
-from polku.refusal import accepted
 from polku.report import Reporter, calling_place
 
 T = TypeVar("T")
@@ -177,6 +176,8 @@ _reporter = Reporter()
 def _looked_at(cls: type[Object], values: dict[str, Any]) -> Object:
     """What the fast check refused: made after all, or refused in words."""
     try:
+        from polku.refusal import accepted  # only here: most values are right
+
         return msgspec.convert(accepted(cls, cls._name, cls._root, values), cls)
     except InvalidValue as error:
         if _raising:

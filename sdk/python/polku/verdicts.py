@@ -3,7 +3,7 @@
 import msgspec
 
 from polku.event import Record
-from polku.report import Reporter
+from polku.report import Reporter, show
 
 MAX_TEXT = 300
 """Characters of a collector's message that are logged."""
@@ -52,6 +52,17 @@ def report_verdicts(reply: Reply, events: list[bytes], reporter: Reporter) -> No
         reporter.limited(
             ("verdict", verdict.code, name, verdict.path),
             f"the collector {what.format(repr(name))}: {verdict.code}{where}: {text}",
+        )
+
+
+def show_verdicts(reply: Reply | None, events: list[bytes]) -> None:
+    """Print what became of each event on standard error, for `debug=True`."""
+    odd = {verdict.index: ("✗", verdict) for verdict in (reply.rejected if reply else ())}
+    odd |= {verdict.index: ("!", verdict) for verdict in (reply.warnings if reply else ())}
+    for index, raw in enumerate(events):
+        mark, verdict = odd.get(index, ("✓", None))
+        show(
+            f"{mark} {event_name(raw)}" + (f": {verdict.code} at {verdict.path}: {verdict.message}" if verdict else "")
         )
 
 

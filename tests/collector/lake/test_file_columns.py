@@ -123,6 +123,5 @@ def test_what_is_handed_over_is_looked_at_too(
         assert store.create(key, msgspec.json.encode(document)) and isinstance(notes_in(store)[key], Note)
     one = taker(lake)
     drop_a_column(monkeypatch, one._events)
-    with pytest.raises(TableMismatch, match="event_name"):
-        one.take()
+    assert one.take() == [], "a file with more than its table"
     assert take(lake) == 1

@@ -3,10 +3,13 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from deltalake import DeltaTable
 from hypothesis import given, settings
@@ -293,6 +296,21 @@ def test_an_old_note_without_its_files_is_handed_over_anew(
     assert notes_in(LocalStore(lake)) == {}
 
 
+def test_a_journal_whose_events_another_node_committed_is_gone_after_a_drain(lake: Path, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "node")
+    for number in range(3):
+        journal.take_in(str(number))
+    journal.life(lake).flush()
+    journal.writer.close()
+    take(lake)
+    assert journal.segments == 3
+    command = ["lake", "drain", "--lake", str(lake), "--journal", str(journal.root / "journal")]
+    done = subprocess.run([sys.executable, "-m", "polku.cli", *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [*streams_directory(journal.root / "journal").iterdir()] == []
+    assert ids(lake) == ["0", "1", "2"]
+
+
 def test_a_node_that_commits_itself_again_makes_its_notes_stale(lake: Path, journal: Journal) -> None:
     journal.take_in("1")
     journal.life(lake).flush()
@@ -320,6 +338,78 @@ def test_a_half_done_flush_of_a_node_that_begins_to_hand_over_is_finished(
         take(lake)
     take(lake)
     assert (ids(lake), refused(lake)) == (["1", "2"], 3)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def no_utf8(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"event_date=", b"event\xffdate="))
+
+
+def no_streams(path: Path) -> None:
+    path.write_bytes(msgspec.json.encode(note({}, {})))
+
+
+def other_streams(path: Path) -> None:
+    said = msgspec.json.decode(path.read_bytes())
+    path.write_bytes(msgspec.json.encode(said | {"after": {**said["after"], "nobody's": 3}}))
+
+
+def cut_statistics(path: Path) -> None:
+    said = msgspec.json.decode(path.read_bytes())
+    said["events"][0]["statistics"] = said["events"][0]["statistics"][:20]
+    path.write_bytes(msgspec.json.encode(said))
+
+
+def unknown_column(path: Path) -> None:
+    said = msgspec.json.decode(path.read_bytes())
+    said["events"][0]["places"].append("nobody's")
+    path.write_bytes(msgspec.json.encode(said))
+
+
+def unreadable(path: Path) -> None:
+    """The disk says EIO, which no permission says to root."""
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+
+
+DAMAGE = [cut, no_utf8, no_streams, other_streams, cut_statistics, unknown_column, unreadable]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_bad_note_is_passed_over_told_and_kept_and_keeps_only_its_own_node_waiting(
+    lake: Path, tmp_path: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "LOOK_EVERY_SECONDS", 0.0)
+    bad, good = Journal(tmp_path / "bad"), Journal(tmp_path / "good")
+    bad.take_in("1")
+    life = bad.life(lake)
+    life.flush()
+    (path,) = (lake / "_handover").rglob("*.json")
+    good.take_in("2")
+    good.life(lake).flush()
+    damage(path)
+    told: list[int] = []
+    store = LocalStore(lake)
+    tables = Table(store, "events", "event_date", None), Table(store, "quarantine", "received_date", None)
+    one = Taker(store, *tables, checkpoint_commits=20, passed_over=told.append)
+    assert len(one.take()) == 1
+    assert (ids(lake), told) == (["2"], [1])
+    assert path.is_file(), "nobody else knows what it was"
+    bad.take_in("3")
+    life.flush()
+    again = bad.life(lake)
+    if damage is not unknown_column:  # which only the tables can tell
+        assert again.flush() == 0, "which ids are handed over is not known to it"
+    path.unlink()  # somebody has looked at it
+    for _ in range(4):
+        again.flush()
+        one.take()
+    assert (ids(lake), told[-1]) == (["1", "2", "3"], 0)
+    for each in (bad, good):
+        each.writer.close()
 
 
 def test_notes_of_another_table_are_left_alone(lake: Path, journal: Journal) -> None:

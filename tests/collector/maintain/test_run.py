@@ -183,6 +183,18 @@ def test_a_copy_in_a_file_that_is_not_merged_is_found_too(lake: Lake) -> None:
     assert sum(lake.rows().values()) == before - 1
 
 
+def test_copies_in_files_that_have_nothing_to_be_merged_with_are_found_by_hand(lake: Lake) -> None:
+    """Two nodes at midnight: one file of each day, and one event in both."""
+    lake.write(event("same", stream="a", days_ago=1), event(days_ago=1))
+    lake.write(event("same", stream="b"), event())
+    assert lake.maintainer(most_files=0).compact(lake.table()) == 0, "nobody looks without being asked"
+    assert lake.maintainer().compact(lake.table(), everything=True) == 1
+    assert [row for row in lake.rows("event_id, stream") if "same" in row] == ["('same', 'a')"]
+    assert (sum(lake.rows().values()), lake.seen.copies, len(lake.files())) == (3, 1, 2)
+    files = lake.files()
+    assert lake.maintainer().compact(lake.table(), everything=True) == 0 and lake.files() == files
+
+
 def test_the_same_id_with_other_content_or_from_another_source_stays(lake: Lake) -> None:
     lake.write(event("same", price=1.0))
     lake.write(_sent_again(price=2.0))
@@ -324,6 +336,32 @@ def test_files_that_were_handed_over_are_left_alone_as_long_as_their_note_is_the
     assert lake.maintainer().vacuum(lake.table(), full=True) == 1
 
 
+def test_beside_a_note_that_nobody_can_read_no_file_is_taken_for_an_orphan(lake: Lake) -> None:
+    _fill(lake, 1)
+    lake.maintainer().vacuum(lake.table(), full=False)
+    Path(lake.uri, "events", f"event_date={TODAY}", "handed.parquet").write_bytes(b"rows")
+    _age(lake, 1000)
+    assert lake.store.create("_handover/far/00000000000000000000.json", b'{"format": 1, "files": ["event_da')
+    assert lake.maintainer().vacuum(lake.table(), full=True) == 0
+    lake.store.remove(["_handover/far/00000000000000000000.json"])
+    assert lake.maintainer().vacuum(lake.table(), full=True) == 1
+
+
+@pytest.mark.parametrize("key", ["_handover/s/.1.partial", "events/_delta_log/00000000000000000009.json#1"])
+def test_what_was_to_become_a_note_or_a_commit_and_never_did_is_swept_when_it_is_old(lake: Lake, key: str) -> None:
+    lake.write(event())
+    path, probe = Path(lake.uri, key), Path(lake.uri, "_polku_probe-1", "_delta_log", "0.json")
+    for left in (path, probe):
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_bytes(b"half")
+    before = {*Path(lake.uri).rglob("*")}
+    assert lake.maintainer(vacuum_hours=1).sweep() == []
+    assert lake.maintainer(vacuum_hours=0).sweep(dry_run=True) == sorted([key, "_polku_probe-1"])
+    assert {*Path(lake.uri).rglob("*")} == before
+    assert lake.maintainer(vacuum_hours=0).sweep() == sorted([key, "_polku_probe-1"])
+    assert before - {*Path(lake.uri).rglob("*")} == {path, probe, probe.parent, probe.parent.parent}
+
+
 def test_what_can_go_is_decided_file_by_file() -> None:
     stored = [StoredFile(name, 1, modified) for name, modified in [("live", 0), ("gone", 0), ("late", 0), ("new", 9)]]
     stored.append(StoredFile("orphan", 1, 4))
@@ -392,8 +430,12 @@ def test_all_of_it_on_an_object_store(tmp_path: Path, bucket: str) -> None:
     client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
     client.put_object(Bucket="lake", Key=f"shop/events/event_date={TODAY}/orphan.parquet", Body=b"x")
     maintainer.vacuum(lake.table(), full=False)
+    client.put_object(Bucket="lake", Key="shop/_polku_probe-1/create-0", Body=b"x")
+    client.put_object(Bucket="lake", Key="shop-of-others/_polku_probe-1/create-0", Body=b"x")
+    assert lake.maintainer(vacuum_hours=1).sweep() == []
     time.sleep(1.1)  # the store's clock has seconds
     maintainer.vacuum(lake.table(), full=True)
+    assert maintainer.sweep() == ["_polku_probe-1/create-0"] and maintainer.sweep() == []
     assert _stored(lake) == lake.files()
     assert sum(rows_of(f"{bucket}/events", options=lake.store.storage_options()).values()) == 9
     assert abs(lake.store.now() - time.time()) < 60
