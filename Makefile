@@ -37,6 +37,8 @@ chaos: $(STAMP)
 test-browser: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group browser
 	command -v chromium >/dev/null || { $(APT) update -qq && $(APT) install -y -qq chromium >/dev/null; }
+	command -v npm >/dev/null || { $(APT) update -qq && $(APT) install -y -qq nodejs npm >/dev/null; }
+	npm install --prefix sdk/browser --no-package-lock --no-audit --no-fund --silent
 	$(BIN)/pytest tests/browser $(ARGS)
 
 # Where systemd runs, Debian also starts a Prometheus of the package, on port 9090. The tests take other ports.
@@ -80,4 +82,4 @@ $(STAMP): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) tests/node/node_modules polku-demo polku-data
+	rm -rf $(VENV) tests/node/node_modules sdk/browser/node_modules polku-demo polku-data

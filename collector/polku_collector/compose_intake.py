@@ -27,6 +27,7 @@ from polku_schemas import Plan, compile_plan
 
 from .app import Application, CollectorApp, below
 from .batch import Line, QuarantineLine
+from .browser_files import files_of, with_files
 from .compose_tracing import TracedIntake
 from .intake.bots import IsBot
 from .intake.client_address import Proxies
@@ -100,6 +101,7 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> 
         plan=lambda: intake.in_force.schemas,
         ways_in=traced.applications(ways_in(intake, webhooks, observer.webhook)),
     )
+    app = with_files(files_of(settings.server.script_path), app)
     if settings.server.path_prefixes:
         app = below(settings.server.path_prefixes, app)
     on_renewal(lambda: _renew(intake, guard, settings))

@@ -90,6 +90,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     trusted_proxies: list[str] = []  # networks whose word on the client's address is believed
     client_address_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
     path_prefixes: list[str] = []  # the endpoints are also below these
+    script_path: str = "/polku.js"  # of the browser SDK, its add-ons beside it; "" serves none
 
 
 class Iceberg(Struct, frozen=True, forbid_unknown_fields=True):
@@ -343,6 +344,7 @@ def _cookie_findings(name: str, source: Source) -> list[str]:
 
 _WEBHOOK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SCRIPT_PATH = re.compile(r"/[A-Za-z0-9._~/-]+\.js")
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DOMAIN = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -379,6 +381,9 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
             ipaddress.ip_network(network)
         except ValueError as error:
             findings.append(f"[server] trusted_proxies: {error}; give networks such as 10.0.0.0/8")
+    script_path = settings.server.script_path
+    if script_path and (not _SCRIPT_PATH.fullmatch(script_path) or script_path.startswith("/v1/")):
+        findings.append(f"[server] script_path: {script_path!r}; write it as /polku.js, and not below /v1/")
     findings += [
         f"[server] path_prefixes: {prefix!r} must begin with a slash and not end with one"
         for prefix in settings.server.path_prefixes

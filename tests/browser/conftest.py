@@ -34,7 +34,11 @@ def browser() -> Iterator[Any]:
     )
     with sync_playwright() as playwright:
         arguments = [*quiet.split(), "--host-resolver-rules=MAP *.test 127.0.0.1"]
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        chromium = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=arguments,
+            ignore_default_args=["--disable-back-forward-cache"],  # people have it
+        )
         yield chromium
         chromium.close()
 

@@ -289,6 +289,7 @@ class IntakeEndpoint:
             (b"access-control-allow-headers", wanted),
             (b"access-control-allow-credentials", b"true"),
             (b"access-control-max-age", b"86400"),
+            (b"access-control-expose-headers", b"retry-after"),
             (b"vary", b"origin"),
         ]
 

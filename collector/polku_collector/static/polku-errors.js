@@ -1,0 +1,1 @@
+var e;((e=window).polku=e.polku||[]).push(e=>{const n=new Set,r=(r,t="",i=0)=>{const d=String(r&&r.message||r).slice(0,200),s=d+t+i;n.has(s)||n.size>9||(n.add(s),e.track("script_failed",{error_message:d,file:t.split("?")[0],line:i}))};addEventListener("error",e=>e.message&&r(e.error||e.message,e.filename,e.lineno)),addEventListener("unhandledrejection",e=>r(e.reason))});

@@ -1,0 +1,1 @@
+function e(e){const n=new Set,r=(r,t="",i=0)=>{const d=String(r&&r.message||r).slice(0,200),o=d+t+i;n.has(o)||n.size>9||(n.add(o),e.track("script_failed",{error_message:d,file:t.split("?")[0],line:i}))};addEventListener("error",e=>e.message&&r(e.error||e.message,e.filename,e.lineno)),addEventListener("unhandledrejection",e=>r(e.reason))}export{e as errors};

@@ -1,0 +1,51 @@
+/** What follows on an attempt to send a batch. Pure: an answer and its number in, a decision out. */
+
+/** The first retry waits a random time up to this; the bound doubles with each attempt … */
+const BASE_SECONDS = 0.5;
+/** … up to this. */
+const CAP_SECONDS = 30;
+/** A `Retry-After` beyond this is taken as this. */
+const MAX_RETRY_AFTER_SECONDS = 300;
+/** Events are given up when they are this old: a collector knows a copy by its id for seven days, a little longer. */
+const GIVE_UP_AFTER_SECONDS = 600_000;
+
+/**
+ * @typedef {import("./transport.js").Answer} Answer
+ * @typedef {{_seconds: number, _asked: boolean}} Wait Send again after so long; `_asked`: the collector named the time.
+ * @typedef {"delivered" | "split" | "prune" | "too_large" | "refused" | "expired" | Wait} Decision `split`: send the
+ *   halves. `prune`: one of the events is not JSON, take it out. The last three: the events are lost.
+ */
+
+/**
+ * Decide what follows on the answer to attempt number `attempt` (from 1) to send so many `events`, the oldest of which
+ * is `ageSeconds` old. `at` is the time a `Retry-After` date is compared with; `jitter` is in [0, 1).
+ *
+ * @param {Answer} answer
+ * @param {number} attempt
+ * @param {number} ageSeconds
+ * @param {number} events
+ * @param {number} giveUpAfterSeconds
+ * @returns {Decision}
+ */
+export function decide(
+  { _status: status = 599, _retryAfter: retryAfter },
+  attempt,
+  ageSeconds,
+  events,
+  giveUpAfterSeconds = GIVE_UP_AFTER_SECONDS,
+  at = Date.now(),
+  jitter = Math.random(),
+) {
+  if (status < 300) return "delivered";
+  if (status == 400) return "prune";
+  if (status == 413) return events > 1 ? "split" : "too_large";
+  if (status < 500 && ![408, 425, 429].includes(status)) return "refused";
+  // A number of seconds, or a date; what is neither is NaN.
+  const said = +(/** @type {string} */ (retryAfter)) || (Date.parse(/** @type {string} */ (retryAfter)) - at) / 1000;
+  const asked = said == said;
+  // A server's own figure is kept to in full; the jitter on top spreads the clients it told the same.
+  const seconds = asked
+    ? Math.max(0, Math.min(said, MAX_RETRY_AFTER_SECONDS)) + jitter * BASE_SECONDS
+    : jitter * Math.min(CAP_SECONDS, BASE_SECONDS * 2 ** (attempt - 1));
+  return ageSeconds + seconds > giveUpAfterSeconds ? "expired" : { _seconds: seconds, _asked: asked };
+}

@@ -1,0 +1,7 @@
+/** The script tag of the add-on: it waits for the client, or finds it. */
+
+import { clicks } from "./clicks.js";
+
+/** @type {any} */
+const page = window;
+(page.polku = page.polku || []).push(clicks);

@@ -1,0 +1,7 @@
+/** The script tag of the add-on: it waits for the client, or finds it. */
+
+import { debug } from "./debug.js";
+
+/** @type {any} */
+const page = window;
+(page.polku = page.polku || []).push(debug);

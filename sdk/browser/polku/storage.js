@@ -1,0 +1,99 @@
+/**
+ * What is kept: texts in localStorage, and the anonymous id in a cookie of the site too. What may not go there, or finds
+ * no place, lives in memory as long as the page.
+ */
+
+/** The name of the cookie with the anonymous id; the collector renews it under the same name. */
+const COOKIE = "polku_id=";
+/** Browsers keep no cookie for longer: 400 days. */
+const COOKIE_SECONDS = 34_560_000;
+/** What is kept is named so. */
+export const PREFIX = "polku.";
+
+/** @typedef {ReturnType<typeof keptOf>} Kept */
+
+/** @param {import("./settings.js").Settings} settings */
+export function keptOf(settings) {
+  /** @type {Map<string, string>} */
+  const memory = new Map();
+  /** @type {Storage | undefined} */
+  let storage;
+
+  /**
+   * @param {string} value
+   * @param {number} seconds
+   */
+  const setCookie = (value, seconds) => {
+    if (storage && settings.storage == "cookie")
+      // An empty domain is none: the host of the page.
+      document.cookie = `${COOKIE + value};path=/;samesite=lax;max-age=${seconds};domain=${settings.cookieDomain}${
+        isSecureContext ? ";secure" : ""
+      }`;
+  };
+
+  const kept = {
+    /** Whether all tabs of the site see what is kept. */
+    _isShared: () => storage,
+
+    /** From here on the device may be read and written. What is in memory goes there. */
+    _open() {
+      try {
+        if (settings.storage != "none") storage = localStorage;
+      } catch {
+        // It stays undefined.
+      }
+      [...memory].forEach((entry) => kept._set(...entry));
+      const cookie = settings.storage == "cookie" && document.cookie.split(COOKIE)[1]?.split(";")[0];
+      const id = cookie || kept._get(PREFIX + "a");
+      if (id) kept._setId(id);
+    },
+
+    /**
+     * Keep the anonymous id, where it lasts longest.
+     *
+     * @param {string} id
+     */
+    _setId(id) {
+      kept._set(PREFIX + "a", id);
+      setCookie(id, COOKIE_SECONDS);
+      return id;
+    },
+
+    /** @param {string} name */
+    _get: (name) => storage?.getItem(name) || memory.get(name),
+
+    /**
+     * @param {string} name
+     * @param {string} text
+     */
+    _set(name, text) {
+      kept._remove(name);
+      try {
+        /** @type {Storage} */ (storage).setItem(name, text);
+      } catch {
+        // There is no such storage, or it is full.
+        memory.set(name, text);
+      }
+    },
+
+    /** @param {string} name */
+    _remove(name) {
+      memory.delete(name);
+      storage?.removeItem(name);
+    },
+
+    /** @param {string} start */
+    _names: (start) => [...memory.keys(), ...Array.from(storage || [], (_, n) => /** @type {any} */ (storage).key(n))].filter((name) =>
+        name.startsWith(start),
+      ),
+
+    /** Remove what this page and earlier ones have kept, and keep no more. */
+    _clear() {
+      kept._open();
+      kept._names(PREFIX).forEach(kept._remove);
+      setCookie("", 0);
+      storage = undefined;
+    },
+  };
+  return kept;
+}
