@@ -28,6 +28,12 @@ const EVENT_CHARACTERS = 30_000;
 export function bufferOf(settings, kept) {
   const start = PREFIX + settings.writeKey + ".";
   let characters = 0;
+  /**
+   * Names of entries, the oldest first, as of the last look: to list and sort thousands for each batch would be felt.
+   *
+   * @type {string[]}
+   */
+  let names = [];
 
   const buffer = {
     /** Entries at the last look, and those that came since. */
@@ -65,14 +71,13 @@ export function bufferOf(settings, kept) {
      * @param {number} events
      */
     _take(events) {
-      const names = kept._names(start).sort();
-      buffer.queued = names.length;
+      names = names.filter(kept._get); // the others are settled, here or by another tab
+      if (!names[events]) buffer.queued = (names = kept._names(start).sort()).length;
       let bytes = BATCH_BYTES;
       /** @type {Entry[]} */
       const taken = [];
       for (const name of names) {
-        const text = kept._get(name);
-        if (!text) continue; // another tab has delivered it meanwhile
+        const text = /** @type {string} */ (kept._get(name));
         bytes -= new Blob([text]).size + 1;
         if (taken[0] && (taken.length >= events || bytes < 0)) break;
         taken.push([name, text]);

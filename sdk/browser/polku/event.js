@@ -24,4 +24,4 @@ export function newId() {
  *
  * @param {string} id
  */
-export const ageOf = (id) => Date.now() / 1000 - parseInt(id.slice(0, 8), 16) * 65.536;
+export const ageOf = (id) => Date.now() / 1000 - +("0x" + id.slice(0, 8)) * 65.536;

@@ -9,8 +9,7 @@ function moved() {
   if (url == address) return;
   // What led to a page that a script has gone to is the page before it.
   referrer = address || document.referrer;
-  address = url;
-  return true;
+  return (address = url);
 }
 
 /** The parts of an event's context that the page decides. */

@@ -83,9 +83,7 @@ export function keptOf(settings) {
     },
 
     /** @param {string} start */
-    _names: (start) => [...memory.keys(), ...Array.from(storage || [], (_, n) => /** @type {any} */ (storage).key(n))].filter((name) =>
-        name.startsWith(start),
-      ),
+    _names: (start) => [...memory.keys(), ...Object.keys(storage || {})].filter((name) => name.startsWith(start)),
 
     /** Remove what this page and earlier ones have kept, and keep no more. */
     _clear() {
