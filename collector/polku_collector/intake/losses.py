@@ -17,7 +17,7 @@ MAX_LOSSES: Final = 32
 REASONS: Final = frozenset(
     (
         *("queue_full", "too_large", "unserialisable", "refused", "expired"),
-        *("close_timeout", "spool_damaged", "closed", "hook_failed", "storage_full", "internal"),
+        *("close_timeout", "spool_damaged", "closed", "hook_failed", "internal"),
     )
 )
 """Those of our SDKs. Anything else is counted as `other`: write keys of browsers are known to everybody."""
