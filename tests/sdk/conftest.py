@@ -3,6 +3,8 @@
 import contextlib
 import json
 import socket
+import ssl
+import sys
 import threading
 import time
 import zlib
@@ -12,6 +14,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 
 @dataclass
@@ -41,6 +48,8 @@ class Received:
         """The body, decompressed."""
         if self.headers.get("content-encoding") == "gzip":
             return zlib.decompress(self.raw, wbits=31)
+        if self.headers.get("content-encoding") == "zstd":
+            return bytes(zstd.decompress(self.raw))
         return self.raw
 
     @property
@@ -53,7 +62,7 @@ class Received:
 class RecordingCollector:
     """Answers from `script` while there is something in it, then as `answer` says, then 200."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.script: list[Reply] = []
         self.answer: Callable[[bytes], Reply] = lambda body: Reply()
         self.received: list[Received] = []
@@ -73,9 +82,11 @@ class RecordingCollector:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._server.server_address[1]}"
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
         self._connections.add(handler.connection)
