@@ -43,6 +43,28 @@ def test_gunicorn(collector: Any, preload: list[str]) -> None:
     assert sum(item["event"] == "loaded" for item in collector.taken) == (1 if preload else 2)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--enable-threads"], ["--enable-threads", "--py-call-osafterfork"], ["--enable-threads", "--lazy-apps"]],
+    ids=" ".join,
+)
+def test_uwsgi(collector: Any, options: list[str], tmp_path: Path) -> None:
+    """It forks in C, tells Python of that only if asked, and lets no thread run between requests unless it is asked."""
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("uwsgi")), "--http-socket", f"127.0.0.1:{port}", "--die-on-term"]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            [*command, "--master", "--processes=2", "--module=tests.sdk.hosts.wsgi_app:application", *options],
+            cwd=ROOT,
+            env={**os.environ, "URL": collector.url, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stderr=log,
+        )
+        _asked(port, server)
+        assert server.wait(30) == 0
+    found = Counter(item["properties"]["n"] for item in collector.taken if item["event"] == "seen")
+    assert {n: found[n] for n in range(100)} == dict.fromkeys(range(100), 1)
+
+
 def _asked(port: int, server: subprocess.Popen[bytes]) -> None:
     """A hundred requests, then told to stop."""
 

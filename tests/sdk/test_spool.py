@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import polku
@@ -40,6 +40,15 @@ def client(url: str, folder: Path, **options: Any) -> polku.Client:
     return polku.Client("k", url, spool=str(folder), **{**defaults, **options})
 
 
+def end(sender: polku.Client, seconds: float | None = None) -> bool:
+    """Close, and let its thread end too, as the end of a process would: until then it holds its files."""
+    closed = sender.close(seconds)
+    thread = sender._worker._thread
+    if thread is not None:
+        thread.join(20)
+    return closed
+
+
 def everything(spool: Spool) -> list[bytes]:
     found: list[bytes] = []
     while (taken := spool.take(7, 50)) is not None:
@@ -52,6 +61,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.suffix for path in folder.iterdir())
 
 
+@settings(deadline=None)  # it writes files
 @given(EVENTS, EVENTS)
 def test_what_is_appended_is_read_in_order_also_by_the_next_process(
     tmp_path_factory: pytest.TempPathFactory, first: list[bytes], second: list[bytes]
@@ -68,6 +78,7 @@ def test_what_is_appended_is_read_in_order_also_by_the_next_process(
     assert files(folder) == []
 
 
+@settings(deadline=None)  # it writes files
 @given(EVENTS.filter(bool), st.data())
 def test_a_cut_anywhere_costs_what_was_cut_and_nothing_before_it(
     tmp_path_factory: pytest.TempPathFactory, events: list[bytes], data: st.DataObject
@@ -87,6 +98,7 @@ def test_a_cut_anywhere_costs_what_was_cut_and_nothing_before_it(
     assert files(folder) == []
 
 
+@settings(deadline=None)  # it writes files
 @given(EVENTS.filter(bool), st.data())
 def test_damage_is_told_and_costs_the_damaged_lines_only(
     tmp_path_factory: pytest.TempPathFactory, events: list[bytes], data: st.DataObject
@@ -195,7 +207,7 @@ def test_a_full_disk_leaves_no_half_line_behind(tmp_path: Path, monkeypatch: pyt
 def test_the_next_client_delivers_what_the_last_one_could_not(tmp_path: Path, nobody: str, collector: Any) -> None:
     before = client(nobody, tmp_path)
     ids = [before.track("x", {"n": n}, user_id="u") for n in range(1000)]
-    assert not before.close()
+    assert not end(before)
     stats = before.stats()
     assert (stats.spooled, stats.delivered, stats.lost, stats.queued) == (1000, 0, {}, 0)
     after = client(collector.url, tmp_path, batch_events=100)
@@ -242,7 +254,7 @@ def test_with_spill_what_is_left_at_the_end_goes_to_disk(tmp_path: Path, nobody:
     before = client(nobody, tmp_path, full_queue="spill")
     for n in range(700):
         before.track("x", {"n": n}, user_id="u")
-    assert not before.close()
+    assert not end(before)
     assert (before.stats().spooled, before.stats().lost) == (700, {})
     after = client(collector.url, tmp_path, full_queue="spill")
     deadline = time.monotonic() + 10
@@ -278,7 +290,7 @@ def test_a_damaged_line_is_counted_and_told(
     before = client(nobody, tmp_path)
     for n in range(3):
         before.track("x", {"n": n}, user_id="u")
-    before.close(0.05)
+    end(before, 0.05)
     [path] = tmp_path.glob("*.spool")
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1].replace(b'"n":1', b'"n":7') + lines[2])
@@ -303,7 +315,7 @@ client = polku.Client("k", os.environ["URL"], spool=os.environ["SPOOL"], batch_a
 def track(first, count):
     for n in range(first, first + count):
         client.track("x", {"n": n}, user_id="u")
-        print(n, flush=True)
+        print(f"{n}\\n", end="", flush=True)  # in one write: two processes share the pipe
 """
 
 

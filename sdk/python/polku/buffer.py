@@ -11,10 +11,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from os import getpid
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from polku import forks
 from polku.errors import LossReason, WithheldReason
 from polku.settings import Settings
 
@@ -111,6 +113,8 @@ class Buffer:
 
     def put(self, raw: bytes) -> LossReason | None:
         """Keep one encoded event; the reason if it got no place. Waits only if the settings say so."""
+        if getpid() != forks.pid:
+            forks.in_child()
         settings = self._settings
         size = len(raw)
         with self._lock:

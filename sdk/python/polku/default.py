@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from polku import forks
 from polku.client import Client
 from polku.errors import SettingsError
 from polku.report import logger
@@ -17,13 +18,13 @@ _client: Client | None = None
 _dropped_before = 0
 _making = threading.RLock()
 
-if hasattr(os, "register_at_fork"):
 
-    def _new_lock() -> None:
-        global _making
-        _making = threading.RLock()
+def _new_lock() -> None:
+    global _making
+    _making = threading.RLock()
 
-    os.register_at_fork(after_in_child=_new_lock)
+
+forks.after_in_child(_new_lock)
 
 
 def configure(write_key: str | None = None, endpoint: str | None = None, **options: Any) -> Client:

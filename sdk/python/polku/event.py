@@ -16,6 +16,8 @@ from typing import Any
 
 import msgspec
 
+from polku import forks
+
 MAX_DEPTH = 64
 """Deeper values are left out by `repaired`; the encoder itself stops at the interpreter's recursion limit."""
 MAX_REPAIRED_VALUES = 20_000
@@ -82,9 +84,8 @@ _head: tuple[int, str] = (-1, "")
 _SET_VERSION = bytes(0x70 | byte & 0x0F for byte in range(256))
 _SET_VARIANT = bytes(0x80 | byte & 0x3F for byte in range(256))
 
-if hasattr(os, "register_at_fork"):
-    # Parent and child would otherwise hand out the same identifiers.
-    os.register_at_fork(after_in_child=_tails.clear)
+# Parent and child would otherwise hand out the same identifiers.
+forks.after_in_child(_tails.clear)
 
 
 def _refilled_tail() -> str:

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from polku import forks
+
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """More than the verdicts of any batch; the rest of a longer answer is not read."""
 
@@ -135,12 +137,10 @@ class _Importing:
 
 importing = _Importing()
 
+forks.after_in_child(importing.after_in_child)
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=importing.before_fork,
-        after_in_parent=importing.after_in_parent,
-        after_in_child=importing.after_in_child,
-    )
+    os.register_at_fork(before=importing.before_fork, after_in_parent=importing.after_in_parent)
 
 
 def connection_options(url: str, proxy: str | None, ca_file: str | None) -> dict[str, Any]:

@@ -8,7 +8,6 @@ forked child, which starts its own.
 
 import atexit
 import binascii
-import os
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from polku import forks
 from polku.buffer import Batch, Bell, Buffer
 from polku.compress import compressor
 from polku.errors import Loss, LossReason
@@ -363,6 +363,7 @@ class Worker(Delivery):
 
     def flush(self, timeout_seconds: float) -> bool:
         """Send what is queued now and wait until it is settled; False if the time was too short."""
+        forks.look()
         mark = self.buffer.seal()
         self._wake()
         if threading.current_thread() is self._thread:
@@ -371,6 +372,7 @@ class Worker(Delivery):
 
     def close(self, timeout_seconds: float | None) -> bool:
         """Deliver what is queued in the time (None: as set) and take no more; True if nothing was left."""
+        forks.look()
         if timeout_seconds is None:
             timeout_seconds = self._settings.close_timeout_seconds
         self.begin_close(time.monotonic() + timeout_seconds)
@@ -488,6 +490,7 @@ _open_workers: set[Worker] = set()
 
 def close_all() -> None:
     """Deliver what is queued anywhere in this process, within the time that the settings give for closing."""
+    forks.look()
     workers = list(_open_workers)
     for worker in workers:
         worker.begin_close(time.monotonic() + worker._settings.close_timeout_seconds)
@@ -504,8 +507,7 @@ def _forget_parent() -> None:
 # events of the host program's own threads and exit handlers, and is private.
 atexit.register(close_all)
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parent)
+forks.after_in_child(_forget_parent)
 
 
 def _close_with_children() -> None:
