@@ -43,6 +43,7 @@ def test_gunicorn(collector: Any, preload: list[str]) -> None:
     assert sum(item["event"] == "loaded" for item in collector.taken) == (1 if preload else 2)
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="pyuwsgi has no wheel for this Python")
 @pytest.mark.parametrize(
     "options",
     [[], ["--enable-threads"], ["--enable-threads", "--py-call-osafterfork"], ["--enable-threads", "--lazy-apps"]],
