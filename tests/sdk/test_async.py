@@ -144,6 +144,19 @@ def test_made_outside_a_loop_it_delivers_inside_one(collector: Any) -> None:
     assert [item["event"] for item in collector.taken] == ["before", "inside"]
 
 
+def test_another_loop_goes_on_where_the_first_has_ended(collector: Any) -> None:
+    sender = client(collector.url)
+
+    async def program(name: str) -> None:
+        sender.track(name, user_id="u")
+        assert await sender.flush()
+
+    asyncio.run(program("first"))
+    asyncio.run(program("second"))
+    asyncio.run(sender.close())
+    assert [item["event"] for item in collector.taken] == ["first", "second"]
+
+
 def test_a_cancelled_wait_does_not_stop_the_delivery(collector: Any, reply: Any) -> None:
     collector.script = [reply(delay_seconds=0.3)]
 

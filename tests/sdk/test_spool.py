@@ -201,6 +201,22 @@ def test_a_full_disk_leaves_no_half_line_behind(tmp_path: Path, monkeypatch: pyt
     assert everything(spool) == [b"before", b"after"]
 
 
+def test_segments_may_begin_while_it_is_asked_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 1)
+    spool = Spool(str(tmp_path), 1 << 20)
+    busy = threading.Thread(target=lambda: [spool.append(b"x") for _ in range(2000)])
+    before, _ = sys.getswitchinterval(), sys.setswitchinterval(1e-6)
+    try:
+        busy.start()
+        while busy.is_alive():
+            spool.unread()
+    finally:
+        sys.setswitchinterval(before)
+        busy.join()
+    assert len(everything(spool)) == 2000
+    spool.close()
+
+
 # With a client ------------------------------------------------------------------------------------------------
 
 

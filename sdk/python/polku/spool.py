@@ -153,7 +153,8 @@ class Spool:
 
     def unread(self) -> bool:
         """Whether `take` would return something of this process."""
-        return any(segment.read < segment.written for segment in self._segments)
+        with self._lock:
+            return any(segment.read < segment.written for segment in self._segments)
 
     def looks_at(self) -> float:
         """When `take` looks for what other processes left, on the monotonic clock."""
@@ -202,7 +203,8 @@ class Spool:
         if now - self._looked_at < LOOK_EVERY_SECONDS:
             return
         self._looked_at = now
-        ours = {segment.path.name for segment in self._segments}
+        with self._lock:
+            ours = {segment.path.name for segment in self._segments}
         names = sorted(entry.name for entry in os.scandir(self._directory))
         adopted = []
         for name in names:

@@ -64,6 +64,10 @@ class AsyncTransport:
         if connection is not None:
             await connection.aclose()
 
+    def forget(self) -> None:
+        """Make another connection next time: that of a loop that has ended is of no use, and cannot be closed."""
+        self._connection = None
+
     def _made(self) -> Any:
         with importing.lock:
             import httpx
@@ -93,12 +97,15 @@ class TaskWorker(Delivery):
 
     def start(self) -> None:
         """Deliver on the loop that is running; without one, once there is one."""
-        if self._task is not None or self._closing:
+        if self._closing or (self._task is not None and not self._task.done()):
             return
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
             return
+        # They belong to the loop that has waited for them, and this may be the next one.
+        self._bell, self._changed = asyncio.Event(), asyncio.Event()
+        self._transport.forget()
         self.buffer.worker_thread = threading.current_thread()
         self._task = self._loop.create_task(self._run(), name="polku")
 
@@ -135,8 +142,7 @@ class TaskWorker(Delivery):
         return self.nothing_left()
 
     def _wake(self) -> None:
-        if self._task is None:
-            self.start()
+        self.start()
         self._ring()
 
     def _ring(self) -> None:
