@@ -185,7 +185,8 @@ def test_after_a_kill_the_rest_is_sent(
     if name != "-":
         (gzip.open if name.endswith(".gz") else open)(tmp_path / name, "wt").write(text)
     arguments += [name, "--batch-events=2", "--state=s"]
-    collector.script = [reply(200), reply(200), reply(503)]
+    # Asked to wait: it must not have gone on before it is looked at.
+    collector.script = [reply(200), reply(200), reply(503, headers={"Retry-After": "60"})]
     process = start(*arguments)
     if name == "-":
         process.stdin.write(text)
