@@ -139,6 +139,19 @@ def test_two_tabs_share_person_session_and_queue(
     assert sum(tab.evaluate(delivered) for tab in tabs) == 600, "neither has sent the events of the other again"
 
 
+def test_what_is_kept_is_never_missing_for_another_tab(context: Any, address: Address) -> None:
+    """It would make a session, or a person, of its own."""
+    writer, reader = context.new_page(), context.new_page()
+    for tab in (writer, reader):
+        tab.goto(address())
+    reader.evaluate("window.seen = []; addEventListener('storage', ({key, newValue}) => seen.push([key, newValue]))")
+    writer.evaluate("for (let n = 0; n < 20; n++) polku.track('seen', {n}); localStorage.setItem('end', 'yes')")
+    reader.wait_for_function("seen.some(([key]) => key == 'end')")
+    seen = reader.evaluate("seen")
+    assert "polku.s" in [key for key, _ in seen]
+    assert [key for key, value in seen if value is None and key in ("polku.a", "polku.s", "polku.u")] == []
+
+
 def test_a_tab_sends_what_another_could_not(context: Any, address: Address, process: CollectorProcess) -> None:
     first, second = context.new_page(), context.new_page()
     first.route("**/v1/batch*", lambda route: route.abort())

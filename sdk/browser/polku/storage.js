@@ -67,11 +67,13 @@ export function keptOf(settings) {
      * @param {string} text
      */
     _set(name, text) {
-      kept._remove(name);
       try {
+        // In one step: a removal before it would be seen by another tab, which would then make a value of its own.
         /** @type {Storage} */ (storage).setItem(name, text);
+        memory.delete(name);
       } catch {
         // There is no such storage, or it is full.
+        kept._remove(name);
         memory.set(name, text);
       }
     },
