@@ -375,6 +375,7 @@ class Worker(Delivery):
         spool: "Spool | None" = None,
     ) -> None:
         self._transport = transport
+        self._inherited: list[bytes] = []
         self._prepare_thread()
         super().__init__(settings, context, reporter, on_loss, spool)
         _open_workers.add(self)
@@ -389,11 +390,19 @@ class Worker(Delivery):
 
     def forget_parent(self) -> None:
         """In a forked child: leave events, files, thread, locks and connections to the parent."""
+        self._inherited = self.buffer.waiting() if forks.parent_may_be_mute() else []
         self.buffer.worker_thread = None
         self.buffer.reset()
         self._prepare_thread()
         self._begin_anew()
         self._transport.forget()
+
+    def _take_over(self) -> None:
+        """Queue what a parent had queued that cannot deliver it. Not in the fork: who this child is, it knows later."""
+        left, self._inherited = self._inherited, []
+        if left and forks.is_heir():
+            for raw in left:
+                self.buffer.put(raw)
 
     def flush(self, timeout_seconds: float) -> bool:
         """Send what is queued now and wait until it is settled; False if the time was too short."""
@@ -414,6 +423,7 @@ class Worker(Delivery):
 
     def begin_close(self, deadline: float) -> None:
         """Take no more events and be done by the deadline (on the monotonic clock). Does not wait."""
+        self._take_over()
         self.buffer.close()
         self._closing = True
         self._deadline = min(self._deadline, deadline)
@@ -448,6 +458,8 @@ class Worker(Delivery):
             self.buffer.close_spool()
 
     def _wake(self) -> None:
+        if self._inherited:
+            self._take_over()
         # Never waited for: who holds it is starting the thread, and may be the code that a signal has interrupted.
         starting = self._starting
         if self._thread is None and not self._closing and starting.acquire(blocking=False):
