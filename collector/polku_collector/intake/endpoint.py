@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from ..batch import Commits, Journal, Schemas
 from ..errors import JournalBroken, JournalFull
+from .allowance import within
 from .beacon import form_field
 from .bots import without_bots
 from .client_address import Proxies, addresses_said, note_addresses
@@ -221,6 +222,8 @@ class IntakeEndpoint:
                 judged, bots = without_bots(judged, sender.is_bot)
                 if bots:
                     self._observer.refused(sender.name, "bot", len(bots))
+        if sender.quarantine is not None and judged.rejected:
+            judged = within(judged, sender.quarantine, arrival.received_at.date())
         judged = with_losses(judged, losses, arrival)
         body.clear()
         return await self._store(judged, bots, len(arrival.body), size, sender, in_force, sender.waits_for_lake)
