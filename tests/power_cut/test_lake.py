@@ -191,8 +191,8 @@ def test_the_harness_notices_a_missing_fsync(world: Path, disk_type: type[Cuttab
 def test_each_sync_of_the_committer_is_missed_when_it_alone_is_left_out(world: Path) -> None:
     every = WithoutOneSync(_fresh(world / "whole"))
     cut_once(world, every)
-    # Files of rows and of commits, and the folders they are in. The folders above are synced anew with every commit, and
-    # what a checkpoint says is in the commits too: one of those alone is not missed.
+    # Files of rows and of commits, and the folders they are in. The folders above are synced anew with every commit,
+    # and what a checkpoint says is in the commits too: one of those alone is not missed.
     needed = {number: name for number, name in enumerate(every.syncs) if _NEEDED.search(name) and number > _OF_TABLES}
     unseen = {number: name for number, name in needed.items() if not _is_shown(world, number)}
     assert len(needed) >= 20
