@@ -191,16 +191,16 @@ def test_the_harness_notices_a_missing_fsync(world: Path, disk_type: type[Cuttab
 def test_each_sync_of_the_committer_is_missed_when_it_alone_is_left_out(world: Path) -> None:
     every = WithoutOneSync(_fresh(world / "whole"))
     cut_once(world, every)
-    # Files of rows and of commits, and the folders they are in. The folders above are synced anew with every commit,
-    # and what a checkpoint says is in the commits too: one of those alone is not missed.
-    needed = {number: name for number, name in enumerate(every.syncs) if _NEEDED.search(name) and number > _OF_TABLES}
+    # Of the first flush: rows and commit of either table, and the folders they are in. The folders above those are synced
+    # anew with every commit, and what a checkpoint says is in the commits too: one of these alone is not missed.
+    needed = {number: every.syncs[number] for number in _OF_FIRST_FLUSH if _NEEDED.search(every.syncs[number])}
     unseen = {number: name for number, name in needed.items() if not _is_shown(world, number)}
-    assert len(needed) >= 20
+    assert len(needed) == 8
     assert unseen == {}
 
 
 _NEEDED = re.compile(r"[0-9a-f]{32}-\d+\.parquet|_date=|\d{20}\.json$|_delta_log$")
-_OF_TABLES = 8  # so many syncs are those of the two tables when they are made: without one they are made again
+_OF_FIRST_FLUSH = range(9, 20)  # those before are of the making of the tables
 
 
 def _is_shown(world: Path, left_out: int) -> bool:
