@@ -25,6 +25,7 @@ from msgspec import Struct
 from polku_analytics.delta_types import duckdb_type, literal, quoted
 from polku_analytics.errors import LakeError
 from polku_analytics.file_cache import FileCache
+from polku_analytics.period import Period
 
 EVENT_DATE: Final = "event_date"
 """The partition column a period prunes by."""
@@ -33,19 +34,6 @@ COLLECTED_TABLES: Final = ("events", "quarantine")
 """What the collector writes; all other tables are made by `polku build`."""
 
 _TABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-
-
-class Period(Struct, frozen=True):
-    """Whole UTC days: from `since` up to, not including, `until`; None is open."""
-
-    since: datetime.date | None = None
-    until: datetime.date | None = None
-
-    def holds(self, day: datetime.date | None) -> bool:
-        """Whether a file of this day may hold rows of the period; a file of no known day may."""
-        if day is None:
-            return True
-        return (self.since is None or day >= self.since) and (self.until is None or day < self.until)
 
 
 class DataFile(Struct, frozen=True):
