@@ -191,7 +191,7 @@ def test_the_harness_notices_a_missing_fsync(world: Path, disk_type: type[Cuttab
 def test_each_sync_of_the_committer_is_missed_when_it_alone_is_left_out(world: Path) -> None:
     every = WithoutOneSync(_fresh(world / "whole"))
     cut_once(world, every)
-    # Of the first flush: rows and commit of either table, and the folders they are in. The folders above those are synced
+    # Of the first flush: rows and commit of either table, and the folders they are in. The folders above are synced
     # anew with every commit, and what a checkpoint says is in the commits too: one of these alone is not missed.
     needed = {number: every.syncs[number] for number in _OF_FIRST_FLUSH if _NEEDED.search(every.syncs[number])}
     unseen = {number: name for number, name in needed.items() if not _is_shown(world, number)}
