@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import duckdb
 from msgspec import Struct
 
+from polku_analytics.engines.choice import open_engine
 from polku_analytics.engines.dialect import Dialect
 from polku_analytics.engines.duckdb import DuckDB
 from polku_analytics.engines.engine import Engine
 from polku_analytics.errors import AnalyticsError, LakeError
-from polku_analytics.lake import Lake, TableSnapshot, attach, open_duckdb
+from polku_analytics.lake import Lake, TableSnapshot
 from polku_analytics.model_files import expected_event_columns
 from polku_analytics.period import Period
 from polku_schemas import Plan
@@ -70,20 +71,25 @@ class Journeys(Struct, frozen=True, kw_only=True):
 
     def with_events(self) -> None:
         """Open `events` too, with every column of the plan."""
-        attach(self.connection, self.lake, self.lake.snapshot("events"), expected_event_columns(self.plan))
+        self.engine.open(self.lake, self.lake.snapshot("events"), expected_event_columns(self.plan))
 
 
-def open_journeys(lake: Lake, plan: Plan, tables: Iterable[str] = TABLES) -> Journeys:
-    """Open tables of one and the same build. LakeError says what to run if there is none."""
+def open_journeys(
+    lake: Lake, plan: Plan, tables: Iterable[str] = TABLES, engine: Callable[[], Engine] = open_engine
+) -> Journeys:
+    """Open tables of one and the same build. LakeError says what to run if there is none.
+
+    `engine` makes the one that shall answer: DuckDB, unless another is asked for.
+    """
     names = list(tables)
     for _ in range(_TRIES):
         snapshots = [lake.snapshot(name) for name in names]
         builds = {str(snapshot.metadata.get("polku_build", "")) for snapshot in snapshots}
         if len(builds) == 1:
-            connection = open_duckdb()
+            answering = engine()
             for snapshot in snapshots:
-                attach(connection, lake, snapshot, {})
-            return _journeys(connection, lake, plan, snapshots[0])
+                answering.open(lake, snapshot, {})
+            return _journeys(answering, lake, plan, snapshots[0])
     raise LakeError(f"the tables in {lake.uri} come from different builds: run `polku build` again")
 
 
@@ -99,11 +105,11 @@ def period_sql(period: Period, alias: str = "", column: str = "event_time", dial
     return " AND ".join(terms) or "TRUE"
 
 
-def _journeys(connection: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan, snapshot: TableSnapshot) -> Journeys:
+def _journeys(engine: Engine, lake: Lake, plan: Plan, snapshot: TableSnapshot) -> Journeys:
     said = snapshot.metadata
     as_of = str(said.get("polku_as_of") or "")
     return Journeys(
-        engine=DuckDB(connection),
+        engine=engine,
         lake=lake,
         plan=plan,
         build_id=str(said.get("polku_build", "")),
