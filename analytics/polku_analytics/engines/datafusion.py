@@ -141,12 +141,17 @@ class DataFusion:
 
     def _membership(self, table: pa.Table) -> str:
         """The name of a function of as many values as the table has columns: whether they are one of its rows."""
-        keys = _joined([column.combine_chunks() for column in table.columns])
+        rows = _joined([column.combine_chunks() for column in table.columns])
+        keys = rows.drop_null()
+        # SQL's three values: what is not among some known and some unknown ones may be one of these.
+        absent = pa.scalar(None if rows.null_count else False, pa.bool_())
         self._functions += 1
         name = f"polku_is_in_{self._functions}"
 
         def is_in(*values: Any) -> Any:
-            return pc.is_in(_joined(values), value_set=keys)
+            wanted = _joined(values)
+            found = pc.if_else(pc.is_in(wanted, value_set=keys), pa.scalar(True), absent)
+            return pc.if_else(pc.is_valid(wanted), found, pa.scalar(None, pa.bool_()))
 
         text = [pa.string()] * table.num_columns
         self.context.register_udf(datafusion.udf(is_in, text, pa.bool_(), "stable", name))

@@ -6,8 +6,10 @@ The cluster reads the lake itself, so it must reach it under the same address; o
 from __future__ import annotations
 
 import datetime
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,9 @@ from polku_analytics.engines.spelling import Spelling
 from polku_analytics.errors import AnalyticsError, QueryError
 from polku_analytics.lake import Lake, TableSnapshot
 from polku_schemas.rules import sql_literal
+
+_DEFAULT_PORT: Final = 15002
+_KNOCK_SECONDS: Final = 10
 
 
 class SparkDialect(Dialect):
@@ -59,6 +64,7 @@ class Spark:
 
     def __init__(self, remote: str) -> None:
         try:
+            _knock(remote)
             self.session = SparkSession.builder.remote(remote).create()
             self.session.conf.set("spark.sql.session.timeZone", "UTC")
         except Exception as error:
@@ -99,6 +105,13 @@ class Spark:
             frame.createOrReplaceTempView(name)
         except Exception as error:
             raise QueryError(spark_words(error)) from error
+
+
+def _knock(remote: str) -> None:
+    """OSError where nobody listens: the client would try for ten minutes before it says so."""
+    address = urlsplit(remote)
+    with socket.create_connection((address.hostname or "", address.port or _DEFAULT_PORT), _KNOCK_SECONDS):
+        pass
 
 
 def spark_words(error: Exception) -> str:
