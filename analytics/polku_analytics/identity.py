@@ -33,10 +33,10 @@ def resolve_identity(connection: duckdb.DuckDBPyConnection) -> None:
     - `device_persons` and `event_persons`: the person of an event without a user id, by its anonymous id where that one
       belongs to one person as a whole, else by the event itself.
     """
-    for statement in _EVIDENCE:
+    for statement in EVIDENCE:
         connection.execute(statement)
     _join_users(connection)
-    for statement in _PERSONS:
+    for statement in PERSONS:
         connection.execute(statement)
     for name in _SCRATCH:
         connection.execute(f"DROP TABLE {name}")
@@ -76,7 +76,7 @@ def joined_groups(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray
     return np.asarray(labels, dtype=np.int64)
 
 
-_EVIDENCE = (
+EVIDENCE = (
     # All that most devices need: which users were seen on them, and when. A few rows a person instead of its events.
     f"""
     CREATE TEMP TABLE id_pairs AS
@@ -217,7 +217,7 @@ _EVIDENCE = (
     """,
 )
 
-_PERSONS = (
+PERSONS = (
     # The name of each person, and what was seen of it: a holder is a group of user ids or an anonymous piece.
     """
     CREATE TEMP TABLE holders AS

@@ -9,19 +9,29 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from deltalake import CommitProperties, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
+from msgspec import Struct
 
 from polku_analytics.errors import BuildError, LakeError
 from polku_analytics.lake import Lake
 from polku_schemas.column_types import delta_field
 
 KEEP_OLD_FILES_HOURS: Final = 24
+
+
+class PlacedFile(Struct, frozen=True):
+    """A Parquet file in a table's folder: its path from there, and what the log says of it."""
+
+    name: str
+    size_bytes: int
+    rows: int | None
+    """None where nobody counted."""
 
 
 def place_file(lake: Lake, table: str, path: Path) -> str:
@@ -47,15 +57,25 @@ def replace_table(
     metadata: Mapping[str, Any],
 ) -> None:
     """Commit the placed file as the whole content of the table; `columns` are its neutral types."""
+    replace_files(lake, table, files=[PlacedFile(file_name, size_bytes, rows)], columns=columns, metadata=metadata)
+
+
+def replace_files(
+    lake: Lake, table: str, *, files: Sequence[PlacedFile], columns: Mapping[str, str], metadata: Mapping[str, Any]
+) -> None:
+    """The same with any number of files, which lie in the table's folder already."""
     schema = Schema.from_json(json.dumps(_schema(columns)))
-    action = AddAction(
-        path=file_name,
-        size=size_bytes,
-        partition_values={},
-        modification_time=int(time.time() * 1000),
-        data_change=True,
-        stats=json.dumps({"numRecords": rows}),
-    )
+    actions = [
+        AddAction(
+            path=file.name,
+            size=file.size_bytes,
+            partition_values={},
+            modification_time=int(time.time() * 1000),
+            data_change=True,
+            stats=json.dumps({} if file.rows is None else {"numRecords": file.rows}),
+        )
+        for file in files
+    ]
     properties = CommitProperties(custom_metadata=dict(metadata))
     try:
         try:
@@ -66,13 +86,13 @@ def replace_table(
             create_table_with_add_actions(
                 lake.table_uri(table),
                 schema,
-                [action],
+                actions,
                 mode="error",
                 storage_options=lake.storage_options(),
                 commit_properties=properties,
             )
             return
-        delta.create_write_transaction([action], "overwrite", schema, [], commit_properties=properties)
+        delta.create_write_transaction([*actions], "overwrite", schema, [], commit_properties=properties)
         delta.vacuum(KEEP_OLD_FILES_HOURS, dry_run=False, enforce_retention_duration=False)
     except (DeltaError, OSError) as error:
         raise BuildError(

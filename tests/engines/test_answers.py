@@ -25,6 +25,7 @@ from polku_analytics.lake import Lake
 from polku_schemas import Plan
 from tests.docs.blocks import ROOT, tables_of
 from tests.engines.cases import CANNOT, CASES
+from tests.engines.compare import differences
 
 ANALYTICS = ROOT / "analytics" / "polku_analytics"
 OTHERS = tuple(name for name in ENGINE_NAMES if name != "duckdb")
@@ -88,19 +89,6 @@ def test_an_answer_is_the_same_on_every_engine(line: str, engine: str, ask: Ask)
     answer = ask(engine, line)
     assert answer.pop("sql") and expected["sql"]
     assert differences(answer, {name: value for name, value in expected.items() if name != "sql"}) == []
-
-
-def differences(found: Any, expected: Any, place: str = "") -> list[str]:
-    """Where two answers differ; sums of doubles may, in their last digits."""
-    if isinstance(found, dict) and isinstance(expected, dict) and found.keys() == expected.keys():
-        return [text for name in found for text in differences(found[name], expected[name], f"{place}.{name}")]
-    if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
-        pairs = enumerate(zip(found, expected, strict=True))
-        return [text for number, (a, b) in pairs for text in differences(a, b, f"{place}[{number}]")]
-    if isinstance(found, float) and isinstance(expected, float) and found == pytest.approx(expected, rel=1e-9):
-        return []
-    same = found == expected and type(found) is type(expected)
-    return [] if same else [f"{place}: {found!r} instead of {expected!r}"]
 
 
 @pytest.mark.parametrize("line", CASES)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -11,12 +13,26 @@ from polku_analytics.lake import Lake
 
 
 @click.command()
+@click.option(
+    "--engine", type=click.Choice(["duckdb", "spark"]), default="duckdb", show_default=True, help="Who computes."
+)
+@click.option(
+    "--spark", "spark_remote", envvar="SPARK_REMOTE", metavar="URL", help="Where Spark Connect answers: sc://HOST:PORT."
+)
 @common
-def build(lake_uri: str, plan_folder: Path | None, as_json_text: bool) -> None:
+def build(
+    lake_uri: str,
+    plan_folder: Path | None,
+    as_json_text: bool,
+    engine: Literal["duckdb", "spark"],
+    spark_remote: str | None,
+) -> None:
     """Compute the journey tables (persons, touchpoints, sessions, stages, …) from the events."""
-    from polku_analytics.build import build as run_build
+    from polku_analytics.build import build as build_here
+    from polku_analytics.engines.choice import build_on_spark
     from polku_analytics.printing import aligned, as_json
 
+    run_build = build_here if engine == "duckdb" else partial(build_on_spark, spark_remote)
     # Progress goes to stderr, so that what is printed stays a table or JSON.
     built = run_build(Lake(lake_uri), plan_of(plan_folder), lambda text: click.echo(f"  {text} …", err=True))
     if as_json_text:
