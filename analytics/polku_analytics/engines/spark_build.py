@@ -18,16 +18,19 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 from msgspec import Struct
+from pyarrow import fs
 from pyspark.sql import types
 
 from polku_analytics.build import Build, BuiltTable
+from polku_analytics.build.compute import COPIES, LINKS
+from polku_analytics.build.identity import EVIDENCE, HOLDERS, NUMBERED, PERSONS
+from polku_analytics.build.publish import PlacedFile, replace_table
+from polku_analytics.build.record import BuildRecord, Counts, append_record, newest_record
 from polku_analytics.delta_types import quoted
 from polku_analytics.engines.spark import Spark, spark_words
 from polku_analytics.errors import BuildError, QueryError
-from polku_analytics.identity import EVIDENCE, PERSONS
 from polku_analytics.lake import Lake
-from polku_analytics.model_files import Filling, expected_event_columns, fill, fillings, read_models, run_order
-from polku_analytics.publish import PlacedFile, replace_files
+from polku_analytics.model_files import Filling, Model, expected_event_columns, fill, fillings, read_models, run_order
 from polku_schemas import Plan, trait_columns
 
 _TABLE: Final = re.compile(r"\s*CREATE TEMP TABLE (?P<name>\w+) AS\s+(?P<sql>.*)", re.DOTALL)
@@ -54,20 +57,22 @@ def build(spark: Spark, lake: Lake, plan: Plan, progress: Callable[[str], None] 
 def _build(building: _Building, plan: Plan, progress: Callable[[str], None]) -> Build:
     started = time.perf_counter()
     spark, lake = building.spark, building.lake
+    before = newest_record(lake)
     # What is written must be read by everybody, and not everybody knows Spark's old kind of times.
     spark.session.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
 
     progress("events: counting each once")
+    clock = time.perf_counter()
     snapshot = lake.snapshot("events")
     spark.open(lake, snapshot, expected_event_columns(plan))
-    duplicates = count_events_once(building)
-    counts = _counts(spark, plan)
+    copies = count_events_once(building)
+    counts, as_of = _counts(spark, plan, copies)
+    pending = [building.store(COPIES, COPIES.sql, clock)]
 
     progress("identity")
     clock = time.perf_counter()
     resolve_identity(building)
-    order = "anonymous_id, valid_from, user_id"
-    pending = [building.store("person_links", "SELECT * FROM person_links", order, clock, view=False)]
+    pending.append(building.store(LINKS, LINKS.sql, clock))
 
     held = dict.fromkeys([*expected_event_columns(plan), *snapshot.columns], "")
     filled = spark_fillings(plan, held)
@@ -82,28 +87,42 @@ def _build(building: _Building, plan: Plan, progress: Callable[[str], None]) -> 
             building.keep(model.name, sql)
             steps.append(BuiltTable(model.name, building.count(model.name), round(time.perf_counter() - clock, 3)))
         else:
-            pending.append(building.store(model.name, sql, model.order, clock))
+            pending.append(building.store(model, sql, clock))
 
     progress("publishing")
-    as_of: datetime.datetime | None = counts["as_of"]
-    metadata = {
-        "polku_build": building.build_id,
-        "polku_as_of": as_of.isoformat() if as_of else "",
-        "polku_plan": plan.fingerprint,
-        "polku_bot_events": str(counts["bots"]),
-        "polku_unplaced_events": str(sum(counts["unplaced"].values())),
-    }
     placed = [(table, building.files(table.name)) for table in pending]
-    for table, files in placed:
-        replace_files(lake, table.name, files=files, columns=table.columns, metadata=metadata)
+    metadata = {"polku_build": building.build_id}
+    versions = {table.name: replace_table(lake, table.name, files, table.columns, metadata) for table, files in placed}
+    people, newest_key = spark.rows(
+        "SELECT COUNT(DISTINCT person_key), COALESCE(MAX(person_key), -1) FROM person_links"
+    )[0]
+    record = BuildRecord(
+        build_id=building.build_id,
+        built_at=datetime.datetime.now(datetime.UTC),
+        kind="full",
+        as_of=as_of,
+        plan=plan.fingerprint,
+        # Nobody else's fingerprint: DuckDB builds everything anew after a cluster did, and then what is new.
+        models=f"spark {building.build_id}",
+        events_version=snapshot.version,
+        marks={},
+        counts=counts,
+        tables=versions,
+        next_key=int(newest_key) + 1,
+    )
+    append_record(lake, record, None if before is None else before.build_id)
     return Build(
         build_id=building.build_id,
+        kind="full",
+        why_full="Spark builds everything",
         tables=tuple(BuiltTable(table.name, table.rows, table.seconds) for table in pending),
         steps=tuple(steps),
-        events=counts["events"],
-        bot_events=counts["bots"],
-        duplicate_events=duplicates,
-        unplaced_events=counts["unplaced"],
+        events=counts.events,
+        new_events=counts.events + counts.bots + copies,
+        people=int(people),
+        bot_events=counts.bots,
+        duplicate_events=copies,
+        unplaced_events=dict(sorted(counts.unplaced.items(), key=lambda item: (-item[1], item[0]))),
         as_of=as_of,
         seconds=time.perf_counter() - started,
     )
@@ -130,6 +149,11 @@ class _Building(Struct, frozen=True):
         """Of the steps. A dash, so that nobody takes it for a table."""
         return f"{self.lake.uri}/building-{self.build_id}"
 
+    @property
+    def subfolder(self) -> str:
+        """Of a table, for the files of this build."""
+        return f"build-{self.build_id}"
+
     def show(self, name: str, sql: str) -> None:
         """Let later steps read a query under this name."""
         self._frame(sql).createOrReplaceTempView(name)
@@ -138,16 +162,17 @@ class _Building(Struct, frozen=True):
         """Compute a query once and let later steps read it under this name."""
         self._write(name, sql, f"{self.folder}/{name}")
 
-    def store(self, name: str, sql: str, order: str, clock: float, *, view: bool = True) -> _Stored:
+    def store(self, model: Model, sql: str, clock: float) -> _Stored:
         """Write a table's files, with only types every engine reads; later steps read them too."""
-        columns = {
-            field.name: _neutral(field.dataType, f"{name}.{field.name}") for field in self._frame(sql).schema.fields
-        }
+        fields = self._frame(sql).schema.fields
+        columns = {field.name: _neutral(field.dataType, f"{model.name}.{field.name}") for field in fields}
         terms = ", ".join(_stored_column(column, kind) for column, kind in columns.items())
-        ordered = f" ORDER BY {order}" if order else ""
-        path = f"{self.lake.table_uri(name)}/build-{self.build_id}"
-        self._write(name if view else f"{name}_stored", f"SELECT {terms} FROM ({sql}\n) AS m{ordered}", path)
-        return _Stored(name, self.count(name), columns, round(time.perf_counter() - clock, 3))
+        ordered = f" ORDER BY {model.order}" if model.order else ""
+        path = f"{self.lake.table_uri(model.name)}/{self.subfolder}"
+        # Identity's own table of the name goes on being read where the rows of this one come from.
+        name = f"{model.name}_stored" if model.name == LINKS.name else model.name
+        self._write(name, f"SELECT {terms} FROM ({sql}\n) AS m{ordered}", path)
+        return _Stored(model.name, self.count(name), columns, round(time.perf_counter() - clock, 3))
 
     def count(self, name: str) -> int:
         """The rows of what was kept or stored."""
@@ -155,15 +180,18 @@ class _Building(Struct, frozen=True):
 
     def files(self, name: str) -> list[PlacedFile]:
         """What Spark wrote for a table."""
-        folder = f"{self.lake.table_uri(name)}/build-{self.build_id}"
-        within = f"build-{self.build_id}/"
+        folder = f"{self.lake.table_uri(name)}/{self.subfolder}"
         if self.lake.cache is not None:
-            found = self.lake.cache.store(folder).files(folder)
-            return [PlacedFile(within + file, size, None) for file, size in found if _is_data(file)]
+            store = s3_file_system(self.lake.environ)
+            objects = self.lake.cache.store(folder).files(folder)
+            found = [(file, size, f"{folder.partition('://')[2]}/{file}") for file, size in objects]
+        else:
+            store = fs.LocalFileSystem()
+            found = [(path.name, path.stat().st_size, str(path)) for path in sorted(Path(folder).glob("*"))]
         return [
-            PlacedFile(within + path.name, path.stat().st_size, pq.read_metadata(path).num_rows)
-            for path in sorted(Path(folder).glob("*.parquet"))
-            if _is_data(path.name)
+            PlacedFile(f"{self.subfolder}/{file}", pq.read_metadata(path, filesystem=store).num_rows, size)
+            for file, size, path in found
+            if file.endswith(".parquet") and not file.startswith(("_", "."))
         ]
 
     def clear(self) -> None:
@@ -184,14 +212,24 @@ class _Building(Struct, frozen=True):
 
 
 def count_events_once(building: _Building) -> int:
-    """Make `unique_events`: no bots, and each (source, event_id) once, the copy received first.
+    """Make `unique_events`: no bots, and each (source, event_id) once, the copy received first; and `repeated_events`.
 
     Returns how many copies are left out.
     """
-    copies = building.spark.rows(
-        "SELECT COALESCE(SUM(n - 1), 0) AS copies FROM "
-        "(SELECT COUNT(*) AS n FROM events GROUP BY source, event_id) AS c WHERE n > 1"
-    )[0][0]
+    building.keep(
+        "repeated_events",
+        """
+        SELECT source, event_id, stream, sequence, user_id, anonymous_id, copy
+        FROM (
+          SELECT source, event_id, stream, sequence, user_id, anonymous_id,
+            COUNT(*) OVER (PARTITION BY source, event_id) AS copies,
+            ROW_NUMBER() OVER (PARTITION BY source, event_id ORDER BY received_at, stream, sequence) AS copy
+          FROM events
+        ) AS c
+        WHERE copies > 1
+        """,
+    )
+    copies = building.spark.rows("SELECT COUNT(*) AS n FROM repeated_events WHERE copy > 1")[0][0]
     people = "NOT COALESCE(is_bot, FALSE)"
     if copies:
         building.show(
@@ -208,16 +246,17 @@ def count_events_once(building: _Building) -> int:
 def resolve_identity(building: _Building) -> None:
     """`identity.resolve_identity` in what Spark and Sail can say; the tables are the same."""
     for statement in EVIDENCE:
-        match = _TABLE.fullmatch(statement)
-        if match is None:
-            raise BuildError(f"a step of identity is not a table: {statement[:60]}")
-        building.keep(match["name"], _OTHERWISE.get(match["name"], match["sql"]))
+        _keep_table(building, statement)
     _join_users(building)
-    for statement in PERSONS:
-        match = _TABLE.fullmatch(statement)
-        if match is None:
-            raise BuildError(f"a step of identity is not a table: {statement[:60]}")
-        building.keep(match["name"], match["sql"])
+    for statement in (HOLDERS, NUMBERED, *PERSONS):
+        _keep_table(building, statement)
+
+
+def _keep_table(building: _Building, statement: str) -> None:
+    match = _TABLE.fullmatch(statement)
+    if match is None:
+        raise BuildError(f"a step of identity is not a table: {statement[:60]}")
+    building.keep(match["name"], _OTHERWISE.get(match["name"], match["sql"]))
 
 
 def _join_users(building: _Building) -> None:
@@ -321,13 +360,18 @@ def spark_fillings(plan: Plan, event_columns: Mapping[str, str]) -> dict[str, Fi
     return {
         **fillings(plan, event_columns),
         "seconds_between": _seconds_between,
+        "microseconds_between": _microseconds_between,
         "latest_traits": latest,
         "items": _items(plan),
     }
 
 
 def _seconds_between(start: str, end: str) -> str:
-    return f"(UNIX_MICROS({end}) - UNIX_MICROS({start})) / 1e6"
+    return f"{_microseconds_between(start, end)} / 1e6"
+
+
+def _microseconds_between(start: str, end: str) -> str:
+    return f"(UNIX_MICROS({end}) - UNIX_MICROS({start}))"
 
 
 def _latest(column: str) -> str:
@@ -343,22 +387,19 @@ def _items(plan: Plan) -> str:
     return f"CASE WHEN SIZE(products) > 0 THEN {lines} END"
 
 
-def _counts(spark: Spark, plan: Plan) -> dict[str, Any]:
+def _counts(spark: Spark, plan: Plan, copies: int) -> tuple[Counts, datetime.datetime | None]:
+    """What has become of the events, and the time of the newest that counts."""
     rows = spark.rows(
         "SELECT event_name, event_type, COUNT(*) AS n, MAX(event_time) AS newest FROM unique_events "
         "GROUP BY event_name, event_type"
     )
     bots = spark.rows("SELECT COUNT(*) AS n FROM events WHERE COALESCE(is_bot, FALSE)")[0][0]
     unplaced: dict[str, int] = {}
-    for name, kind, count, _ in rows:
+    for name, kind, number, _ in rows:
         if kind not in ("identify", "group", "alias") and name not in plan.events:
-            unplaced[str(name)] = unplaced.get(str(name), 0) + count
-    return {
-        "events": sum(row[2] for row in rows),
-        "bots": int(bots),
-        "unplaced": dict(sorted(unplaced.items(), key=lambda item: (-item[1], item[0]))),
-        "as_of": max((row[3] for row in rows if row[3] is not None), default=None),
-    }
+            unplaced[str(name)] = unplaced.get(str(name), 0) + number
+    counts = Counts(events=sum(row[2] for row in rows), bots=int(bots), copies=copies, unplaced=unplaced)
+    return counts, max((row[3] for row in rows if row[3] is not None), default=None)
 
 
 _NEUTRAL: Final = {
@@ -395,5 +436,13 @@ def _stored_column(name: str, neutral: str) -> str:
     return f"CAST({quoted(name)} AS {wanted}) AS {quoted(name)}" if wanted else quoted(name)
 
 
-def _is_data(name: str) -> bool:
-    return name.endswith(".parquet") and not name.startswith(("_", "."))
+def s3_file_system(environ: Mapping[str, str]) -> fs.FileSystem:
+    """The store as the usual variables name it, to read the ends of files."""
+    options: dict[str, Any] = {
+        "access_key": environ.get("AWS_ACCESS_KEY_ID"),
+        "secret_key": environ.get("AWS_SECRET_ACCESS_KEY"),
+        "session_token": environ.get("AWS_SESSION_TOKEN"),
+        "region": environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION"),
+        "endpoint_override": environ.get("AWS_ENDPOINT_URL"),
+    }
+    return fs.S3FileSystem(**{name: value for name, value in options.items() if value})
