@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import itertools
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +18,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from polku_analytics.build import build
-from polku_analytics.engines.choice import build_on_spark
+from polku_analytics.engines.choice import build_on_spark, open_engine
 from polku_analytics.engines.files import arrow_schema
+from polku_analytics.file_cache import ObjectStore
 from polku_analytics.journeys import BUILT_TABLES, open_journeys
 from polku_analytics.lake import Lake, connect
 from polku_analytics.model_files import expected_event_columns
 from polku_schemas import Plan
 from tests.engines.compare import differences
+from tests.s3_server import s3_bucket
 
 TABLES = tuple(name for name in BUILT_TABLES if name != "builds")
 BEGIN = datetime.datetime(2026, 3, 2, 12, 0, tzinfo=datetime.UTC)
@@ -137,3 +141,21 @@ def test_a_long_chain_of_aliases_is_one_person(
     lake = write_events(tmp_path / "lake", rows)
     assert_equal_builds(lake, plan, spark_remote, tmp_path / "copy")
     assert open_journeys(Lake(tmp_path / "copy", environ={}), plan).rows("SELECT user_ids FROM persons") == [(13,)]
+
+
+def test_a_lake_on_a_store(
+    plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster writes its files there, and leaves none of its steps."""
+    with s3_bucket("lake", monkeypatch):
+        monkeypatch.setenv("POLKU_CACHE_DIR", str(tmp_path / "cache"))
+        local = write_events(tmp_path / "lake", [{"event_name": "product_viewed", "user_id": "a"}])
+        events = local.delta("events").to_pyarrow_table()
+        lake = Lake("s3://lake/shop")
+        deltalake.write_deltalake(lake.table_uri("events"), events, storage_options=lake.storage_options())
+        built = build_on_spark(spark_remote, lake, plan, lambda text: None)
+        assert {table.name: table.rows for table in built.tables}["persons"] == 1
+        asked = functools.partial(open_engine, "spark", spark_remote)
+        for engine in (open_engine, asked):
+            assert open_journeys(lake, plan, engine=engine).rows("SELECT person_id FROM persons") == [("a",)]
+        assert not [name for name in ObjectStore(lake.uri, os.environ).folders(lake.uri) if "-" in name]
