@@ -13,7 +13,7 @@ PROCESSES := tests/e2e tests/test_benchmarks.py tests/collector/test_new_plan.py
 # Packages of the system are installed where they are missing, with sudo unless one is root.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test test-processes power-cut chaos test-browser test-infra test-node test-oracles fuzz check format bench clean
+.PHONY: demo test test-processes power-cut chaos test-browser test-infra test-node test-oracles test-engines fuzz check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
@@ -21,7 +21,7 @@ demo: $(STAMP)
 # `make fuzz` leaves an older jsonschema-rs behind than the oracles go by.
 test: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group test
-	$(BIN)/pytest --numprocesses auto --dist worksteal $(addprefix --ignore=,tests/power_cut tests/chaos tests/fuzz $(PROCESSES)) $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(addprefix --ignore=,tests/power_cut tests/chaos tests/fuzz tests/engines $(PROCESSES)) $(ARGS)
 
 test-processes: $(STAMP)
 	$(BIN)/pytest --numprocesses auto --dist worksteal $(PROCESSES) $(ARGS)
@@ -54,6 +54,10 @@ test-node: $(STAMP)
 test-oracles: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group test
 	$(BIN)/pytest tests/oracles --documents $(DOCUMENTS) $(ARGS)
+
+test-engines: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group engines
+	$(BIN)/pytest tests/engines $(ARGS)
 
 fuzz: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group fuzz

@@ -36,12 +36,12 @@ def resolve_identity(connection: duckdb.DuckDBPyConnection, kept_keys: KeptKeys 
 
     People are numbered from 0 by `first_seen`, unless they shall keep the keys of before.
     """
-    for statement in _EVIDENCE:
+    for statement in EVIDENCE:
         connection.execute(statement)
     _join_users(connection)
-    connection.execute(_HOLDERS)
-    connection.execute(_NUMBERED if kept_keys is None else _numbered_as_before(kept_keys))
-    for statement in _PERSONS:
+    connection.execute(HOLDERS)
+    connection.execute(NUMBERED if kept_keys is None else _numbered_as_before(kept_keys))
+    for statement in PERSONS:
         connection.execute(statement)
     for name in _SCRATCH:
         connection.execute(f"DROP TABLE {name}")
@@ -81,7 +81,7 @@ def joined_groups(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray
     return np.asarray(labels, dtype=np.int64)
 
 
-_EVIDENCE = (
+EVIDENCE = (
     # All that most devices need: which users were seen on them, and when. A few rows a person instead of its events.
     f"""
     CREATE TEMP TABLE id_pairs AS
@@ -222,7 +222,7 @@ _EVIDENCE = (
     """,
 )
 
-_HOLDERS = (
+HOLDERS = (
     # The name of each person, and what was seen of it: a holder is a group of user ids or an anonymous piece.
     """
     CREATE TEMP TABLE holders AS
@@ -268,7 +268,7 @@ _HOLDERS = (
     """
 )
 
-_NUMBERED = """
+NUMBERED = """
     CREATE TEMP TABLE keyed AS
     SELECT *, ROW_NUMBER() OVER (ORDER BY first_seen, person_id, anonymous_holder, piece) - 1 AS person_key
     FROM holders
@@ -325,7 +325,7 @@ def _numbered_as_before(kept: KeptKeys) -> str:
     """
 
 
-_PERSONS = (
+PERSONS = (
     """
     CREATE TEMP TABLE person_links AS
     SELECT CAST(NULL AS VARCHAR) AS anonymous_id, CAST(NULL AS TIMESTAMPTZ) AS valid_from,

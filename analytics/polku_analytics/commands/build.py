@@ -32,6 +32,16 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seconds between looks, with --watch.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["duckdb", "spark"]),
+    default="duckdb",
+    show_default=True,
+    help="Who computes; spark always everything.",
+)
+@click.option(
+    "--spark", "spark_remote", envvar="SPARK_REMOTE", metavar="URL", help="Where Spark Connect answers: sc://HOST:PORT."
+)
 @common
 def build(
     full: bool,
@@ -39,6 +49,8 @@ def build(
     since: datetime.datetime | None,
     watch: bool,
     every: float,
+    engine: str,
+    spark_remote: str | None,
     lake_uri: str,
     plan_folder: Path | None,
     as_json_text: bool,
@@ -51,6 +63,14 @@ def build(
     from polku_analytics.printing import as_json
 
     lake, plan = Lake(lake_uri), plan_of(plan_folder)
+    if engine == "spark":
+        if select or since or watch:
+            raise AnalyticsError("--engine spark builds everything: without --select, --since and --watch")
+        from polku_analytics.engines.choice import build_on_spark
+
+        built = build_on_spark(spark_remote, lake, plan, lambda text: click.echo(f"  {text} …", err=True))
+        click.echo(as_json(built) if as_json_text else _told(built))
+        return
     asked: dict[str, Any] = {"select": select, "since": since and since.date()}
     if watch:
         _watch(lambda first: run_build(lake, plan, full=full and first, **asked), every, as_json_text)
