@@ -17,7 +17,16 @@ from msgspec import Struct
 
 from polku_analytics.delta_types import duckdb_type_of_neutral, quoted
 from polku_analytics.errors import BuildError, UnknownNameError
-from polku_schemas import ENVELOPE_COLUMNS, Plan, channel_sql, stage_sql, table_columns, touchpoint_sql, trait_columns
+from polku_schemas import (
+    ENVELOPE_COLUMNS,
+    Plan,
+    channel_sql,
+    stage_sql,
+    table_columns,
+    touchpoint_sql,
+    trait_columns,
+    when_sql,
+)
 from polku_schemas.rules import sql_literal
 
 MODELS_FOLDER: Final = Path(__file__).parent / "models"
@@ -32,6 +41,9 @@ ORDER_COLUMNS: Final = {"order_id": "string", "revenue": "double", "currency": "
 """What the models read of an order; a plan without them gives nulls."""
 
 _CARRIED: Final = frozenset({"page_path", "channel", "marketing_channel", *ORDER_COLUMNS})
+
+_RENAMED: Final = {"revenue": "order_revenue", "currency": "order_currency"}
+"""What `ordered_events` calls otherwise than `events`."""
 
 _HEADER: Final = re.compile(r"^-- (Grain|Keys|Inputs|Order|Stored|Increment|Definition): *(.*)$")
 _PLACEHOLDER: Final = re.compile(r"\{\{ *([a-z_]+)((?: [^{}|]+(?:\| *[^{}|]+)*)?) *\}\}")
@@ -120,6 +132,8 @@ def fillings(plan: Plan, event_columns: Mapping[str, str]) -> dict[str, Filling]
         "order_event_names": ", ".join(sql_literal(name) for name in ORDER_EVENTS),
         "session_gap_minutes": str(SESSION_GAP_MINUTES),
         "items": _items_sql(plan),
+        "goals": _goals_sql(plan),
+        "goal_events": _goal_events_sql(plan),
         "rule_columns": _after_comma(quoted(name) for name in rule_columns(plan)),
         "trait_columns": _after_comma(f"l.{quoted(name)}" for name in traits),
         "latest_traits": _after_comma(f"{_latest(quoted(name))} AS {quoted(name)}" for name in traits),
@@ -135,14 +149,48 @@ def expected_event_columns(plan: Plan) -> dict[str, str]:
 
 
 def rule_columns(plan: Plan) -> list[str]:
-    """The property columns that the plan's stage and touchpoint rules ask about, sorted."""
+    """The property columns that the plan's goals and its stage and touchpoint rules ask about, sorted."""
     asked = {
         comparison.name
         for event in plan.events.values()
         for rule in (*event.stage, *event.touchpoint)
         for comparison in rule.when
     }
+    for goal in plan.goals.values():
+        asked |= {comparison.name for comparison in goal.when} | ({goal.value} if goal.value else set())
     return sorted(asked & set(table_columns(plan)) - _CARRIED)
+
+
+def _goals_sql(plan: Plan) -> str:
+    """One row a goal."""
+    rows = [f"SELECT {sql_literal(goal)} AS goal" for goal in sorted(plan.goals)]
+    return "\n  UNION ALL ".join(rows) or "SELECT CAST(NULL AS VARCHAR) AS goal WHERE FALSE"
+
+
+def _goal_events_sql(plan: Plan) -> str:
+    """One row for each event that reaches a goal; a second report of an order does not."""
+    columns = "e.person_key, e.touchpoint_number, e.event_time, e.event_id"
+    rows = []
+    for goal in plan.goals.values():
+        names = ", ".join(sql_literal(event) for event in goal.events)
+        value = f"CAST(e.{quoted(_RENAMED.get(goal.value, goal.value))} AS DOUBLE)" if goal.value else "NULL"
+        terms = [f"e.event_name IN ({names})"]
+        if set(goal.events) & set(ORDER_EVENTS):
+            orders = ", ".join(sql_literal(event) for event in ORDER_EVENTS)
+            terms.append(
+                f"(e.event_name NOT IN ({orders}) OR (e.source, e.event_id) IN (SELECT source, event_id FROM orders))"
+            )
+        if goal.when:
+            terms.append(f"({when_sql(goal.when, 'e', _RENAMED)})")
+        rows.append(
+            f"SELECT {columns}, {sql_literal(goal.name)} AS goal, CAST({value} AS DOUBLE) AS goal_value "
+            f"FROM ordered_events AS e WHERE {' AND '.join(terms)}"
+        )
+    nothing = (
+        f"SELECT {columns}, CAST(NULL AS VARCHAR) AS goal, CAST(NULL AS DOUBLE) AS goal_value "
+        "FROM ordered_events AS e WHERE FALSE"
+    )
+    return "\n  UNION ALL ".join(rows) or nothing
 
 
 def _read(name: str, sql: str) -> Model:
