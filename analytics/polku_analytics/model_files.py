@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from polku_analytics.delta_types import duckdb_type_of_neutral, quoted
 from polku_analytics.errors import BuildError, UnknownNameError
+from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
 from polku_schemas import (
     ENVELOPE_COLUMNS,
     Plan,
@@ -33,9 +34,6 @@ MODELS_FOLDER: Final = Path(__file__).parent / "models"
 
 ORDER_EVENTS: Final = ("order_completed", "store_order_completed")
 """The events that are orders."""
-
-SESSION_GAP_MINUTES: Final = 30
-"""A session ends when strictly more than this passes without an event."""
 
 ORDER_COLUMNS: Final = {"order_id": "string", "revenue": "double", "currency": "string"}
 """What the models read of an order; a plan without them gives nulls."""
@@ -119,7 +117,9 @@ def fill(sql: str, fillings: Mapping[str, Filling]) -> str:
     return _PLACEHOLDER.sub(replace, sql)
 
 
-def fillings(plan: Plan, event_columns: Mapping[str, str]) -> dict[str, Filling]:
+def fillings(
+    plan: Plan, event_columns: Mapping[str, str], sessions: SessionRules = DEFAULT_RULES
+) -> dict[str, Filling]:
     """What the placeholders stand for with this plan; `event_columns` are those that `events` has."""
     traits = [name for name in trait_columns(plan) if name in event_columns]
     stages = " ".join(f"WHEN {sql_literal(stage)} THEN {n}" for n, stage in enumerate(plan.stages, start=1))
@@ -130,7 +130,10 @@ def fillings(plan: Plan, event_columns: Mapping[str, str]) -> dict[str, Filling]
         "stage_number": f"CASE stage {stages} END",
         "order_events": " and ".join(ORDER_EVENTS),
         "order_event_names": ", ".join(sql_literal(name) for name in ORDER_EVENTS),
-        "session_gap_minutes": str(SESSION_GAP_MINUTES),
+        "session_rule": sessions.words,
+        "session_begins": _session_begins(sessions),
+        "client_session_id": "session_id" if sessions.client_ids else "CAST(NULL AS VARCHAR)",
+        "previous_campaign": _PREVIOUS_CAMPAIGN if sessions.new_on_campaign else "",
         "items": _items_sql(plan),
         "goals": _goals_sql(plan),
         "goal_events": _goal_events_sql(plan),
@@ -222,6 +225,24 @@ def _read(name: str, sql: str) -> Model:
 
 
 # What follows is DuckDB's way of saying what engines say differently; another engine brings its own.
+
+
+_PREVIOUS_CAMPAIGN: Final = """,
+    LAST_VALUE(CASE WHEN session_id IS NULL AND NOT is_group_call THEN utm_campaign END IGNORE NULLS) OVER before
+      AS previous_campaign"""
+
+
+def _session_begins(rules: SessionRules) -> str:
+    """The condition that an event begins a session of its own, seen from the last event before it."""
+    compared = ">=" if rules.new_at_gap else ">"
+    terms = [f"event_time {compared} previous_unsessioned_time + INTERVAL '{rules.gap_seconds}' SECOND"]
+    if rules.new_on_campaign:
+        terms.append("(utm_campaign IS NOT NULL AND COALESCE(utm_campaign <> previous_campaign, TRUE))")
+    if rules.midnight is not None:
+        here = sql_literal(rules.midnight)
+        days = [f"CAST(TIMEZONE({here}, {at}) AS DATE)" for at in ("event_time", "previous_unsessioned_time")]
+        terms.append(" <> ".join(days))
+    return "(" + " OR ".join(terms) + ")"
 
 
 def _seconds_between(start: str, end: str) -> str:
