@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The peers that the oracles ask bring older packages of what we use newer.
+ORACLES := .venv-oracles
 SOURCES := sdk/python schemas collector analytics tests
 DOCUMENTS ?= 100000
 INPUTS ?= 20000
@@ -51,9 +53,9 @@ test-node: $(STAMP)
 	npm install --prefix tests/node --no-package-lock --no-audit --no-fund --silent
 	$(BIN)/pytest tests/node $(ARGS)
 
-test-oracles: $(STAMP)
-	$(BIN)/python -m pip install --quiet --group test
-	$(BIN)/pytest tests/oracles --documents $(DOCUMENTS) $(ARGS)
+# retentioneering calls home unless it is told not to.
+test-oracles: $(ORACLES)/.installed
+	RETENTIONEERING_NO_TRACK=1 $(ORACLES)/bin/pytest tests/oracles --documents $(DOCUMENTS) $(ARGS)
 
 test-engines: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group engines
@@ -79,6 +81,12 @@ bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
+$(ORACLES)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(ORACLES)
+	$(ORACLES)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(ORACLES)/bin/python -m pip install --quiet --editable '.[all]' --group test --group analysis-oracles
+	touch $@
+
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
@@ -86,4 +94,4 @@ $(STAMP): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) tests/node/node_modules sdk/browser/node_modules polku-demo polku-data
+	rm -rf $(VENV) $(ORACLES) tests/node/node_modules sdk/browser/node_modules polku-demo polku-data

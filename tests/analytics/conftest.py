@@ -20,7 +20,7 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 from polku_analytics.build import build
 from polku_analytics.journeys import Journeys, open_journeys
 from polku_analytics.lake import Lake
-from polku_schemas import Comparison, Event, Funnel, FunnelStep, Plan, Property, Rule
+from polku_schemas import Comparison, Event, Funnel, FunnelStep, Goal, Plan, Property, Rule
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 LINE = pa.list_(pa.struct([("product_id", pa.string()), ("quantity", pa.int64())]))
@@ -204,6 +204,20 @@ def plan() -> Plan:
         properties=properties,
         traits={"city": _property("city"), "email": _property("email")},
         events={item.name: item for item in events},
+        goals={
+            "order": Goal(
+                name="order",
+                description="an order",
+                events=("order_completed", "store_order_completed"),
+                value="revenue",
+            ),
+            "costly": Goal(
+                name="costly",
+                description="something costly",
+                events=("product_viewed", "product_added"),
+                when=(Comparison("price", ">", 100.0),),
+            ),
+        },
         funnels={"buying": Funnel(name="buying", description="to the order", steps=steps, window_seconds=86400)},
         fingerprint="test",
     )

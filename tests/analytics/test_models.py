@@ -241,7 +241,7 @@ def test_tables_can_be_read_by_every_engine(make_lake: Make, event: Make, plan: 
     build(lake, plan)
     build(lake, plan, full=True)
 
-    for name in ("person_links", "persons", "touchpoints", "sessions", "stages", "transitions", "orders"):
+    for name in ("person_links", "persons", "touchpoints", "sessions", "stages", "transitions", "orders", "journeys"):
         table = deltalake.DeltaTable(lake.table_uri(name))
         protocol = table.protocol()
         kinds = {field["type"] for field in json.loads(table.schema().to_json())["fields"]}

@@ -44,6 +44,7 @@ from polku_analytics.errors import BuildError
 from polku_analytics.lake import Lake, TableSnapshot, attach, connect
 from polku_analytics.model_files import Filling, chosen, expected_event_columns, fill, fillings, read_models, run_order
 from polku_analytics.period import Period
+from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
 from polku_schemas import Plan
 
 EVENTS = "events"
@@ -84,17 +85,19 @@ def build(
     full: bool = False,
     select: Sequence[str] = (),
     since: datetime.date | None = None,
+    sessions: SessionRules = DEFAULT_RULES,
 ) -> Build:
     """Bring the journey tables up to date with the events. `progress` is told what comes next.
 
     What is new is built in where that can be told, else (or if `full`) everything is built anew; the tables are the
     same but for the person keys, which a full build numbers anew. `select`: only these tables and those they rest on;
-    `since`: only events of this UTC day and later. Asked for otherwise than the build before, everything is built anew.
+    `since`: only events of this UTC day and later; `sessions`: where they end. Asked for otherwise than the build
+    before, everything is built anew.
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polku-build-") as scratch:
         snapshot = lake.snapshot(EVENTS, Period(since) if since else None)
-        run = _Run(lake, plan, snapshot, Path(scratch), progress, started, select, since)
+        run = _Run(lake, plan, snapshot, Path(scratch), progress, started, select, since, sessions)
         try:
             return run.build(full)
         except duckdb.Error as error:
@@ -116,6 +119,7 @@ class _Run:
         started: float,
         select: Sequence[str],
         since: datetime.date | None,
+        sessions: SessionRules,
     ) -> None:
         self.lake, self.plan, self.snapshot, self.scratch = lake, plan, snapshot, scratch
         self.progress, self.started = progress, started
@@ -125,7 +129,7 @@ class _Run:
         self.models = run_order(chosen(read_models(), select))
         self.since = since
         columns = {row[0]: row[1] for row in self.connection.execute(f"DESCRIBE {EVENTS}").fetchall()}
-        self.filled: dict[str, Filling] = fillings(plan, columns)
+        self.filled: dict[str, Filling] = fillings(plan, columns, sessions)
         self.fingerprint = self._fingerprint()
         self.build_id = uuid.uuid4().hex
 
@@ -146,7 +150,9 @@ class _Run:
         if before.plan != self.plan.fingerprint:
             return "the plan has changed"
         if before.models != self.fingerprint:
-            return "the models, the columns of the events or the choice of tables and days have changed"
+            return (
+                "the models, the rules of sessions, the columns of the events or what was chosen of these have changed"
+            )
         if before.events_version == self.snapshot.version:
             return None
         self.progress("events: what is new")
