@@ -18,10 +18,21 @@ from polku_analytics.model_files import expected_event_columns
 from polku_analytics.period import Period
 from polku_schemas import Plan
 
-TABLES: Final = ("persons", "touchpoints", "sessions", "stages", "transitions", "orders")
+TABLES: Final = (
+    "persons",
+    "profiles",
+    "touchpoints",
+    "sessions",
+    "stages",
+    "transitions",
+    "orders",
+    "contacts",
+    "complaints",
+    "satisfaction",
+)
 """What `open_journeys` opens; `events` joins them when a question needs a property."""
 
-BUILT_TABLES: Final = (*TABLES, "person_links")
+BUILT_TABLES: Final = (*TABLES, "preferences", "person_links")
 """All that `polku build` leaves in a lake."""
 
 _TRIES: Final = 5

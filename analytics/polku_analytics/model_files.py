@@ -14,7 +14,7 @@ from typing import Final, Literal, cast
 
 from msgspec import Struct
 
-from polku_analytics.delta_types import duckdb_type_of_neutral, quoted
+from polku_analytics.delta_types import duckdb_type_of_neutral, neutral_type, quoted
 from polku_analytics.errors import BuildError
 from polku_schemas import ENVELOPE_COLUMNS, Plan, channel_sql, stage_sql, table_columns, touchpoint_sql, trait_columns
 from polku_schemas.rules import sql_literal
@@ -30,9 +30,68 @@ SESSION_GAP_MINUTES: Final = 30
 ORDER_COLUMNS: Final = {"order_id": "string", "revenue": "double", "currency": "string"}
 """What the models read of an order; a plan without them gives nulls."""
 
+CONTACT_EVENTS: Final = ("agent_contacted",)
+"""The events that are contacts with an employee or a chatbot."""
+
+REPEAT_CONTACT_DAYS: Final = 7
+"""A contact at most so long after one for the same reason is a repeat: the week that contact centres look at."""
+
+ANSWER_EVENTS: Final = ("survey_answered", "review_submitted", "content_rated")
+"""The events in which somebody says how good something was."""
+
+NOT_EXPERIENCED_EVENTS: Final = (
+    *ANSWER_EVENTS,
+    "feedback_requested",
+    "email_sent",
+    "email_opened",
+    "email_clicked",
+    "page_viewed",
+    "screen_viewed",
+    "page_performance_measured",
+    "logged_in",
+    "logged_out",
+)
+"""What may stand between an experience and the answer about it without being one."""
+
+TOLD_EVENTS: Final = (
+    *CONTACT_EVENTS,
+    "complaint_opened",
+    "complaint_solved",
+    *ANSWER_EVENTS,
+    "product_viewed",
+    "product_added",
+)
+"""The events that contacts, complaints, satisfaction and preferences are made of."""
+
+PEOPLE_COLUMNS: Final = {
+    "contact_medium": "string",
+    "agent_id": "string",
+    "agent_role": "string",
+    "contact_reason": "string",
+    "reason": "string",
+    "duration_seconds": "double",
+    "wait_seconds": "double",
+    "resolved": "boolean",
+    "store_id": "string",
+    "complaint_id": "string",
+    "complaint_topic": "string",
+    "resolution": "string",
+    "value": "double",
+    "survey_id": "string",
+    "scale": "string",
+    "score": "double",
+    "rating": "double",
+    "about": "string",
+    "about_id": "string",
+    "product_id": "string",
+    "content_id": "string",
+    "category": "string",
+}
+"""What the models read of contacts, complaints, answers and products; a plan without them gives nulls."""
+
 _CARRIED: Final = frozenset({"page_path", "channel", "marketing_channel", *ORDER_COLUMNS})
 
-_HEADER: Final = re.compile(r"^-- (Grain|Keys|Inputs|Order|Stored|Definition): *(.*)$")
+_HEADER: Final = re.compile(r"^-- (Grain|Keys|Inputs|Order|Stored|Increment|Definition): *(.*)$")
 _PLACEHOLDER: Final = re.compile(r"\{\{ *([a-z_]+)((?: [^{}|]+(?:\| *[^{}|]+)*)?) *\}\}")
 
 Filling = str | Callable[..., str]
@@ -97,13 +156,22 @@ def fillings(plan: Plan, event_columns: Mapping[str, str]) -> dict[str, Filling]
         "rule_columns": _after_comma(quoted(name) for name in rule_columns(plan)),
         "trait_columns": _after_comma(f"l.{quoted(name)}" for name in traits),
         "latest_traits": _after_comma(f"{_latest(quoted(name))} AS {quoted(name)}" for name in traits),
+        "person_traits": _after_comma(f"p.{quoted(name)}" for name in traits),
+        "contact_events": " and ".join(CONTACT_EVENTS),
+        "contact_event_names": ", ".join(sql_literal(name) for name in CONTACT_EVENTS),
+        "repeat_contact_days": str(REPEAT_CONTACT_DAYS),
+        "answer_event_names": ", ".join(sql_literal(name) for name in ANSWER_EVENTS),
+        "not_experienced_event_names": ", ".join(sql_literal(name) for name in NOT_EXPERIENCED_EVENTS),
+        "told_event_names": ", ".join(sql_literal(name) for name in TOLD_EVENTS),
+        "read": lambda name, kind: _read_as(name, kind, event_columns),
+        "day_of": lambda column: f"CAST({column} AS DATE)",
         "seconds_between": _seconds_between,
     }
 
 
 def expected_event_columns(plan: Plan) -> dict[str, str]:
     """The columns (name → DuckDB type) that the models may read of `events`, there or not."""
-    neutral = {**ORDER_COLUMNS, **table_columns(plan), **ENVELOPE_COLUMNS}
+    neutral = {**PEOPLE_COLUMNS, **ORDER_COLUMNS, **table_columns(plan), **ENVELOPE_COLUMNS}
     return {name: duckdb_type_of_neutral(kind) for name, kind in neutral.items()}
 
 
@@ -150,6 +218,19 @@ def _read(name: str, sql: str) -> Model:
 
 def _seconds_between(start: str, end: str) -> str:
     return f"(EPOCH_US({end}) - EPOCH_US({start})) / 1000000.0"
+
+
+def _read_as(name: str, kind: str, event_columns: Mapping[str, str]) -> str:
+    """A property as the type a model wants. A plan may give the name another meaning: then there is nothing to read."""
+    try:
+        held = neutral_type(event_columns.get(name, ""), name)
+    except BuildError:  # a structure, or no such column
+        held = ""
+    fits = {"string": ("string", "long", "double", "boolean"), "double": ("double", "long"), "boolean": ("boolean",)}
+    wanted = duckdb_type_of_neutral(kind)
+    if held not in fits[kind]:
+        return f"CAST(NULL AS {wanted})"
+    return quoted(name) if held == kind else f"CAST({quoted(name)} AS {wanted})"
 
 
 def _latest(column: str) -> str:

@@ -48,8 +48,30 @@ PERSON_FACTS: Final = {
     "revenue": "number",
     "sessions": "integer",
     "known_person": "boolean",
+    "touchpoints": "integer",
+    "stage": "string",
+    "first_channel": "string",
+    "first_marketing_channel": "string",
+    "account_id": "string",
+    "currency": "string",
+    "net_revenue": "number",
+    "margin": "number",
+    "lifetime_value": "number",
+    "recency_days": "number",
+    "frequency": "integer",
+    "monetary": "number",
+    "r_score": "integer",
+    "f_score": "integer",
+    "m_score": "integer",
+    "rfm": "string",
+    "preferred_category": "string",
+    "open_cart_value": "number",
+    "satisfaction_band": "string",
+    "contacts": "integer",
+    "complaints": "integer",
+    "open_complaints": "integer",
 }
-"""What a segment may ask about a person beside the traits (`trait_<name>`)."""
+"""What a segment may ask about a person beside the traits (`trait_<name>`): columns of the table `profiles`."""
 
 
 class Comparison(Struct, frozen=True):

@@ -32,6 +32,11 @@ TYPES = {
     "revenue": pa.float64(),
     "price": pa.float64(),
     "step": pa.int64(),
+    "duration_seconds": pa.float64(),
+    "wait_seconds": pa.float64(),
+    "resolved": pa.bool_(),
+    "score": pa.float64(),
+    "rating": pa.float64(),
     "products": LINE,
 }
 START = datetime.datetime(2026, 3, 2, 12, 0, tzinfo=datetime.UTC)
