@@ -23,7 +23,7 @@ from polku_analytics.identity import resolve_identity
 from polku_analytics.lake import Lake, connect
 from polku_analytics.model_files import Model, expected_event_columns, fill, fillings, read_models, run_order
 from polku_analytics.publish import place_file, replace_table
-from polku_schemas import Plan
+from polku_schemas import TRAIT_PREFIX, Plan
 
 _IDENTITY = Model(
     name="person_links",
@@ -91,7 +91,8 @@ def _build(
 
     progress("identity")
     clock = time.perf_counter()
-    resolve_identity(connection)
+    joining = [f"{TRAIT_PREFIX}{name}" for name in plan.join_by]
+    resolve_identity(connection, join_by=joining, join_users=plan.join_users)
     pending = [_compute(connection, _IDENTITY, _IDENTITY.sql, scratch, clock)]
 
     filled = fillings(plan, {row[0]: row[1] for row in connection.execute("DESCRIBE events").fetchall()})

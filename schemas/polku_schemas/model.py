@@ -213,6 +213,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Names that no event, property or trait may have, beside those the tables need themselves."""
     privacy: dict[Privacy, Treatment] = {}
     """What is done with the values of a class of ForbiddingPrivacy; a class that is not named is stored as it comes."""
+    join_by: tuple[str, ...] = ()
+    """Traits of which an equal value says that two ids are one person; two user ids only with `join_users`."""
+    join_users: bool = False
     properties: dict[str, Property]
     traits: dict[str, Property]
     events: dict[str, Event]

@@ -1,4 +1,4 @@
-"""Contacts, complaints, satisfaction, preferences and profiles against histories by hand and computations that share no SQL."""
+"""Contacts, complaints, satisfaction and profiles against histories by hand and counts that share no SQL."""
 
 from __future__ import annotations
 
