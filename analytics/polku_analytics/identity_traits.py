@@ -67,7 +67,9 @@ def join_pieces(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _pieces(table: pa.Table) -> list[tuple[str, int]]:
-    return list(zip(table["anonymous_id"].to_pylist(), table["piece"].to_pylist(), strict=True))
+    return [
+        (str(row["anonymous_id"]), int(row["piece"])) for row in table.select(["anonymous_id", "piece"]).to_pylist()
+    ]
 
 
 def joined_groups(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ TABLES: Final = (
     "contacts",
     "complaints",
     "satisfaction",
+    "accounts",
 )
 """What `open_journeys` opens; `events` joins them when a question needs a property."""
 

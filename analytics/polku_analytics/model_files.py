@@ -86,6 +86,8 @@ PEOPLE_COLUMNS: Final = {
     "product_id": "string",
     "content_id": "string",
     "category": "string",
+    "price": "double",
+    "quantity": "double",
 }
 """What the models read of contacts, complaints, answers and products; a plan without them gives nulls."""
 
@@ -144,11 +146,13 @@ def fillings(plan: Plan, event_columns: Mapping[str, str]) -> dict[str, Filling]
     """What the placeholders stand for with this plan; `event_columns` are those that `events` has."""
     traits = [name for name in trait_columns(plan) if name in event_columns]
     stages = " ".join(f"WHEN {sql_literal(stage)} THEN {n}" for n, stage in enumerate(plan.stages, start=1))
+    named_stages = " ".join(f"WHEN {n} THEN {sql_literal(stage)}" for n, stage in enumerate(plan.stages, start=1))
     return {
         "stage": stage_sql(plan),
         "touchpoint": touchpoint_sql(plan),
         "channel": channel_sql(plan),
         "stage_number": f"CASE stage {stages} END",
+        "stage_name": lambda number: f"CASE {number} {named_stages} END",
         "order_events": " and ".join(ORDER_EVENTS),
         "order_event_names": ", ".join(sql_literal(name) for name in ORDER_EVENTS),
         "session_gap_minutes": str(SESSION_GAP_MINUTES),
