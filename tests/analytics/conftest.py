@@ -35,6 +35,7 @@ TYPES = {
     "step": pa.int64(),
     "duration_seconds": pa.float64(),
     "wait_seconds": pa.float64(),
+    "load_ms": pa.float64(),
     "resolved": pa.bool_(),
     "score": pa.float64(),
     "rating": pa.float64(),

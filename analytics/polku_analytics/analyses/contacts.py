@@ -63,7 +63,7 @@ def run_contacts(journeys: Journeys, question: ContactsQuestion) -> AnalysisResu
     return answer(
         journeys,
         question.scope,
-        lambda part: _contacts(part, question.by),
+        lambda part: find_contacts(part, question.by),
         question="How do people fare who contact us?",
         columns=(question.by, *CONTACT_COLUMNS),
         keys=(question.by,),
@@ -82,7 +82,7 @@ class _Contact(Struct, frozen=True):
     repeat: bool
 
 
-def _contacts(part: Part, by: By) -> Finding:
+def find_contacts(part: Part, by: By) -> Finding:
     journeys, say = part.journeys, part.journeys.engine.dialect
     sql = (
         f"SELECT c.person_key, {say.microseconds('c.contacted_at')} AS microseconds, c.{by} AS value, "
@@ -153,7 +153,7 @@ def run_complaints(journeys: Journeys, scope: Scope) -> AnalysisResult:
     return answer(
         journeys,
         scope,
-        _complaints,
+        find_complaints,
         question="What do people complain about, and is it settled?",
         columns=COMPLAINT_COLUMNS,
         keys=("topic",),
@@ -162,7 +162,7 @@ def run_complaints(journeys: Journeys, scope: Scope) -> AnalysisResult:
     )
 
 
-def _complaints(part: Part) -> Finding:
+def find_complaints(part: Part) -> Finding:
     journeys, say = part.journeys, part.journeys.engine.dialect
     sql = (
         f"SELECT c.person_key, {say.microseconds('c.opened_at')} AS microseconds, c.topic, c.solved_seconds "

@@ -72,7 +72,7 @@ def run_tasks(journeys: Journeys, question: TasksQuestion) -> AnalysisResult:
     return answer(
         journeys,
         question.scope,
-        lambda part: _find(question, part),
+        lambda part: find_tasks(question, part),
         question=f"How long does it take from {question.start.label} to {question.end.label}?",
         window=None if limit is None else window_text(limit),
         options={
@@ -86,7 +86,7 @@ def run_tasks(journeys: Journeys, question: TasksQuestion) -> AnalysisResult:
     )
 
 
-def _find(question: TasksQuestion, part: Part) -> Finding:
+def find_tasks(question: TasksQuestion, part: Part) -> Finding:
     say = part.journeys.engine.dialect
     start, end = step_sql(question.start, "t"), step_sql(question.end, "t")
     begins = f"{start} AND {period_sql(part.period, 't', dialect=say)}"
