@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from polku_analytics.build.identity_traits import MAX_TELLERS, told_sql
 from polku_analytics.errors import AnalyticsError
-from polku_analytics.identity_traits import MAX_TELLERS, told_sql
 from polku_analytics.journeys import Journeys
 from polku_analytics.period import Period
 from polku_analytics.result import AnalysisResult

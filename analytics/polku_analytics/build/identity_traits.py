@@ -17,9 +17,15 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from polku_analytics.delta_types import literal, quoted
+from polku_schemas import TRAIT_PREFIX, Plan
 
 MAX_TELLERS = 20
 """More ids than any one person has."""
+
+
+def join_columns(plan: Plan) -> list[str]:
+    """The columns of `events` whose equal values join ids."""
+    return [f"{TRAIT_PREFIX}{name}" for name in plan.join_by]
 
 
 def told_sql(columns: Sequence[str], events: str = "unique_events") -> str:
@@ -27,19 +33,33 @@ def told_sql(columns: Sequence[str], events: str = "unique_events") -> str:
     selects = [
         "SELECT source, event_id, anonymous_id, user_id, event_time, "
         f"{literal(column)} AS trait, LOWER(TRIM(CAST({quoted(column)} AS VARCHAR))) AS value "
-        f"FROM {events} WHERE event_type = 'identify' AND {quoted(column)} IS NOT NULL"
+        f"FROM {events} WHERE event_type = 'identify' AND {quoted(column)} IS NOT NULL AND NOT COALESCE(is_bot, FALSE)"
         for column in columns
     ]
     return f"SELECT *, trait || ':' || value AS mark FROM ({' UNION ALL '.join(selects)}) WHERE value <> ''"
 
 
-def tell_values(connection: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> None:
-    """Make `user_values` (mark, user_id) and `piece_values` (mark, anonymous_id, piece, told_at: no user is seen)."""
+def crowded_sql(columns: Sequence[str], events: str, condition: str = "TRUE") -> str:
+    """The marks that more ids tell than one person has, among the events for which a condition holds."""
+    return (
+        f"SELECT mark FROM ({told_sql(columns, f'(SELECT * FROM {events} AS e WHERE {condition}) AS e')}) "
+        f"GROUP BY mark HAVING COUNT(DISTINCT COALESCE(user_id, anonymous_id)) > {MAX_TELLERS}"
+    )
+
+
+def tell_values(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[str], everything: str = "unique_events"
+) -> None:
+    """Make `user_values` (mark, user_id) and `piece_values` (mark, anonymous_id, piece, told_at: no user is seen).
+
+    `everything`: where tellers are counted. `unique_events` may hold the events of some people only.
+    """
     if not columns:
         for statement in _NOTHING:
             connection.execute(statement)
         return
     connection.execute(f"CREATE TEMP TABLE told_values AS {told_sql(columns)}")
+    connection.execute(f"DELETE FROM told_values WHERE mark IN ({crowded_sql(columns, everything)})")
     for statement in _VALUES:
         connection.execute(statement)
     connection.execute("DROP TABLE told_values")
@@ -87,11 +107,6 @@ _NOTHING = (
 )
 
 _VALUES = (
-    f"""
-    DELETE FROM told_values WHERE mark IN (
-      SELECT mark FROM told_values GROUP BY mark HAVING COUNT(DISTINCT COALESCE(user_id, anonymous_id)) > {MAX_TELLERS}
-    )
-    """,
     "CREATE TEMP TABLE user_values AS SELECT DISTINCT mark, user_id FROM told_values WHERE user_id IS NOT NULL",
     """
     CREATE TEMP TABLE piece_values AS
