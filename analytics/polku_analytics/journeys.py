@@ -20,10 +20,23 @@ from polku_analytics.model_files import expected_event_columns
 from polku_analytics.period import Period
 from polku_schemas import Plan
 
-TABLES: Final = ("persons", "touchpoints", "sessions", "stages", "transitions", "orders", "journeys")
+TABLES: Final = (
+    "persons",
+    "profiles",
+    "touchpoints",
+    "sessions",
+    "stages",
+    "transitions",
+    "orders",
+    "contacts",
+    "complaints",
+    "satisfaction",
+    "accounts",
+    "journeys",
+)
 """What `open_journeys` opens; `events` joins them when a question needs a property."""
 
-BUILT_TABLES: Final = (*TABLES, "person_links", "event_copies", "builds")
+BUILT_TABLES: Final = (*TABLES, "preferences", "person_links", "event_copies", "builds")
 """All that `polku build` leaves in a lake."""
 
 

@@ -15,7 +15,7 @@ from typing import Final, Literal, cast
 
 from msgspec import Struct
 
-from polku_analytics.delta_types import duckdb_type_of_neutral, quoted
+from polku_analytics.delta_types import duckdb_type_of_neutral, neutral_type, quoted
 from polku_analytics.errors import BuildError, UnknownNameError
 from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
 from polku_schemas import (
@@ -37,6 +37,67 @@ ORDER_EVENTS: Final = ("order_completed", "store_order_completed")
 
 ORDER_COLUMNS: Final = {"order_id": "string", "revenue": "double", "currency": "string"}
 """What the models read of an order; a plan without them gives nulls."""
+
+CONTACT_EVENTS: Final = ("agent_contacted",)
+"""The events that are contacts with an employee or a chatbot."""
+
+REPEAT_CONTACT_DAYS: Final = 7
+"""A contact at most so long after one for the same reason is a repeat: the week that contact centres look at."""
+
+ANSWER_EVENTS: Final = ("survey_answered", "review_submitted", "content_rated")
+"""The events in which somebody says how good something was."""
+
+NOT_EXPERIENCED_EVENTS: Final = (
+    *ANSWER_EVENTS,
+    "feedback_requested",
+    "email_sent",
+    "email_opened",
+    "email_clicked",
+    "page_viewed",
+    "screen_viewed",
+    "page_performance_measured",
+    "logged_in",
+    "logged_out",
+)
+"""What may stand between an experience and the answer about it without being one."""
+
+TOLD_EVENTS: Final = (
+    *CONTACT_EVENTS,
+    "complaint_opened",
+    "complaint_solved",
+    *ANSWER_EVENTS,
+    "product_viewed",
+    "product_added",
+)
+"""The events that contacts, complaints, satisfaction and preferences are made of."""
+
+PEOPLE_COLUMNS: Final = {
+    "contact_medium": "string",
+    "agent_id": "string",
+    "agent_role": "string",
+    "contact_reason": "string",
+    "reason": "string",
+    "duration_seconds": "double",
+    "wait_seconds": "double",
+    "resolved": "boolean",
+    "store_id": "string",
+    "complaint_id": "string",
+    "complaint_topic": "string",
+    "resolution": "string",
+    "value": "double",
+    "survey_id": "string",
+    "scale": "string",
+    "score": "double",
+    "rating": "double",
+    "about": "string",
+    "about_id": "string",
+    "product_id": "string",
+    "content_id": "string",
+    "category": "string",
+    "price": "double",
+    "quantity": "double",
+}
+"""What the models read of contacts, complaints, answers and products; a plan without them gives nulls."""
 
 _CARRIED: Final = frozenset({"page_path", "channel", "marketing_channel", *ORDER_COLUMNS})
 
@@ -123,11 +184,13 @@ def fillings(
     """What the placeholders stand for with this plan; `event_columns` are those that `events` has."""
     traits = [name for name in trait_columns(plan) if name in event_columns]
     stages = " ".join(f"WHEN {sql_literal(stage)} THEN {n}" for n, stage in enumerate(plan.stages, start=1))
+    named_stages = " ".join(f"WHEN {n} THEN {sql_literal(stage)}" for n, stage in enumerate(plan.stages, start=1))
     return {
         "stage": stage_sql(plan),
         "touchpoint": touchpoint_sql(plan),
         "channel": channel_sql(plan),
         "stage_number": f"CASE stage {stages} END",
+        "stage_name": lambda number: f"CASE {number} {named_stages} END",
         "order_events": " and ".join(ORDER_EVENTS),
         "order_event_names": ", ".join(sql_literal(name) for name in ORDER_EVENTS),
         "session_rule": sessions.words,
@@ -140,6 +203,15 @@ def fillings(
         "rule_columns": _after_comma(quoted(name) for name in rule_columns(plan)),
         "trait_columns": _after_comma(f"l.{quoted(name)}" for name in traits),
         "latest_traits": _after_comma(f"{_latest(quoted(name))} AS {quoted(name)}" for name in traits),
+        "person_traits": _after_comma(f"p.{quoted(name)}" for name in traits),
+        "contact_events": " and ".join(CONTACT_EVENTS),
+        "contact_event_names": ", ".join(sql_literal(name) for name in CONTACT_EVENTS),
+        "repeat_contact_days": str(REPEAT_CONTACT_DAYS),
+        "answer_event_names": ", ".join(sql_literal(name) for name in ANSWER_EVENTS),
+        "not_experienced_event_names": ", ".join(sql_literal(name) for name in NOT_EXPERIENCED_EVENTS),
+        "told_event_names": ", ".join(sql_literal(name) for name in TOLD_EVENTS),
+        "read": lambda name, kind: _read_as(name, kind, event_columns),
+        "day_of": lambda column: f"CAST({column} AS DATE)",
         "seconds_between": _seconds_between,
         "microseconds_between": _microseconds_between,
     }
@@ -147,7 +219,7 @@ def fillings(
 
 def expected_event_columns(plan: Plan) -> dict[str, str]:
     """The columns (name → DuckDB type) that the models may read of `events`, there or not."""
-    neutral = {**ORDER_COLUMNS, **table_columns(plan), **ENVELOPE_COLUMNS}
+    neutral = {**PEOPLE_COLUMNS, **ORDER_COLUMNS, **table_columns(plan), **ENVELOPE_COLUMNS}
     return {name: duckdb_type_of_neutral(kind) for name, kind in neutral.items()}
 
 
@@ -251,6 +323,19 @@ def _seconds_between(start: str, end: str) -> str:
 
 def _microseconds_between(start: str, end: str) -> str:
     return f"(EPOCH_US({end}) - EPOCH_US({start}))"
+
+
+def _read_as(name: str, kind: str, event_columns: Mapping[str, str]) -> str:
+    """A property as the type a model wants. A plan may give the name another meaning: then there is nothing to read."""
+    try:
+        held = neutral_type(event_columns.get(name, ""), name)
+    except BuildError:  # a structure, or no such column
+        held = ""
+    fits = {"string": ("string", "long", "double", "boolean"), "double": ("double", "long"), "boolean": ("boolean",)}
+    wanted = duckdb_type_of_neutral(kind)
+    if held not in fits[kind]:
+        return f"CAST(NULL AS {wanted})"
+    return quoted(name) if held == kind else f"CAST({quoted(name)} AS {wanted})"
 
 
 def _latest(column: str) -> str:

@@ -32,7 +32,14 @@ TYPES = {
     "is_bot": pa.bool_(),
     "revenue": pa.float64(),
     "price": pa.float64(),
+    "quantity": pa.float64(),
     "step": pa.int64(),
+    "duration_seconds": pa.float64(),
+    "wait_seconds": pa.float64(),
+    "load_ms": pa.float64(),
+    "resolved": pa.bool_(),
+    "score": pa.float64(),
+    "rating": pa.float64(),
     "products": LINE,
 }
 START = datetime.datetime(2026, 3, 2, 12, 0, tzinfo=datetime.UTC)
@@ -202,7 +209,7 @@ def plan() -> Plan:
         stages=("awareness", "interest", "comparison", "purchase", "relationship", "repeat", "referral"),
         channels=("web", "ads", "store", "email"),
         properties=properties,
-        traits={"city": _property("city"), "email": _property("email")},
+        traits={"city": _property("city"), "email": _property("email", privacy="personal")},
         events={item.name: item for item in events},
         goals={
             "order": Goal(

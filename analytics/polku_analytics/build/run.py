@@ -37,6 +37,7 @@ from polku_analytics.build.compute import (
     run_models,
 )
 from polku_analytics.build.identity import KeptKeys, resolve_identity
+from polku_analytics.build.identity_traits import join_columns
 from polku_analytics.build.news import IS_NEW, files_since, read_marks, why_not_incremental
 from polku_analytics.build.publish import change_table, place_files, replace_table
 from polku_analytics.build.record import BuildRecord, BuiltTable, Counts, Mark, append_record, newest_record
@@ -163,6 +164,7 @@ class _Run:
         parts = [
             str(self.since),
             inspect.getsource(sys.modules[resolve_identity.__module__]),
+            inspect.getsource(sys.modules[join_columns.__module__]),
             *(f"{m.name}{m.order}{fill(m.sql, self.filled)}" for m in self.models),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -208,7 +210,7 @@ class _Run:
         attach(connection, self.lake, structs.replace(old[LINKS.name], name=OLD_LINKS), {})
         attach(connection, self.lake, structs.replace(old[COPIES.name], name=OLD_COPIES), {})
         self.progress("whom it concerns")
-        gather_affected(connection)
+        gather_affected(connection, join_columns(self.plan))
         counts, as_of = self._counted(before)
         computed = self._compute(
             KeptKeys(OLD_LINKS, before.next_key),
@@ -263,7 +265,10 @@ class _Run:
         """All models over `unique_events`; in an incremental build those that are written whole come later."""
         self.progress("identity")
         clock = time.perf_counter()
-        resolve_identity(self.connection, kept_keys)
+        joining = join_columns(self.plan)
+        resolve_identity(
+            self.connection, kept_keys, join_by=joining, join_users=self.plan.join_users, everything=EVENTS
+        )
         links = compute(self.connection, LINKS, LINKS.sql, self.scratch, clock)
         copies = compute(self.connection, COPIES, COPIES.sql + more_copies, self.scratch, time.perf_counter())
         models = [model for model in self.models if kept_keys is None or model.increment != "whole"]
@@ -287,8 +292,10 @@ class _Run:
         changes.extend(whole_change_of(table) for table in stored if table.model.increment == "whole")
         whole = [model for model in self.models if model.increment == "whole"]
         if whole:
+            # The links of the affected people make place for those of all.
+            connection.execute(f"DROP TABLE {LINKS.name}")
             for change in changes:
-                read_as(connection, change.model.name, change.paths(local))
+                read_as(connection, change.model.name, change.paths(local), change.columns)
             computed = run_models(connection, whole, self.filled, self.scratch, self.progress)
             changes.extend(whole_change_of(table) for table in computed)
         return changes

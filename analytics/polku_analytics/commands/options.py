@@ -70,7 +70,7 @@ def analysis(*units: Unit) -> Callable[[_Command], _Command]:
                         "again, one beside the other.",
                     ),
                     click.option(
-                        "--breakdown", help="For each value of a column of touchpoints or persons, or property."
+                        "--breakdown", help="For each value of a column of touchpoints or profiles, or property."
                     ),
                     click.option("--values", default=10, show_default=True, help="Values of the breakdown by name."),
                     click.option("--previous", is_flag=True, help="Compare with the period before, of equal length."),
