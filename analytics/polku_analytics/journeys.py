@@ -36,8 +36,8 @@ TABLES: Final = (
 )
 """What `open_journeys` opens; `events` joins them when a question needs a property."""
 
-BUILT_TABLES: Final = (*TABLES, "preferences", "person_links", "event_copies", "builds")
-"""All that `polku build` leaves in a lake."""
+BUILT_TABLES: Final = (*TABLES, "preferences", "person_links", "event_copies")
+"""The tables of a build: all that `polku build` leaves in a lake, but for its own record, `builds`."""
 
 
 class Journeys(Struct, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ from polku_schemas import Plan
 from tests.engines.compare import differences
 from tests.s3_server import s3_bucket
 
-TABLES = tuple(name for name in BUILT_TABLES if name != "builds")
+TABLES = BUILT_TABLES
 BEGIN = datetime.datetime(2026, 3, 2, 12, 0, tzinfo=datetime.UTC)
 
 
