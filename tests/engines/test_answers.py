@@ -100,7 +100,12 @@ def test_a_question_has_an_answer_that_could_differ(line: str, ask: Ask) -> None
 
 
 def test_every_command_that_takes_an_engine_is_asked() -> None:
-    assert {line.split()[0] for line in CASES} == commands().keys() - {"build"}  # test_build.py
+    asked = {line.split()[0] for line in CASES}
+    wanted = commands().keys() - {"build"}  # test_build.py
+    without = ", ".join(sorted(wanted - asked))
+    assert not without, f"tests/engines/cases.py has no line for: {without}"
+    unknown = ", ".join(sorted(asked - wanted))
+    assert not unknown, f"tests/engines/cases.py asks commands that are not there or take no --engine: {unknown}"
 
 
 def test_every_analysis_is_asked() -> None:
@@ -111,7 +116,8 @@ def test_every_analysis_is_asked() -> None:
     own = {
         path.stem for path in (ANALYTICS / "analyses").glob("*.py") if "answer(" in path.read_text(encoding="utf-8")
     } - {"answer"}
-    assert own - reached == set()
+    behind_none = ", ".join(sorted(own - reached))
+    assert not behind_none, f"no command that takes --engine leads to: {behind_none}"
 
 
 def analyses_of(path: Path) -> set[str]:
