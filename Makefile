@@ -52,7 +52,7 @@ test-node: $(STAMP)
 	$(BIN)/pytest tests/node $(ARGS)
 
 test-oracles: $(STAMP)
-	$(BIN)/python -m pip install --quiet --group test
+	$(BIN)/python -m pip install --quiet --group test --group analysis-oracles
 	$(BIN)/pytest tests/oracles --documents $(DOCUMENTS) $(ARGS)
 
 fuzz: $(STAMP)

@@ -72,6 +72,13 @@ class Journeys(Struct, frozen=True, kw_only=True):
         """Open `events` too, with every column of the plan."""
         attach(self.connection, self.lake, self.lake.snapshot("events"), expected_event_columns(self.plan))
 
+    def with_loaded(self, name: str) -> bool:
+        """Open a table that people load into the lake (`spend`, `products` …); whether there is one."""
+        if name not in self.lake.tables():
+            return False
+        attach(self.connection, self.lake, self.lake.snapshot(name), {})
+        return True
+
 
 def open_journeys(lake: Lake, plan: Plan, tables: Iterable[str] = TABLES) -> Journeys:
     """Open tables of one and the same build. LakeError says what to run if there is none."""
