@@ -118,7 +118,20 @@ def run_funnel(journeys: Journeys, question: FunnelQuestion) -> AnalysisResult:
     )
 
 
+def funnel_counts(question: FunnelQuestion, part: Part) -> tuple[list[int], str]:
+    """How many units of a part reach each step, and the SQL that read the data."""
+    outcome, sql = _outcome(question, part)
+    return outcome.counts, sql
+
+
 def _find(question: FunnelQuestion, part: Part) -> Finding:
+    outcome, sql = _outcome(question, part)
+    return Finding(
+        rows=_rows(question.steps, outcome), sql=sql, coverage={"still_in_window": sum(outcome.still_in_window)}
+    )
+
+
+def _outcome(question: FunnelQuestion, part: Part) -> tuple[FunnelOutcome, str]:
     sql = funnel_sql(question.steps, part)
     arrays = part.journeys.engine.columns(sql)
     masks = [arrays[f"steps_{n}"] for n in range(_mask_count(len(question.steps)))]
@@ -131,9 +144,7 @@ def _find(question: FunnelQuestion, part: Part) -> Finding:
         reentry=question.reentry,
         as_of_microseconds=data_end(part.journeys, part.period),
     )
-    return Finding(
-        rows=_rows(question.steps, outcome), sql=sql, coverage={"still_in_window": sum(outcome.still_in_window)}
-    )
+    return outcome, sql
 
 
 def funnel_sql(steps: Sequence[Step], part: Part) -> str:
