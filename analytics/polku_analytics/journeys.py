@@ -12,7 +12,7 @@ from msgspec import Struct
 from polku_analytics.engines.dialect import Dialect
 from polku_analytics.engines.duckdb import DuckDB
 from polku_analytics.engines.engine import Engine
-from polku_analytics.errors import AnalyticsError, LakeError
+from polku_analytics.errors import AnalyticsError, LakeError, MissingTableError
 from polku_analytics.lake import Lake, TableSnapshot, attach, open_duckdb
 from polku_analytics.model_files import expected_event_columns
 from polku_analytics.period import Period
@@ -23,6 +23,9 @@ TABLES: Final = ("persons", "touchpoints", "sessions", "stages", "transitions", 
 
 BUILT_TABLES: Final = (*TABLES, "person_links")
 """All that `polku build` leaves in a lake."""
+
+PUSHED_CHANNELS: Final = ("ads", "delivery", "email", "push", "server", "sms")
+"""Places of contact where we come to people; a visit is a session that began elsewhere."""
 
 _TRIES: Final = 5
 """How often a set of tables is opened before giving up on a build that is being published at this moment."""
@@ -71,6 +74,13 @@ class Journeys(Struct, frozen=True, kw_only=True):
     def with_events(self) -> None:
         """Open `events` too, with every column of the plan."""
         attach(self.connection, self.lake, self.lake.snapshot("events"), expected_event_columns(self.plan))
+
+    def columns_of(self, table: str) -> list[str]:
+        """The columns of an open table; none if it is not there, as in a lake that was built by an older Polku."""
+        try:
+            return list(self.engine.arrow(f"SELECT * FROM {table} LIMIT 0").schema.names)
+        except MissingTableError:
+            return []
 
     def with_loaded(self, name: str) -> bool:
         """Open a table that people load into the lake (`spend`, `products` …); whether there is one."""

@@ -98,7 +98,7 @@ def _of_goal(journeys: Journeys, goal: Goal) -> Conversion:
 
 
 def _order_value(journeys: Journeys) -> str:
-    held = journeys.engine.arrow("SELECT * FROM orders LIMIT 0").schema.names
+    held = journeys.columns_of("orders")
     return next(name for name in _ORDER_VALUES if name in held)
 
 

@@ -36,3 +36,7 @@ class Dialect:
         """A text as its place in `names`, which hold all that occur."""
         listed = ", ".join(sql_literal(name) for name in names) or "''"
         return f"ENUM_CODE(CAST({column} AS ENUM({listed})))"
+
+    def each(self, column: str) -> str:
+        """In a SELECT list: a row for each member of a list."""
+        return f"UNNEST({column})"
