@@ -18,7 +18,10 @@ from polku_analytics.model_files import expected_event_columns
 from polku_analytics.period import Period
 from polku_schemas import Plan
 
-TABLES: Final = ("persons", "touchpoints", "sessions", "stages", "transitions", "orders")
+TABLES: Final = (
+    *("persons", "touchpoints", "sessions", "stages", "transitions", "orders"),
+    *("campaign_steps", "campaigns", "web_vitals", "daily_metrics"),
+)
 """What `open_journeys` opens; `events` joins them when a question needs a property."""
 
 BUILT_TABLES: Final = (*TABLES, "person_links")

@@ -140,7 +140,7 @@ def _find(question: AttributionQuestion, conversion: Conversion, has_spend: bool
     )
     currencies = [None if value is None else str(value) for value in converted["currency"].to_pylist()]
     values = [float(value or 0.0) for value in converted["value"].to_pylist()]
-    spent = _spend(question.by, part) if has_spend and part.segment is None and part.value is None else {}
+    spent = spend_of(question.by, part) if has_spend and part.segment is None and part.value is None else {}
     rows: list[list[Any]] = []
     for model in question.models:
         weights = weigh(model, seen, items, touches["direct"], question.half_life_seconds * 1_000_000)
@@ -362,7 +362,7 @@ def _rounded_together(parts: Sequence[float], total: float, digits: int) -> list
     return [number / scale for number in whole]
 
 
-def _spend(by: By, part: Part) -> dict[tuple[str, str | None], float]:
+def spend_of(by: By, part: Part) -> dict[tuple[str, str | None], float]:
     """What was spent in the part's days, by item and currency."""
     column = "marketing_channel" if by == "marketing_channel" else "utm_campaign"
     days = [f"s.date >= DATE '{part.period.since}'"] if part.period.since else []

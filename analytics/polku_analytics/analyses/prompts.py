@@ -75,8 +75,8 @@ def _find(question: PromptQuestion, contact: Step | None, part: Part) -> Finding
     column = _COLUMN[question.by]
     asked = f"CASE WHEN {step_sql(contact, 't')} THEN 1 ELSE 0 END" if contact else "0"
     pushed = ", ".join(map(sql_literal, PUSHED_CHANNELS))
-    # What the plan places in no stage is measured, not done: it is no step, and nothing that comes next. Who has ordered
-    # may leave; and where we come to people there is nobody to prompt.
+    # What the plan places in no stage is measured, not done: it is no step, and nothing that comes next. Who has
+    # ordered may leave; and where we come to people there is nobody to prompt.
     sql = (
         f"SELECT s.item, COUNT(*) AS passes, COUNT(DISTINCT s.person_key) AS people, "
         f"COUNT(CASE WHEN s.next_asked = 1 THEN 1 END) AS then_service, "
