@@ -34,7 +34,8 @@ RAGE_TIMES: Final = 3
 RAGE_MICROSECONDS: Final = 10_000_000
 """The same thing so often within so long."""
 
-ALPHA: Final = 0.05
+ALPHA: Final = 0.01
+"""Stricter than usual: friction is looked for in many places, and in each value of a breakdown again."""
 
 KINDS: Final = ("error", "rage", "repeat", "back")
 
