@@ -52,7 +52,6 @@ def lake_of(calls: Sequence[Call], channels: dict[str, str], folder: Path) -> st
                 "event_name": event.name if event is not None else sent["type"],
                 "event_time": call.timestamp,
                 "received_at": call.timestamp,
-                "event_date": call.timestamp.date(),
                 "stream": "in-1",
                 "sequence": number,
                 "source": call.source,
@@ -66,7 +65,8 @@ def lake_of(calls: Sequence[Call], channels: dict[str, str], folder: Path) -> st
                 **{name: given[name] for name in KEPT if name in given},
             }
         )
-    write_table(folder / "events", rows)
+    # Not a file a day: a thousand small files take longer to open than the questions below.
+    write_table(folder / "events", rows, partition=None)
     build(Lake(folder), PLAN)
     return str(folder)
 
