@@ -292,10 +292,12 @@ class _Run:
         changes.extend(whole_change_of(table) for table in stored if table.model.increment == "whole")
         whole = [model for model in self.models if model.increment == "whole"]
         if whole:
+            read = {name for model in whole for name in model.inputs}
             # The links of the affected people make place for those of all.
             connection.execute(f"DROP TABLE {LINKS.name}")
             for change in changes:
-                read_as(connection, change.model.name, change.paths(local), change.columns)
+                if change.model.name in read:
+                    read_as(connection, change.model.name, change.paths(local), change.columns)
             computed = run_models(connection, whole, self.filled, self.scratch, self.progress)
             changes.extend(whole_change_of(table) for table in computed)
         return changes
