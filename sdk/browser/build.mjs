@@ -34,13 +34,13 @@ for (const [name, [entry, format, most]] of Object.entries(FILES)) {
     write: false,
     format,
     target: "es2021",
+    // Members that begin so are nobody else's.
+    mangleProps: /^_/,
   });
   const { code: text } = await minify(built.outputFiles[0].text, {
     module: true,
     ecma: 2020,
     compress: { passes: 3, unsafe_arrows: true, pure_getters: true, booleans_as_integers: false },
-    // Members that begin so are nobody else's.
-    mangle: { properties: { regex: /^_/ } },
   });
   const size = gzipSync(text, { level: 9 }).length;
   console.log(`${name.padEnd(18)} ${String(text.length).padStart(6)} bytes, ${size} after gzip, at most ${most}`);
