@@ -495,10 +495,13 @@ def test_add_ons_tell_of_clicks_forms_scrolling_speed_and_errors(
     page.goto("about:blank")
     assert stored(process, "cta_clicked", 1, "element") == [("top",)]
     assert stored(process, "form_submitted", 1, "form_id") == [("f-1",)]
-    ((extra,),) = stored(process, "page_scrolled", 1, "extra")
-    assert 0.5 < json.loads(extra)["properties"]["scroll_share"] <= 1
-    ((extra,),) = stored(process, "script_failed", 1, "extra")
-    assert "broken" in json.loads(extra)["properties"]["error_message"]
+    ((share, unplanned),) = stored(process, "page_scrolled", 1, "scroll_share, unplanned")
+    assert 0.5 < share <= 1
+    assert not unplanned
+    ((message, line, unplanned),) = stored(process, "script_failed", 1, "error_message, script_line, unplanned")
+    assert "broken" in message
+    assert line >= 0
+    assert not unplanned
     ((load, ttfb),) = stored(process, "page_performance_measured", 1, "load_ms, ttfb_ms")
     assert load >= ttfb > 0
 
