@@ -45,7 +45,7 @@ import { workerOf } from "./worker.js";
  *   the device is removed.
  * @property {() => Promise<boolean>} flush Send what is queued, and say whether all was delivered.
  * @property {() => Stats} stats What became of the events so far; the record goes on counting.
- * @property {import("./settings.js").Settings} settings What it goes by; add-ons set the hooks among them.
+ * @property {import("./settings.js").Options} settings What it goes by; add-ons set the hooks among them.
  */
 
 /** Each call, and the members of the item that its arguments become; the second is `properties` where none is named. */
