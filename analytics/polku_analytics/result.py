@@ -6,12 +6,28 @@ import datetime
 import re
 from typing import Any, Final, Literal
 
+import pyarrow as pa
 from msgspec import Struct
 
 from polku_analytics.errors import AnalyticsError
 
-Unit = Literal["person", "session"]
+Unit = Literal["person", "session", "account", "event"]
 """What a number counts."""
+
+UNIT_COLUMNS: Final[dict[Unit, str]] = {
+    "person": "person_key",
+    "session": "session_key",
+    "account": "account_id",
+    "event": "event_id",
+}
+"""The column of `touchpoints` that tells units apart."""
+
+UNIT_WORDS: Final[dict[Unit, str]] = {
+    "person": "people",
+    "session": "sessions",
+    "account": "accounts",
+    "event": "events",
+}
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -22,7 +38,7 @@ class AnalysisResult(Struct, frozen=True, kw_only=True):
     question: str
     """The question as a sentence."""
     unit: str
-    """What the counts count: `person` or `session`."""
+    """What the counts count, such as `person` or `session`."""
     window: str | None
     """The time the question allows, such as `7d`; None where it allows any."""
     options: dict[str, Any]
@@ -35,6 +51,11 @@ class AnalysisResult(Struct, frozen=True, kw_only=True):
     rows: list[list[Any]]
     sql: str
     """The SQL that read the data."""
+
+    def arrow(self) -> pa.Table:
+        """The rows as an Arrow table; a column of nothing but None has the type null."""
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(self.columns)
+        return pa.table({name: pa.array(values) for name, values in zip(self.columns, columns, strict=True)})
 
 
 def parse_window(text: str) -> int:

@@ -13,7 +13,7 @@ import msgspec
 from polku_analytics.build import build
 from polku_analytics.lake import Lake
 from polku_analytics.report import write_report
-from polku_analytics.report_data import Link, ReportContext
+from polku_analytics.report.data import Link, ReportContext
 from polku_demo.collector_process import Collector
 from polku_demo.datasets import Dataset
 from polku_demo.errors import DemoError, FiguresDifferError, InterruptedDemoError

@@ -6,6 +6,7 @@ import csv
 import datetime
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,11 +18,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from polku_analytics import cli
 from polku_analytics.build import build
+from polku_analytics.commands import options
+from polku_analytics.commands.build import build as build_command
+from polku_analytics.commands.funnel import funnel
+from polku_analytics.commands.paths import paths
+from polku_analytics.commands.query import query
+from polku_analytics.commands.report import report
 from polku_analytics.errors import AnalyticsError, LakeError, QueryError, UnknownNameError
 from polku_analytics.lake import Lake
-from polku_analytics.report_wording import day, percent, title
+from polku_analytics.report.wording import day, percent, title
 from polku_schemas import Plan
 
 Make = Callable[..., Any]
@@ -40,7 +46,7 @@ def lake(make_lake: Make, event: Make, plan: Plan, monkeypatch: pytest.MonkeyPat
             event("product_viewed", 86400, anonymous_id="b"),
         ]
     )
-    monkeypatch.setattr(cli, "load_plan", lambda folder: plan)
+    monkeypatch.setattr(options, "load_plan", lambda folder: plan)
     build(found, plan)
     return found
 
@@ -54,7 +60,7 @@ def run(command: Any, *arguments: str) -> str:
 
 
 def test_query_prints_an_aligned_table(lake: Lake) -> None:
-    text = run(cli.query, "--lake", lake.uri, "SELECT event_name, count(*) AS n FROM events GROUP BY ALL ORDER BY ALL")
+    text = run(query, "--lake", lake.uri, "SELECT event_name, count(*) AS n FROM events GROUP BY ALL ORDER BY ALL")
 
     assert text.splitlines() == [
         "event_name       n",
@@ -68,82 +74,92 @@ def test_query_prints_an_aligned_table(lake: Lake) -> None:
 
 def test_query_gives_json_and_csv(lake: Lake) -> None:
     sql = "SELECT event_name, price, event_time FROM events ORDER BY event_time LIMIT 2"
-    rows = json.loads(run(cli.query, "--lake", lake.uri, "--json", sql))
+    rows = json.loads(run(query, "--lake", lake.uri, "--json", sql))
     assert rows[0] == {"event_name": "ad_clicked", "price": None, "event_time": "2026-03-02T12:00:00Z"}
-    table = list(csv.reader(io.StringIO(run(cli.query, "--lake", lake.uri, "--csv", sql))))
+    table = list(csv.reader(io.StringIO(run(query, "--lake", lake.uri, "--csv", sql))))
     assert table[0] == ["event_name", "price", "event_time"]
     assert table[2][:2] == ["product_viewed", "19.5"]
 
 
 def test_query_joins_events_and_models(lake: Lake) -> None:
     sql = "SELECT t.person_id, e.price FROM touchpoints t JOIN events e USING (source, event_id) WHERE e.price > 0"
-    assert run(cli.query, "--lake", lake.uri, "--csv", sql).splitlines()[1:] == ["a,19.5", "a,19.5"]
+    assert run(query, "--lake", lake.uri, "--csv", sql).splitlines()[1:] == ["a,19.5", "a,19.5"]
 
 
 def test_query_of_a_period_reads_that_period(lake: Lake) -> None:
     sql = "SELECT count(*) AS n FROM events"
-    assert run(cli.query, "--lake", lake.uri, "--csv", "--since", "2026-03-03", sql).splitlines() == ["n", "1"]
+    assert run(query, "--lake", lake.uri, "--csv", "--since", "2026-03-03", sql).splitlines() == ["n", "1"]
 
 
 def test_bad_sql_is_one_sentence(lake: Lake) -> None:
     with pytest.raises(QueryError) as caught:
-        run(cli.query, "--lake", lake.uri, "SELECT event_nam FROM events")
+        run(query, "--lake", lake.uri, "SELECT event_nam FROM events")
     assert "event_nam" in str(caught.value) and "\n" not in str(caught.value) and "event_name" in str(caught.value)
 
 
 def test_a_table_that_is_not_there_is_made_or_the_others_are_named(lake: Lake) -> None:
     with pytest.raises(LakeError) as caught:
-        run(cli.query, "--lake", lake.uri, "SELECT * FROM custoners")
-    assert f"no table custoners in {lake.uri}; there are events, orders, " in str(caught.value)
+        run(query, "--lake", lake.uri, "SELECT * FROM custoners")
+    assert f"no table custoners in {lake.uri}; there are builds, event_copies, events, orders, " in str(caught.value)
     shutil.rmtree(Path(lake.uri) / "persons")
     with pytest.raises(LakeError, match=r"no table persons in .*: run `polku build` first"):
-        run(cli.query, "--lake", lake.uri, "SELECT * FROM Persons")
+        run(query, "--lake", lake.uri, "SELECT * FROM Persons")
 
 
-def test_build_prints_rows_and_seconds(lake: Lake) -> None:
-    text = run(cli.build, "--lake", lake.uri)
-    assert "touchpoints" in text and "5 events counted once" in text
-    report = json.loads(run(cli.build, "--lake", lake.uri, "--json"))
-    assert {table["name"]: table["rows"] for table in report["tables"]}["persons"] == 2
+def test_build_tells_what_it_did(lake: Lake) -> None:
+    text = run(build_command, "--lake", lake.uri)
+    assert "nothing new since the last build" in text and "5 events counted once" in text
+    text = run(build_command, "--lake", lake.uri, "--full")
+    assert re.search(r"^touchpoints +5 +\d", text, re.MULTILINE) and "everything was built: it was asked for" in text
+    told = json.loads(run(build_command, "--lake", lake.uri, "--json", "--select", "sessions"))
+    assert {table["name"]: table["rows"] for table in told["tables"]}.keys() == {
+        "person_links",
+        "event_copies",
+        "touchpoints",
+        "sessions",
+        "orders",
+    }
+    with pytest.raises(LakeError, match="left out the table persons: run `polku build` without --select"):
+        run(funnel, "--lake", lake.uri, "product_viewed", "order_completed", "--segment", "orders >= 1")
+    with pytest.raises(UnknownNameError, match=r"unknown table 'session'\. Did you mean sessions"):
+        run(build_command, "--lake", lake.uri, "--select", "session")
 
 
 def test_funnel_prints_its_unit_window_and_coverage(lake: Lake) -> None:
-    text = run(cli.funnel, "--lake", lake.uri, "product_viewed", "order_completed", "--window", "1h")
+    text = run(funnel, "--lake", lake.uri, "product_viewed", "order_completed", "--window", "1h")
     assert "How many people go product_viewed → order_completed within 1h?" in text
     assert "unit: person; window: 1h; reentry: any" in text
     assert "as of 2026-03-03 12:00:00+00:00" in text
 
 
 def test_funnel_json_is_the_contract(lake: Lake) -> None:
-    answer = json.loads(run(cli.funnel, "--lake", lake.uri, "--json", "buying"))
+    answer = json.loads(run(funnel, "--lake", lake.uri, "--json", "buying"))
     assert list(answer) == ["question", "unit", "window", "options", "coverage", "as_of", "columns", "rows", "sql"]
     assert [row[2] for row in answer["rows"]] == [2, 0, 1, 1]
 
 
 def test_paths_print_edges(lake: Lake) -> None:
-    text = run(cli.paths, "--lake", lake.uri, "--from", "ad", "--to", "order", "--max-steps", "4")
+    text = run(paths, "--lake", lake.uri, "--from", "ad", "--to", "order", "--max-steps", "4")
     assert "Which touchpoints do sessions pass from ad on the way to order?" in text
-    answer = json.loads(
-        run(cli.paths, "--lake", lake.uri, "--json", "--from", "ad", "--to", "order", "--max-steps", "4")
-    )
-    text = run(cli.paths, "--lake", lake.uri, "--from", "order", "--to", "ad")
+    answer = json.loads(run(paths, "--lake", lake.uri, "--json", "--from", "ad", "--to", "order", "--max-steps", "4"))
+    text = run(paths, "--lake", lake.uri, "--from", "order", "--to", "ad")
     assert "(no rows) no session has order and after it ad; try --unit person\n" in text
-    text = run(cli.paths, "--lake", lake.uri, "--from", "order", "--to", "ad", "--unit", "person")
+    text = run(paths, "--lake", lake.uri, "--from", "order", "--to", "ad", "--unit", "person")
     assert "(no rows) nobody has order and after it ad\n" in text
     assert [row[1:4] for row in answer["rows"]] == [["ad", "product", 1], ["product", "cart", 1], ["cart", "order", 1]]
 
 
 def test_errors_have_exit_code_two(lake: Lake, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean product_viewed"):
-        run(cli.funnel, "--lake", lake.uri, "product_vewed", "order_completed")
+        run(funnel, "--lake", lake.uri, "product_vewed", "order_completed")
     with pytest.raises(LakeError, match="no lake at"):
-        run(cli.query, "--lake", str(tmp_path / "none"), "SELECT 1")
+        run(query, "--lake", str(tmp_path / "none"), "SELECT 1")
     with pytest.raises(LakeError, match="run `polku build` first"):
-        run(cli.funnel, "--lake", str(tmp_path), "a", "b")
+        run(funnel, "--lake", str(tmp_path), "a", "b")
     with pytest.raises(AnalyticsError, match="is not before"):
-        run(cli.query, "--lake", lake.uri, "--since", "2026-03-03", "--until", "2026-03-03", "SELECT 1")
+        run(query, "--lake", lake.uri, "--since", "2026-03-03", "--until", "2026-03-03", "SELECT 1")
     with pytest.raises(AnalyticsError, match="Europe/Helsinki"):
-        run(cli.report, "--lake", lake.uri, "--out", str(tmp_path / "r.html"), "--time-zone", "Mars")
+        run(report, "--lake", lake.uri, "--out", str(tmp_path / "r.html"), "--time-zone", "Mars")
     assert AnalyticsError.exit_code == 2
 
 
@@ -178,7 +194,7 @@ class Page(HTMLParser):
 def test_a_report_is_one_file_that_needs_nothing(lake: Lake, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "report.html"
     run(
-        cli.report,
+        report,
         *("--lake", lake.uri, "--out", str(out), "--title", "A & <B>", "--note", "Two <visitors>."),
         *("--link", "The other=other.html", "--not-collected", "referral", "--time-zone", "Europe/Helsinki"),
     )
@@ -213,7 +229,7 @@ def test_names_in_the_data_cannot_become_markup(
     )
     build(hostile, plan)
 
-    run(cli.report, "--lake", hostile.uri, "--out", str(tmp_path / "r.html"))
+    run(report, "--lake", hostile.uri, "--out", str(tmp_path / "r.html"))
 
     page = Page()
     page.feed((tmp_path / "r.html").read_text())
@@ -223,7 +239,7 @@ def test_names_in_the_data_cannot_become_markup(
 
 
 def test_a_report_marks_stages_whose_events_were_never_seen(lake: Lake, tmp_path: Path) -> None:
-    figures = json.loads(run(cli.report, "--lake", lake.uri, "--json", "--out", str(tmp_path / "r.html")))
+    figures = json.loads(run(report, "--lake", lake.uri, "--json", "--out", str(tmp_path / "r.html")))
 
     assert {stage["stage"]: stage["people"] for stage in figures["stages"]} == {
         "awareness": 1,
@@ -250,7 +266,7 @@ def test_a_report_of_an_empty_lake_says_so(
     empty.delta("events").delete()
     build(empty, plan)
 
-    run(cli.report, "--lake", empty.uri, "--out", str(tmp_path / "r.html"))
+    run(report, "--lake", empty.uri, "--out", str(tmp_path / "r.html"))
 
     html = (tmp_path / "r.html").read_text()
     assert "This data has no orders." in html and "no events" in html

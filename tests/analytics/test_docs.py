@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import re
 import shlex
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from polku_analytics import cli
+from polku_analytics.commands import options
 from polku_analytics.lake import Lake
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -40,13 +41,14 @@ def test_every_command_and_snippet_runs(
     (tmp_path / "polku-data").mkdir()
     Path(lake.uri).rename(tmp_path / "polku-data" / "lake")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "load_plan", functools.cache(cli.load_plan))
+    monkeypatch.setattr(options, "load_plan", functools.cache(options.load_plan))
 
     commands = [line for block in blocks("sh") for line in block.splitlines()]
     assert len(commands) > 10
     for line in commands:
         name, *arguments = shlex.split(line.split(" > ")[0] if "--csv" in line else line)[1:]
-        result = CliRunner().invoke(getattr(cli, name), arguments, standalone_mode=False)
+        (command,) = importlib.metadata.entry_points(group="polku.commands", name=name)
+        result = CliRunner().invoke(command.load(), arguments, standalone_mode=False)
         assert result.exception is None, f"{line}: {result.exception}"
     snippets = blocks("python")
     assert len(snippets) == 3

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polku_analytics.analyses.funnel import FunnelOutcome, Reentry, count_funnel, funnel_question, run_funnel
+from polku_analytics.analyses.scope import Scope
 from polku_analytics.errors import AnalyticsError, UnknownNameError
-from polku_analytics.funnel import FunnelOutcome, Reentry, count_funnel, funnel_question, run_funnel
 from polku_analytics.journeys import Journeys
 from polku_analytics.result import parse_window, window_text
 from polku_schemas import Plan
@@ -183,7 +184,9 @@ def test_a_funnel_over_built_tables(shop: Journeys) -> None:
 def test_window_unit_and_period_change_the_answer(shop: Journeys) -> None:
     steps = ("product_viewed", "product_added", "order_completed")
     assert rows(shop, *steps, window_seconds=8 * 86400)[2][1] == 2
-    assert rows(shop, *steps, window_seconds=8 * 86400, unit="session") == [*zip(steps, (3, 3, 1), strict=True)]
+    assert rows(shop, *steps, window_seconds=8 * 86400, scope=Scope(unit="session")) == [
+        *zip(steps, (3, 3, 1), strict=True)
+    ]
 
 
 def test_steps_may_be_conditions_stages_touchpoints_and_aliases(shop: Journeys) -> None:

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
+from polku_analytics.engines.duckdb import DuckDB
 from polku_analytics.errors import LakeError
-from polku_analytics.journeys import run_sql
-from polku_analytics.lake import Lake, Period, connect
+from polku_analytics.lake import Lake, connect
+from polku_analytics.period import Period
 
 
 def commit(path: Path, schema: pa.Schema, files: dict[str, pa.Table], partitions: dict[str, dict[str, str]]) -> None:
@@ -67,7 +68,7 @@ def test_columns_that_files_lack_are_typed_nulls(tmp_path: Path) -> None:
     assert types["price"] == "DOUBLE"
     assert types["never"] == "TIMESTAMP WITH TIME ZONE"
     assert types["lines"].startswith("STRUCT(") and "BIGINT" in types["lines"]
-    rows = run_sql(connection, "SELECT id, price, never, lines FROM things ORDER BY id")[1]
+    rows = DuckDB(connection).rows("SELECT id, price, never, lines FROM things ORDER BY id")
     assert rows == [
         ("a", 2.0, None, None),
         ("b", None, None, [{"sku": "x", "count": None}]),
@@ -88,7 +89,7 @@ def test_partition_columns_outside_the_files_come_from_the_log(tmp_path: Path) -
     files = {f"event_date=2026-01-0{n}/a.parquet": pa.table({"id": [str(n)]}) for n in (1, 2)}
     commit(tmp_path / "events", schema, files, {name: {"event_date": name[11:21]} for name in files})
 
-    rows = run_sql(connect(Lake(tmp_path), ["events"]), "SELECT id, event_date FROM events ORDER BY id")[1]
+    rows = DuckDB(connect(Lake(tmp_path), ["events"])).rows("SELECT id, event_date FROM events ORDER BY id")
 
     assert rows == [("1", datetime.date(2026, 1, 1)), ("2", datetime.date(2026, 1, 2))]
 

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polku_analytics.analyses.paths import LEFT, PathsQuestion, count_paths, run_paths
+from polku_analytics.analyses.scope import Scope
 from polku_analytics.errors import AnalyticsError, UnknownNameError
 from polku_analytics.journeys import Journeys
-from polku_analytics.paths import LEFT, PathsQuestion, count_paths, run_paths
 
 OTHER, MIDDLE, END = 4, 5, 6
 Journey = list[tuple[int, int]]
@@ -135,7 +136,7 @@ def test_paths_over_built_tables(shop: Journeys) -> None:
 
 
 def test_people_paths_run_through_sessions_and_end_where_asked(shop: Journeys) -> None:
-    person = run_paths(shop, PathsQuestion(unit="person"))
+    person = run_paths(shop, PathsQuestion(scope=Scope(unit="person")))
     assert [3, "order", "product", 1, 1, 8960.0] in person.rows
 
     to_order = run_paths(shop, PathsQuestion(by="event", end="order_completed", max_steps=3))
@@ -156,11 +157,11 @@ def test_staged_paths_leave_out_what_the_plan_does_not_place(
         ]
     )
 
-    assert [row[1:4] for row in run_paths(journeys, PathsQuestion(unit="person")).rows][:2] == [
+    assert [row[1:4] for row in run_paths(journeys, PathsQuestion(scope=Scope(unit="person"))).rows][:2] == [
         ["ad", "account", 1],
         ["account", "product", 1],
     ]
-    staged = run_paths(journeys, PathsQuestion(unit="person", staged=True))
+    staged = run_paths(journeys, PathsQuestion(scope=Scope(unit="person"), staged=True))
     assert staged.rows[0] == [1, "ad", "product", 1, 1, 9.0]
 
 

@@ -27,7 +27,8 @@ from polku_analytics.contract.events import (
 )
 from polku_analytics.delta_types import duckdb_type_of_neutral, literal, quoted
 from polku_analytics.errors import LakeError
-from polku_analytics.lake import EVENT_DATE, Lake, Period, attach, open_duckdb
+from polku_analytics.lake import EVENT_DATE, Lake, attach, open_duckdb
+from polku_analytics.period import Period
 from polku_schemas import ENVELOPE_COLUMNS, EXTRA_COLUMN, TRAIT_PREFIX, ProblemCode
 from polku_schemas.column_types import neutral_type
 

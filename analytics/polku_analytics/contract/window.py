@@ -7,7 +7,8 @@ from collections.abc import Collection
 
 from polku_analytics.contract.observed import ObservedLake
 from polku_analytics.errors import AnalyticsError, LakeError
-from polku_analytics.lake import Lake, Period
+from polku_analytics.lake import Lake
+from polku_analytics.period import Period
 
 _DAY = datetime.timedelta(days=1)
 

@@ -11,6 +11,7 @@ SELECT
   MIN(person_key) AS person_key,
   MIN(person_id) AS person_id,
   MIN(session_id) AS session_id,
+  MAX_BY(account_id, touchpoint_number) AS account_id,
   MIN(event_time) AS started_at,
   MAX(event_time) AS ended_at,
   CAST({{ seconds_between MIN(event_time) | MAX(event_time) }} AS DOUBLE) AS duration_seconds,

@@ -64,6 +64,7 @@ SELECT
   marketing_channel,
   person_key * 16777216 + session_start AS session_key,
   session_id,
+  account_id,
   known_person,
   page_path,
   utm_campaign,

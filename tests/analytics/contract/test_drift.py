@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from msgspec import Struct
 
 from polku.cli import main
-from polku_analytics import plan_cli
+from polku_analytics.commands import plan as plan_commands
 from polku_analytics.contract.drift import SECTIONS, Changed, Drift, QuarantineRate, Section, Unseen, find_drift
 from polku_analytics.contract.drift_facts import Beside, Cell, Facts, gather_facts
 from polku_analytics.contract.drift_text import explained
@@ -25,7 +25,8 @@ from polku_analytics.contract.events import Sender
 from polku_analytics.contract.observed import ObservedLake
 from polku_analytics.contract.proportions import ALPHA, Share
 from polku_analytics.errors import AnalyticsError
-from polku_analytics.lake import Lake, Period
+from polku_analytics.lake import Lake
+from polku_analytics.period import Period
 from polku_schemas import Plan, PlanError, compile_plan, load_plan
 from tests.analytics.contract.world import PLAN, TODAY, Request, make_lake, track, write_plan
 
@@ -693,7 +694,7 @@ def test_a_change_of_a_tenth_is_told_whatever_else_is_compared(plan: Plan) -> No
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(plan_cli.drift, arguments, standalone_mode=False)
+    return CliRunner().invoke(plan_commands.drift, arguments, standalone_mode=False)
 
 
 def code_of(result: Result) -> int | None:

@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polku_analytics.commands.plan import infer
 from polku_analytics.contract.drafting import Drafted, draft_from
 from polku_analytics.contract.ndjson import EventFile
 from polku_analytics.errors import AnalyticsError, UnknownNameError
-from polku_analytics.plan_cli import infer
 from polku_schemas import Plan, builtin_plan_path, load_plan
 from tests.analytics.contract.world import PLAN, TODAY, Request, judge, make_lake, track, write_plan
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from polku_analytics.contract.events import NotAnEvent, Sender, merged, read_item
 from polku_analytics.contract.observed import NameUse, ObservedLake, _refused
 from polku_analytics.errors import LakeError
-from polku_analytics.lake import Lake, Period
+from polku_analytics.lake import Lake
+from polku_analytics.period import Period
 from polku_collector.settings import Limits
 from polku_schemas import Checked, Plan, Property, compile_plan, load_plan
 from tests.analytics.contract.world import TODAY, Request, judge, make_lake, track, write_plan

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from polku_analytics import plan_cli
+from polku_analytics.commands import plan as plan_commands
 from polku_analytics.contract.observed import ObservedLake
 from polku_analytics.contract.trial import QuarantineTrial, Trial, Trying, Undecided, try_plan
 from polku_analytics.errors import AnalyticsError
-from polku_analytics.lake import Lake, Period
+from polku_analytics.lake import Lake
+from polku_analytics.period import Period
 from polku_schemas import Plan, PlanError, load_plan
 from tests.analytics.contract.world import PLAN, TODAY, Request, judge, make_lake, track, write_plan
 
@@ -288,7 +289,7 @@ def test_an_empty_trial_proves_nothing(plan: Plan) -> None:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(plan_cli.test, arguments, standalone_mode=False)
+    return CliRunner().invoke(plan_commands.test, arguments, standalone_mode=False)
 
 
 def days(lake: Lake) -> list[str]:

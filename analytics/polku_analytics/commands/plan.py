@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from polku_analytics.lake import Lake, Period
+from polku_analytics.lake import Lake
+from polku_analytics.period import Period
 from polku_schemas import builtin_plan_path, compile_plan, load_plan
 from polku_schemas.commands import FINDINGS_EXIT_CODE, plan_folder
 

@@ -88,7 +88,7 @@ def parse_step(text: str, known: Vocabulary) -> Step:
     label = f"{prefix}:{value}" if prefix and prefix != "event" else value
     if when is None:
         return Step(label, column, value)
-    return Step(f"{label}[{when.strip()}]", column, value, _condition(when, text, known))
+    return Step(f"{label}[{when.strip()}]", column, value, condition(when, text, known.kinds))
 
 
 def funnel_steps(funnel: Funnel) -> list[Step]:
@@ -133,19 +133,20 @@ def _narrowed(step: Step) -> str:
     return f"event_name = {sql_literal(step.value)} AND " if step.column == "event_name" else ""
 
 
-def _condition(when: str, text: str, known: Vocabulary) -> tuple[Comparison, ...]:
+def condition(when: str, text: str, kinds: Mapping[str, Kind]) -> tuple[Comparison, ...]:
+    """Read comparisons joined by `and`; `kinds` says what may be asked about, `text` what the person wrote in all."""
     for name in re.findall(r"([A-Za-z_]\w*)\s*(?:!=|<=|>=|=|<|>|\bin\b|\blike\b)", when):
-        if name not in known.kinds:
-            raise UnknownNameError("property", name, known.kinds)
+        if name not in kinds:
+            raise UnknownNameError("property", name, kinds)
 
     def quote(match: re.Match[str]) -> str:
         # In a shell nobody wants to quote twice: query=shoes means query = 'shoes'.
-        bare = known.kinds.get(match["name"]) == "string"
+        bare = kinds.get(match["name"]) == "string"
         value = f"'{match['value']}'" if bare else match["value"]
         return f"{match['name']} {match['op']} {value}"
 
     try:
-        return parse_when(_BARE_VALUE.sub(quote, when), known.kinds)
+        return parse_when(_BARE_VALUE.sub(quote, when), kinds)
     except RuleError as error:
         raise AnalyticsError(f"cannot read the condition in {text!r}: {error}") from None
 

@@ -9,12 +9,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
 
+from polku_analytics.analyses.funnel import funnel_question, run_funnel
+from polku_analytics.analyses.paths import LEFT, PathsQuestion, run_paths
+from polku_analytics.analyses.scope import Scope
 from polku_analytics.errors import AnalyticsError, UnknownNameError
-from polku_analytics.funnel import funnel_question, run_funnel
 from polku_analytics.journeys import Journeys
-from polku_analytics.lake import Period
-from polku_analytics.paths import LEFT, PathsQuestion, run_paths
-from polku_analytics.report_wording import percent
+from polku_analytics.period import Period
+from polku_analytics.report.wording import percent
 from polku_analytics.result import AnalysisResult
 from polku_schemas import Plan, stage_values
 
@@ -232,7 +233,7 @@ def _fitting_funnel(journeys: Journeys) -> AnalysisResult | None:
 def _path_question(journeys: Journeys) -> PathsQuestion:
     """First steps of people through the stages; through everything where the plan places nothing."""
     staged = journeys.rows("SELECT COUNT(*) FROM stages")[0][0] > 0
-    return PathsQuestion(unit="person", top=PATH_ITEMS, max_steps=PATH_STEPS, staged=staged)
+    return PathsQuestion(scope=Scope(unit="person"), top=PATH_ITEMS, max_steps=PATH_STEPS, staged=staged)
 
 
 def _touchpoint_stages(journeys: Journeys) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """`polku report`: one HTML file with figures, plots and definitions, complete in itself.
 
-What is asked of the tables is `report_data.py`'s, how each section is written is `report_page.py`'s; the file itself
+What is asked of the tables is `data.py`'s, how each section is written is `page.py`'s; the file itself
 needs neither a network nor a server.
 """
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from polku_analytics.errors import AnalyticsError
 from polku_analytics.journeys import open_journeys
 from polku_analytics.lake import Lake
-from polku_analytics.report_data import Link, ReportContext, ReportFigures, collect
-from polku_analytics.report_page import render
+from polku_analytics.report.data import Link, ReportContext, ReportFigures, collect
+from polku_analytics.report.page import render
 from polku_schemas import Plan
 
 __all__ = ["Link", "ReportContext", "ReportFigures", "read_link", "write_report"]

@@ -12,11 +12,13 @@ from typing import Any, Final, Literal
 import numpy as np
 from msgspec import Struct, structs
 
+from polku_analytics.analyses.answer import Finding, answer
+from polku_analytics.analyses.scope import Part, Scope, check_unit
+from polku_analytics.analyses.steps import vocabulary
+from polku_analytics.engines.engine import unit_numbers
 from polku_analytics.errors import AnalyticsError, UnknownNameError
-from polku_analytics.journeys import Journeys, period_sql
-from polku_analytics.lake import Period
-from polku_analytics.result import AnalysisResult, Unit
-from polku_analytics.steps import vocabulary
+from polku_analytics.journeys import Journeys
+from polku_analytics.result import UNIT_WORDS, AnalysisResult
 
 By = Literal["touchpoint", "event"]
 """What an item of a path is."""
@@ -35,7 +37,7 @@ class PathsQuestion(Struct, frozen=True, kw_only=True):
     """Paths to count."""
 
     by: By = "touchpoint"
-    unit: Unit = "session"
+    scope: Scope = Scope(unit="session")
     start: str | None = None
     end: str | None = None
     collapse: bool = True
@@ -46,20 +48,41 @@ class PathsQuestion(Struct, frozen=True, kw_only=True):
     """Items of a path that are looked at: the first ones, or with `end` alone the last ones."""
     staged: bool = False
     """Only touchpoints that the plan places in a stage."""
-    period: Period = Period()
 
 
 def run_paths(journeys: Journeys, question: PathsQuestion) -> AnalysisResult:
     """Count paths over the built tables."""
+    check_unit(question.scope, ("person", "session", "account"), "paths")
     question = _checked(journeys, question)
     names = _item_names(journeys, question)
-    sql = paths_sql(question, names)
-    arrays = journeys.connection.execute(sql).fetchnumpy()
+    return answer(
+        journeys,
+        question.scope,
+        lambda part: _find(question, names, part),
+        question=_sentence(question),
+        options={
+            "by": question.by,
+            "from": question.start,
+            "to": question.end,
+            "collapse": question.collapse,
+            "top": question.top,
+            "max_steps": question.max_steps,
+            "staged": question.staged,
+        },
+        columns=COLUMNS,
+        keys=("step", "from", "to"),
+        measure="transitions",
+    )
+
+
+def _find(question: PathsQuestion, names: list[str], part: Part) -> Finding:
+    sql = paths_sql(question, names, part)
+    arrays = part.journeys.engine.columns(sql)
     counted = count_paths(
-        np.asarray(arrays["unit"]),
-        np.asarray(arrays["person_key"]),
-        np.asarray(arrays["microseconds"]),
-        np.asarray(arrays["item"]).astype(np.int64),
+        unit_numbers(arrays["unit"]),
+        arrays["person_key"],
+        arrays["microseconds"],
+        arrays["item"].astype(np.int64),
         start=None if question.start is None else names.index(question.start),
         end=None if question.end is None else names.index(question.end),
         collapse=question.collapse,
@@ -72,40 +95,19 @@ def run_paths(journeys: Journeys, question: PathsQuestion) -> AnalysisResult:
         [step, labels[a], labels[b], count, people, seconds] for step, a, b, count, people, seconds in counted.edges
     ]
     rows.sort(key=lambda row: (row[0], -row[3], row[1], row[2]))
-    return AnalysisResult(
-        question=_sentence(question),
-        unit=question.unit,
-        window=None,
-        options={
-            "by": question.by,
-            "from": question.start,
-            "to": question.end,
-            "collapse": question.collapse,
-            "top": question.top,
-            "max_steps": question.max_steps,
-            "staged": question.staged,
-            "since": question.period.since,
-            "until": question.period.until,
-        },
-        coverage={**journeys.coverage(question.period), "paths": counted.paths, "people_on_paths": counted.people},
-        as_of=journeys.as_of,
-        columns=list(COLUMNS),
-        rows=rows,
-        sql=sql,
-    )
+    return Finding(rows=rows, sql=sql, coverage={"paths": counted.paths, "people_on_paths": counted.people})
 
 
-def paths_sql(question: PathsQuestion, names: list[str]) -> str:
-    """All touchpoints of the period in the order of their unit, each item as its place in `names`."""
-    unit = "person_key" if question.unit == "person" else "session_key"
-    column = "touchpoint" if question.by == "touchpoint" else "event_name"
-    listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names) or "''"
-    staged = " AND stage IS NOT NULL" if question.staged else ""
+def paths_sql(question: PathsQuestion, names: list[str], part: Part) -> str:
+    """All touchpoints of the part in the order of their unit, each item as its place in `names`."""
+    say = part.journeys.engine.dialect
+    column = "t.touchpoint" if question.by == "touchpoint" else "t.event_name"
+    staged = " AND t.stage IS NOT NULL" if question.staged else ""
     return (
-        f"SELECT {unit} AS unit, person_key, EPOCH_US(event_time) AS microseconds, "
-        f"ENUM_CODE(CAST({column} AS ENUM({listed}))) AS item "
-        f"FROM touchpoints WHERE {period_sql(question.period)}{staged} "
-        f"ORDER BY unit, touchpoint_number"
+        f"SELECT t.{part.unit_column} AS unit, t.person_key, {say.microseconds('t.event_time')} AS microseconds, "
+        f"{say.code(column, names)} AS item "
+        f"FROM touchpoints AS t WHERE {part.condition('t')}{staged} "
+        f"ORDER BY {part.order('t')}"
     )
 
 
@@ -282,7 +284,7 @@ def _item_names(journeys: Journeys, question: PathsQuestion) -> list[str]:
 
 
 def _sentence(question: PathsQuestion) -> str:
-    units = "people" if question.unit == "person" else "sessions"
+    units = UNIT_WORDS[question.scope.unit]
     items = "touchpoints" if question.by == "touchpoint" else "events"
     parts = [f"Which {items} do {units} pass"]
     if question.start is not None:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from polku_analytics.paths import OTHER
-from polku_analytics.report_data import (
+from polku_analytics.analyses.paths import OTHER
+from polku_analytics.report.data import (
     ChannelFigure,
     HeatMap,
     KeyFigure,
@@ -23,8 +23,8 @@ from polku_analytics.report_data import (
     StageFigure,
     flows,
 )
-from polku_analytics.report_plots import plot_figures
-from polku_analytics.report_wording import (
+from polku_analytics.report.plots import plot_figures
+from polku_analytics.report.wording import (
     cell_text,
     day,
     duration,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from polku_analytics.report_data import ReportContext, ReportFigures, flows
-from polku_analytics.report_wording import bucket_label, shortened, title
+from polku_analytics.report.data import ReportContext, ReportFigures, flows
+from polku_analytics.report.wording import bucket_label, shortened, title
 from polku_analytics.result import AnalysisResult
 
 

@@ -8,18 +8,20 @@ attempt (`reentry="first"` lets only the first one count). docs/definitions.md h
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
 from msgspec import Struct
 
+from polku_analytics.analyses.answer import Finding, answer
+from polku_analytics.analyses.scope import Part, Scope, check_unit
+from polku_analytics.analyses.steps import Step, funnel_steps, parse_step, step_sql, vocabulary
+from polku_analytics.engines.engine import unit_numbers
 from polku_analytics.errors import AnalyticsError, UnknownNameError
-from polku_analytics.journeys import Journeys, period_sql
-from polku_analytics.lake import Period
-from polku_analytics.result import AnalysisResult, Unit, share, window_text
-from polku_analytics.steps import Step, funnel_steps, parse_step, step_sql, vocabulary
+from polku_analytics.journeys import Journeys
+from polku_analytics.period import Period
+from polku_analytics.result import UNIT_WORDS, AnalysisResult, share, window_text
 
 Reentry = Literal["any", "first"]
 """Which first step starts an attempt: every one, or only the unit's first ever (in the period)."""
@@ -48,9 +50,8 @@ class FunnelQuestion(Struct, frozen=True, kw_only=True):
 
     steps: tuple[Step, ...]
     window_seconds: int = DEFAULT_WINDOW_SECONDS
-    unit: Unit = "person"
     reentry: Reentry = "any"
-    period: Period = Period()
+    scope: Scope = Scope()
     name: str | None = None
     """Of the saved funnel, if it is one."""
 
@@ -60,11 +61,13 @@ def funnel_question(
     steps: Sequence[str],
     *,
     window_seconds: int | None = None,
-    unit: Unit | None = None,
     reentry: Reentry = "any",
-    period: Period | None = None,
+    scope: Scope | None = None,
 ) -> FunnelQuestion:
-    """Read steps as people write them: at least two, or the name of one saved funnel of the plan."""
+    """Read steps as people write them: at least two, or the name of one saved funnel of the plan.
+
+    Without a scope a saved funnel counts its own unit.
+    """
     known = vocabulary(journeys)
     saved = journeys.plan.funnels
     if len(steps) == 1 and steps[0] in saved:
@@ -72,9 +75,8 @@ def funnel_question(
         return FunnelQuestion(
             steps=tuple(funnel_steps(funnel)),
             window_seconds=window_seconds or funnel.window_seconds,
-            unit=unit or funnel.unit,
             reentry=reentry,
-            period=period or Period(),
+            scope=scope or Scope(unit=funnel.unit),
             name=funnel.name,
         )
     if len(steps) == 1 and known.event(steps[0]) is None and ":" not in steps[0] and "[" not in steps[0]:
@@ -85,36 +87,23 @@ def funnel_question(
     return FunnelQuestion(
         steps=tuple(parse_step(text, known) for text in steps),
         window_seconds=window_seconds or DEFAULT_WINDOW_SECONDS,
-        unit=unit or "person",
         reentry=reentry,
-        period=period or Period(),
+        scope=scope or Scope(),
     )
 
 
 def run_funnel(journeys: Journeys, question: FunnelQuestion) -> AnalysisResult:
     """Compute a funnel over the built tables."""
+    check_unit(question.scope, ("person", "session", "account"), "a funnel")
     if any(step.when for step in question.steps):
         journeys.with_events()
-    sql = funnel_sql(question)
-    arrays = journeys.connection.execute(sql).fetchnumpy()
-    masks = [np.asarray(arrays[f"steps_{n}"]) for n in range(_mask_count(len(question.steps)))]
-    matches = [(masks[n // _STEPS_PER_MASK] >> (n % _STEPS_PER_MASK)) & 1 == 1 for n in range(len(question.steps))]
-    as_of = _data_end(journeys, question.period)
-    outcome = count_funnel(
-        np.asarray(arrays["unit"]),
-        np.asarray(arrays["microseconds"]),
-        matches,
-        optional=[step.optional for step in question.steps],
-        window_microseconds=question.window_seconds * 1_000_000,
-        reentry=question.reentry,
-        as_of_microseconds=as_of,
-    )
     names = " → ".join(step.label for step in question.steps)
     window = window_text(question.window_seconds)
-    units = "people" if question.unit == "person" else "sessions"
-    return AnalysisResult(
-        question=f"How many {units} go {names} within {window}?",
-        unit=question.unit,
+    return answer(
+        journeys,
+        question.scope,
+        lambda part: _find(question, part),
+        question=f"How many {UNIT_WORDS[question.scope.unit]} go {names} within {window}?",
         window=window,
         options={
             "funnel": question.name,
@@ -122,32 +111,46 @@ def run_funnel(journeys: Journeys, question: FunnelQuestion) -> AnalysisResult:
             "window_seconds": question.window_seconds,
             "reentry": question.reentry,
             "order": "in order, equal times count as in order",
-            "since": question.period.since,
-            "until": question.period.until,
         },
-        coverage={**journeys.coverage(question.period), "still_in_window": sum(outcome.still_in_window)},
-        as_of=journeys.as_of,
-        columns=list(COLUMNS),
-        rows=_rows(question.steps, outcome),
-        sql=sql,
+        columns=COLUMNS,
+        keys=("step",),
+        measure="count",
     )
 
 
-def funnel_sql(question: FunnelQuestion) -> str:
+def _find(question: FunnelQuestion, part: Part) -> Finding:
+    sql = funnel_sql(question.steps, part)
+    arrays = part.journeys.engine.columns(sql)
+    masks = [arrays[f"steps_{n}"] for n in range(_mask_count(len(question.steps)))]
+    outcome = count_funnel(
+        unit_numbers(arrays["unit"]),
+        arrays["microseconds"],
+        [(masks[n // _STEPS_PER_MASK] >> (n % _STEPS_PER_MASK)) & 1 == 1 for n in range(len(question.steps))],
+        optional=[step.optional for step in question.steps],
+        window_microseconds=question.window_seconds * 1_000_000,
+        reentry=question.reentry,
+        as_of_microseconds=data_end(part.journeys, part.period),
+    )
+    return Finding(
+        rows=_rows(question.steps, outcome), sql=sql, coverage={"still_in_window": sum(outcome.still_in_window)}
+    )
+
+
+def funnel_sql(steps: Sequence[Step], part: Part) -> str:
     """The rows that match a step, with a bit per step, ordered by unit and time."""
-    conditions = [step_sql(step, "t") for step in question.steps]
-    unit = "person_key" if question.unit == "person" else "session_key"
+    say = part.journeys.engine.dialect
+    conditions = [step_sql(step, "t") for step in steps]
     masks = []
     for number in range(_mask_count(len(conditions))):
-        part = conditions[number * _STEPS_PER_MASK : (number + 1) * _STEPS_PER_MASK]
+        of_mask = conditions[number * _STEPS_PER_MASK : (number + 1) * _STEPS_PER_MASK]
         bits = " + ".join(
-            f"CASE WHEN {condition} THEN CAST({1 << bit} AS BIGINT) ELSE 0 END" for bit, condition in enumerate(part)
+            f"CASE WHEN {condition} THEN CAST({1 << bit} AS BIGINT) ELSE 0 END" for bit, condition in enumerate(of_mask)
         )
         masks.append(f"CAST({bits} AS BIGINT) AS steps_{number}")
     either = " OR ".join(dict.fromkeys(conditions))
     return (
-        f"SELECT t.{unit} AS unit, EPOCH_US(t.event_time) AS microseconds, {', '.join(masks)} "
-        f"FROM touchpoints AS t WHERE ({either}) AND {period_sql(question.period, 't')} "
+        f"SELECT t.{part.unit_column} AS unit, {say.microseconds('t.event_time')} AS microseconds, {', '.join(masks)} "
+        f"FROM touchpoints AS t WHERE ({either}) AND {part.condition('t')} "
         "ORDER BY unit, microseconds"
     )
 
@@ -297,14 +300,13 @@ def _mask_count(steps: int) -> int:
     return (steps + _STEPS_PER_MASK - 1) // _STEPS_PER_MASK
 
 
-def _data_end(journeys: Journeys, period: Period) -> int | None:
+def data_end(journeys: Journeys, period: Period) -> int | None:
     """The last moment the answer knows of, in microseconds: the newest event, or the end of the period before that."""
     if journeys.as_of is None:
         return None
     end = journeys.as_of
-    if period.until is not None:
-        midnight = datetime.datetime.combine(period.until, datetime.time(), tzinfo=datetime.UTC)
-        end = min(end, midnight)
+    if period.end is not None:
+        end = min(end, period.end)
     return round(end.timestamp() * 1_000_000)
 
 

@@ -1,0 +1,186 @@
+"""Scope: what a question is asked about, the same for every analysis.
+
+A scope has a unit, a period, segments to look at side by side, a breakdown, and whether the period before is looked at
+too. It falls into parts (segment × value of the breakdown); an analysis computes one part at a time, over the rows that
+the part gives it, and `answer.py` puts the parts together.
+
+The value of a unit is decided once, so that no unit is in two parts: for a column of `persons` the person's; for one
+of `touchpoints` or a property the first known one of the unit in the period (for unit `event` the event's own).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct, structs
+
+from polku_analytics.analyses.segments import PEOPLE, SegmentFilter, parse_segment, person_kinds, require_people
+from polku_analytics.delta_types import quoted
+from polku_analytics.errors import AnalyticsError, UnknownNameError
+from polku_analytics.journeys import Journeys, period_sql
+from polku_analytics.period import Period
+from polku_analytics.result import UNIT_COLUMNS, Unit
+from polku_schemas.rules import sql_literal
+
+OTHER: Final = "(other)"
+"""The values of a breakdown that are not among the `top` with most units."""
+NONE: Final = "(none)"
+"""Units for which the breakdown's value is not known."""
+
+TOUCHPOINT_BREAKDOWNS: Final = (
+    "channel",
+    "marketing_channel",
+    "device",
+    "os",
+    "browser",
+    "country",
+    "utm_campaign",
+    "page_path",
+    "touchpoint",
+    "event_name",
+    "source",
+)
+"""Columns of `touchpoints` a breakdown may name, beside the properties of the plan and the columns of `persons`."""
+
+_VALUES: Final = "unit_values"
+_VALUES_BEFORE: Final = "unit_values_before"
+
+
+class Scope(Struct, frozen=True, kw_only=True):
+    """Whom and when a question is about."""
+
+    unit: Unit = "person"
+    period: Period = Period()
+    segments: tuple[str, ...] = ()
+    """Names or conditions (`segments.py`); each is answered for itself."""
+    breakdown: str | None = None
+    top: int = 10
+    """So many values of the breakdown by name, the rest as `(other)`."""
+    previous: bool = False
+    """Look at the period before, too."""
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """A part of a scope, and the rows that belong to it."""
+
+    journeys: Journeys
+    unit: Unit
+    period: Period
+    segment: SegmentFilter | None = None
+    value: str | None = None
+    """Of the breakdown; None without one."""
+    values: str = _VALUES
+    """The table of the value of each unit, while this part is looked at."""
+
+    def before(self) -> Part:
+        """The same in the period before, in which units have values of their own."""
+        earlier = self.period.previous(self.journeys.as_of)
+        return structs.replace(self, period=earlier, values=_VALUES_BEFORE)
+
+    @property
+    def unit_column(self) -> str:
+        """The column that tells units apart, in `touchpoints`, and in other tables that have it."""
+        return UNIT_COLUMNS[self.unit]
+
+    def order(self, alias: str) -> str:
+        """The order in which a unit's touchpoints happened, unit after unit."""
+        within = f"{alias}.touchpoint_number"
+        if self.unit == "account":
+            within = f"{alias}.event_time, {alias}.event_id, {alias}.source"
+        return f"{alias}.{self.unit_column}, {within}"
+
+    def condition(self, alias: str, time: str = "event_time") -> str:
+        """The condition that a row is in the part: a row of a table with `person_key`, the unit's column and a time."""
+        terms = [period_sql(self.period, alias, time, self.journeys.engine.dialect)]
+        return " AND ".join(term for term in [*terms, self.members(alias)] if term != "TRUE") or "TRUE"
+
+    def members(self, alias: str) -> str:
+        """The same without the period: whose row it is."""
+        terms = []
+        if self.segment is not None:
+            terms.append(f"{alias}.person_key IN ({self.segment.keys_sql})")
+        if self.value is not None:
+            units = f"SELECT unit FROM {self.values} WHERE value = {sql_literal(self.value)}"
+            terms.append(f"{alias}.{self.unit_column} IN ({units})")
+        if self.unit == "account":
+            terms.append(f"{alias}.account_id IS NOT NULL")
+        return " AND ".join(terms) or "TRUE"
+
+    def rows(self, table: str = "touchpoints", time: str = "event_time") -> str:
+        """The rows of a table in the part, as something to put after FROM; give it an alias."""
+        return f"(SELECT x.* FROM {table} AS x WHERE {self.condition('x', time)})"
+
+
+def parts(journeys: Journeys, scope: Scope) -> Iterator[Part]:
+    """The parts of a scope: segments as they were given, within each the values of the breakdown, most units first."""
+    segments: list[SegmentFilter | None] = [None]
+    if scope.segments:
+        segments = [parse_segment(journeys, text) for text in scope.segments]
+    for segment in segments:
+        if segment is not None:
+            require_people(journeys, segment)
+        whole = Part(journeys=journeys, unit=scope.unit, period=scope.period, segment=segment)
+        if scope.breakdown is None:
+            yield whole
+        else:
+            values = _decide(whole, scope.breakdown, scope.top)
+            if scope.previous:
+                _decide(whole.before(), scope.breakdown, scope.top, values)
+            for value in values:
+                yield structs.replace(whole, value=value)
+
+
+def _decide(whole: Part, name: str, top: int, kept: Sequence[str] | None = None) -> list[str]:
+    """Decide the value of each unit; the values in the order of their size, `(other)` and `(none)` last.
+
+    `kept`: the values that have their name, whatever their size.
+    """
+    engine = whole.journeys.engine
+    engine.keep("unit_values_all", _values_sql(whole, name))
+    counts = whole.journeys.rows("SELECT value, COUNT(*) AS units FROM unit_values_all GROUP BY value")
+    ranked = [value for value, _ in sorted(counts, key=lambda row: (-row[1], str(row[0]))) if value is not None]
+    named = ranked[:top] if kept is None else kept
+    listed = ", ".join(sql_literal(value) for value in named) or "NULL"
+    engine.keep(
+        whole.values,
+        f"SELECT unit, CASE WHEN value IN ({listed}) THEN value WHEN value IS NULL THEN {sql_literal(NONE)} "
+        f"ELSE {sql_literal(OTHER)} END AS value FROM unit_values_all",
+    )
+    rest = [OTHER] if len(ranked) > top else []
+    return [*named, *rest, *([NONE] if any(value is None for value, _ in counts) else [])]
+
+
+def _values_sql(whole: Part, name: str) -> str:
+    journeys, unit = whole.journeys, whole.unit_column
+    say = journeys.engine.dialect
+    people = person_kinds(journeys)
+    if name in TOUCHPOINT_BREAKDOWNS:
+        source, column = whole.rows(), f"t.{quoted(name)}"
+    elif name in people:
+        found = f"SELECT DISTINCT t.{unit} AS unit, t.person_key FROM {whole.rows()} AS t"
+        # A session or event has one person; an account takes the value of its first person.
+        return (
+            f"SELECT u.unit, MIN({say.text(f'p.{quoted(name)}')}) AS value FROM ({found}) AS u "
+            f"JOIN {PEOPLE} AS p ON p.person_key = u.person_key GROUP BY u.unit"
+        )
+    elif name in journeys.plan.properties:
+        journeys.with_events()
+        source = (
+            f"(SELECT r.*, e.{quoted(name)} AS broken_by FROM {whole.rows()} AS r "
+            f"LEFT JOIN events AS e ON e.source = r.source AND e.event_id = r.event_id)"
+        )
+        column = "t.broken_by"
+    else:
+        raise UnknownNameError("breakdown", name, {*TOUCHPOINT_BREAKDOWNS, *people, *journeys.plan.properties})
+    return (
+        f"SELECT unit, value FROM (SELECT t.{unit} AS unit, {say.text(column)} AS value, ROW_NUMBER() OVER ("
+        f"PARTITION BY t.{unit} ORDER BY CASE WHEN {column} IS NULL THEN 1 ELSE 0 END, t.event_time, t.event_id, "
+        f"t.source) AS place FROM {source} AS t) AS v WHERE place = 1"
+    )
+
+
+def check_unit(scope: Scope, allowed: tuple[Unit, ...], what: str) -> None:
+    """AnalyticsError if an analysis cannot count this unit."""
+    if scope.unit not in allowed:
+        raise AnalyticsError(f"{what} counts {' or '.join(allowed)}, not {scope.unit}")

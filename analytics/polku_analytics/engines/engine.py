@@ -1,0 +1,41 @@
+"""What an analysis needs of a SQL engine."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from polku_analytics.engines.dialect import Dialect
+
+
+class Engine(Protocol):
+    """Tables of one lake that can be asked in SQL. Rows come in the order that the SQL asks for."""
+
+    dialect: Dialect
+
+    def arrow(self, sql: str) -> pa.Table:
+        """All rows as Arrow, timestamps in UTC. QueryError with the engine's words."""
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """All rows as tuples; times are aware, in UTC."""
+
+    def columns(self, sql: str) -> dict[str, np.ndarray[Any, Any]]:
+        """All rows as one array a column; for numbers and booleans that are never null."""
+
+    def keep(self, name: str, sql: str) -> None:
+        """Compute a query once and let later ones read it under this name."""
+
+
+def unit_numbers(units: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Numbers for units of any type, equal for equal ones, of an array in which equal ones lie together."""
+    if np.issubdtype(units.dtype, np.integer):
+        return units
+    begins = np.append(True, units[1:] != units[:-1])[: len(units)]
+    return np.asarray(np.cumsum(begins), dtype=np.int64)
+
+
+def table_rows(table: pa.Table) -> list[tuple[Any, ...]]:
+    """The rows of an Arrow table as Python values."""
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))

@@ -1,0 +1,128 @@
+"""Scope against counts by hand: units, segments side by side, breakdowns, the period before, time zones."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from polku_analytics.analyses.funnel import funnel_question, run_funnel
+from polku_analytics.analyses.scope import Scope
+from polku_analytics.errors import AnalyticsError, UnknownNameError
+from polku_analytics.journeys import Journeys
+from polku_analytics.period import Period
+
+DAY = 86_400
+STEPS = ["product_viewed", "order_completed"]
+
+
+@pytest.fixture(scope="module")
+def shop(new_history: Callable[[], Callable[..., dict[str, Any]]], built: Callable[..., Journeys]) -> Journeys:
+    event = new_history()
+    rows = [
+        # Two people of one account, on two kinds of device; one comes back on another device.
+        event("identify", -5, user_id="aino", trait_city="Oulu"),
+        event("group", -4, user_id="aino", group_id="acme"),
+        event("product_viewed", 0, user_id="aino", device="phone", price=5.0),
+        event("order_completed", 60, user_id="aino", device="phone", order_id="1", revenue=10.0),
+        event("group", -3, user_id="eino", group_id="acme"),
+        event("product_viewed", 100, user_id="eino", device="computer", price=50.0),
+        event("product_viewed", DAY, user_id="aino", device="computer", price=5.0),
+        event("product_viewed", 8 * DAY, user_id="veikko", price=7.0),
+        event("product_viewed", 8 * DAY + 5, user_id="eino", device="phone", price=5.0),
+        event("order_completed", 8 * DAY + 60, user_id="eino", device="phone", order_id="2", revenue=20.0),
+        event("product_viewed", 9 * DAY, anonymous_id="nobody", device="phone", price=7.0),
+    ]
+    return built(rows)
+
+
+def counts(journeys: Journeys, **scope: Any) -> list[list[Any]]:
+    result = run_funnel(journeys, funnel_question(journeys, STEPS, scope=Scope(**scope)))
+    labels = result.columns.index("step")
+    wanted = [*range(labels), labels, labels + 2]
+    if "previous" in result.columns:
+        wanted += [result.columns.index("previous"), result.columns.index("change")]
+    return [[row[place] for place in wanted] for row in result.rows]
+
+
+def test_units(shop: Journeys) -> None:
+    assert counts(shop) == [[1, 4], [2, 2]]
+    assert counts(shop, unit="session") == [[1, 6], [2, 2]]
+    assert counts(shop, unit="account") == [[1, 1], [2, 1]]
+    with pytest.raises(AnalyticsError, match="counts person or session or account, not event"):
+        counts(shop, unit="event")
+
+
+def test_a_breakdown_decides_the_value_of_a_unit_once(shop: Journeys) -> None:
+    assert counts(shop, breakdown="device") == [
+        ["phone", 1, 2],
+        ["phone", 2, 1],
+        ["computer", 1, 1],
+        ["computer", 2, 1],
+        ["(none)", 1, 1],
+        ["(none)", 2, 0],
+    ]
+    assert counts(shop, breakdown="trait_city")[:2] == [["Oulu", 1, 1], ["Oulu", 2, 1]]
+    assert counts(shop, breakdown="price", top=1) == [
+        ["7.0", 1, 2],
+        ["7.0", 2, 0],
+        ["(other)", 1, 2],
+        ["(other)", 2, 2],
+    ]
+
+
+def test_segments_stand_side_by_side(shop: Journeys) -> None:
+    segments = (
+        "trait_city = Oulu",
+        "not did:order_completed",
+        "orders >= 1 and stage:repeat",
+        "did:product_viewed[price > 20]",
+    )
+    with pytest.raises(AnalyticsError, match=r"nobody is in the segment 'orders >= 1 and stage:repeat'"):
+        counts(shop, segments=segments)
+    assert counts(shop, segments=(*segments[:2], segments[3])) == [
+        ["trait_city = Oulu", 1, 1],
+        ["trait_city = Oulu", 2, 1],
+        ["not did:order_completed", 1, 2],
+        ["not did:order_completed", 2, 0],
+        ["did:product_viewed[price > 20]", 1, 1],
+        ["did:product_viewed[price > 20]", 2, 1],
+    ]
+
+
+def test_the_period_before_is_of_equal_length_and_has_its_own_values(shop: Journeys) -> None:
+    period = Period(datetime.date(2026, 3, 9), datetime.date(2026, 3, 16))
+    assert counts(shop, period=period, previous=True) == [[1, 3, 2, 0.5], [2, 1, 1, 0.0]]
+    assert counts(shop, period=period, previous=True, breakdown="device") == [
+        ["phone", 1, 2, 1, 1.0],
+        ["phone", 2, 1, 1, 0.0],
+        ["(none)", 1, 1, 0, None],
+        ["(none)", 2, 0, 0, None],
+    ]
+    with pytest.raises(AnalyticsError, match="needs --since"):
+        counts(shop, previous=True)
+
+
+def test_days_are_those_of_the_time_zone_also_when_the_clocks_change() -> None:
+    night = Period(datetime.date(2026, 3, 29), datetime.date(2026, 3, 30), "Europe/Helsinki")
+    assert night.start == datetime.datetime(2026, 3, 28, 22, tzinfo=datetime.UTC)
+    assert night.end == datetime.datetime(2026, 3, 29, 21, tzinfo=datetime.UTC)
+    assert night.holds(datetime.date(2026, 3, 28)) and not night.holds(datetime.date(2026, 3, 30))
+    with pytest.raises(AnalyticsError, match="unknown time zone 'Helsinki'"):
+        _ = Period(datetime.date(2026, 3, 29), None, "Helsinki").start
+
+
+@pytest.mark.parametrize(
+    ("scope", "near"),
+    [
+        ({"breakdown": "devise"}, "device"),
+        ({"segments": ("trait_citi = Oulu",)}, "trait_city"),
+        ({"segments": ("did:order_complete",)}, "order_completed"),
+        ({"segments": ("stage:purchas",)}, "purchase"),
+    ],
+)
+def test_unknown_names_are_told_with_near_ones(shop: Journeys, scope: dict[str, Any], near: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"Did you mean .*{near}"):
+        counts(shop, **scope)
