@@ -8,7 +8,7 @@ depends on the plan or on the engine stands as `{{ name }}` or `{{ name argument
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Final, Literal, cast
@@ -34,6 +34,14 @@ MODELS_FOLDER: Final = Path(__file__).parent / "models"
 
 ORDER_EVENTS: Final = ("order_completed", "store_order_completed")
 """The events that are orders."""
+
+SENT_EVENTS: Final = ("email_sent", "campaign_received", "ad_viewed")
+OPENED_EVENTS: Final = ("email_opened",)
+CLICKED_EVENTS: Final = ("email_clicked", "ad_clicked")
+"""The events by which a campaign reaches a person, is looked at, and is followed."""
+
+PERFORMANCE_EVENTS: Final = ("page_performance_measured",)
+"""The events that say how fast a page was."""
 
 ORDER_COLUMNS: Final = {"order_id": "string", "revenue": "double", "currency": "string"}
 """What the models read of an order; a plan without them gives nulls."""
@@ -213,6 +221,14 @@ def fillings(
         "read": lambda name, kind: _read_as(name, kind, event_columns),
         "day_of": lambda column: f"CAST({column} AS DATE)",
         "seconds_between": _seconds_between,
+        "property": lambda name, kind: _cast(f"e.{quoted(name)}", event_columns.get(name), kind),
+        # What an order is worth, and what is left of that: until `orders` nets returns, its revenue; no cost is known.
+        "order_net_revenue": "revenue",
+        "order_margin": "CAST(NULL AS DOUBLE)",
+        "sent_event_names": _listed(SENT_EVENTS),
+        "opened_event_names": _listed(OPENED_EVENTS),
+        "clicked_event_names": _listed(CLICKED_EVENTS),
+        "performance_event_names": _listed(PERFORMANCE_EVENTS),
         "microseconds_between": _microseconds_between,
     }
 
@@ -319,6 +335,18 @@ def _session_begins(rules: SessionRules) -> str:
 
 def _seconds_between(start: str, end: str) -> str:
     return f"(EPOCH_US({end}) - EPOCH_US({start})) / 1000000.0"
+
+
+def _cast(expression: str, kind: str | None, wanted: str) -> str:
+    """A property in the type that a model needs; null where there is no such column, or what it holds does not fit."""
+    of_type = duckdb_type_of_neutral(wanted)
+    if kind is None or kind.endswith("]") or kind.startswith(("STRUCT", "MAP")):
+        return f"CAST(NULL AS {of_type})"
+    return expression if kind == of_type else f"TRY_CAST({expression} AS {of_type})"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sql_literal(name) for name in names)
 
 
 def _microseconds_between(start: str, end: str) -> str:

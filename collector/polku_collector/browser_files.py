@@ -1,7 +1,7 @@
 """The browser SDK as pages load it: the files of `static/`, answered with an ETag, compressed, and for every origin.
 
-They are built from sdk/browser and kept here, so that a collector serves them without npm. Beside each stands its
-integrity value, under the same address with `.sri`.
+They are built from sdk/browser and kept here, so that a collector serves them without npm; with them the types of the
+module. Beside each stands its integrity value, under the same address with `.sri`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def files_of(script_path: str) -> dict[str, File]:
     for built in sorted(FOLDER.iterdir()):
         address = script_path.removesuffix(".js") + built.name.removeprefix("polku")
         body = built.read_bytes()
-        files[address] = _file(_SCRIPT, body)
+        files[address] = _file(_TEXT if built.name.endswith(".d.mts") else _SCRIPT, body)
         files[f"{address}.sri"] = _file(_TEXT, f"{integrity(body)}\n".encode())
     return files
 

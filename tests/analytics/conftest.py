@@ -41,6 +41,7 @@ TYPES = {
     "score": pa.float64(),
     "rating": pa.float64(),
     "products": LINE,
+    **dict.fromkeys(("load_ms", "ttfb_ms", "lcp_ms", "inp_ms", "cls"), pa.float64()),
 }
 START = datetime.datetime(2026, 3, 2, 12, 0, tzinfo=datetime.UTC)
 

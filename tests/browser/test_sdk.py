@@ -254,45 +254,196 @@ def test_a_page_may_be_kept_for_coming_back_and_goes_on_then(
     page.goto(address(query="other"))
     assert page.evaluate("localStorage.getItem('was')") == "true"
     page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
-    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+    page.evaluate("dispatchEvent(new Event('visibilitychange'))")  # it is seen again
     page.evaluate("polku.track('back_forward', {n: 2}), 0")
     found = stored(process, "back_forward", 2, "session_id")
     assert len(found) == 2
     assert len(set(found)) == 1
 
 
-LONG_TASKS = """async (name) => {
-    const long = [];
-    new PerformanceObserver((list) => long.push(...list.getEntries().map((entry) => entry.duration)))
-        .observe({type: 'longtask'});
+# Nothing answers there. (Playwright does not see the last request of a page, so it could not hold it.)
+NOWHERE = "http://127.0.0.1:9"
+
+
+MANY = """async (name) => {
     for (let sent = 0; sent < 10000; sent += 100) {
         for (let n = 0; n < 100; n++) polku.track(name, {n: sent + n, text: 'x'.repeat(40)});
         await new Promise((then) => setTimeout(then));
     }
     while (polku.stats().queued) await new Promise((then) => setTimeout(then, 20));
-    return long;
 }"""
 
 
-@pytest.mark.xfail(
-    reason="not kept: tasks of 50 to 115 ms; a call takes 0.3, a look at 10,000 entries 40", strict=False
-)
+def busiest_milliseconds(browser: Any, page: Any, work: Callable[[], Any]) -> float:
+    """The processor time of the page's longest task meanwhile.
+
+    Not its duration, which is also that of the programs that had the processor in between.
+    """
+    browser.start_tracing(page=page, categories=["toplevel"])
+    work()
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    (main,) = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    tasks = [
+        event["tdur"] / 1000
+        for event in events
+        if event["name"] == "ThreadControllerImpl::RunTask" and (event["pid"], event["tid"]) == main
+    ]
+    return max(tasks)
+
+
 def test_ten_thousand_events_keep_no_task_busy_for_50_milliseconds(
+    browser: Any, context: Any, address: Address, process: CollectorProcess
+) -> None:
+    page = context.new_page()
+    page.goto(address())
+    assert busiest_milliseconds(browser, page, lambda: page.evaluate(MANY, "many")) < 50
+    assert page.evaluate("polku.stats().lost") == {}
+    found = stored(process, "many", 10_000, "event_id")
+    assert len(found) == len(set(found)) == 10_000
+
+
+def test_events_of_an_earlier_page_are_listed_once_and_read_as_they_are_sent(context: Any, address: Address) -> None:
+    """To list, sort or read thousands for each batch would be felt."""
+    page = context.new_page()
+    page.goto(address(endpoint=NOWHERE))
+    page.evaluate("for (let n = 0; n < 3000; n++) polku.track('kept', {n})")
+    page.add_init_script("""{
+        const { getItem } = Storage.prototype, { keys } = Object;
+        window.read = window.listed = 0;
+        Storage.prototype.getItem = function (name) { read++; return getItem.call(this, name) };
+        Object.keys = (of) => { listed += of == localStorage; return keys(of) };
+    }""")
+    page.goto(address())
+    page.wait_for_function("polku.stats().delivered == 3000 && !polku.stats().queued")
+    read, listed = page.evaluate("[read, listed]")
+    assert 0 < listed <= 5
+    assert 6000 <= read <= 7000, "to take it, and to settle it"
+
+
+def writes(page: Any, name: str, work: str) -> int:
+    """How often the page writes something under this name into localStorage meanwhile."""
+    page.evaluate("""(name) => {
+        const { setItem } = Storage.prototype;
+        window.writes = 0;
+        Storage.prototype.setItem = function (...given) { writes += given[0] == name; setItem.apply(this, given) };
+    }""", name)  # fmt: skip
+    page.evaluate(work)
+    return int(page.evaluate("writes"))
+
+
+def test_the_session_is_written_once_a_second_and_goes_on_in_another_tab(
     context: Any, address: Address, process: CollectorProcess
 ) -> None:
-    """Other programs have the machine too: the best of a few times counts."""
-    for attempt in range(4):
-        page = context.new_page()
-        page.goto(address())
-        name = f"many_{attempt}"
-        long = page.evaluate(LONG_TASKS, name)
-        assert page.evaluate("polku.stats().lost") == {}
-        found = stored(process, name, 10_000, "event_id")
-        assert len(found) == len(set(found)) == 10_000
-        page.close()
-        if not long:
-            return
-    pytest.fail(f"tasks of {long} ms")
+    """Writing is the dear part of a call, reading is not: so a tab has at once what another has written."""
+    first, second = context.new_page(), context.new_page()
+    for tab in (first, second):
+        tab.goto(address())
+    still = "{ const at = Date.now(); Date.now = () => at } for (let n = 0; n < 100; n++) polku.track('session', {n})"
+    assert writes(first, "polku.s", still) <= 1
+    second.evaluate("polku.reset(), polku.track('session'), 0")
+    first.evaluate("polku.track('session'), 0")
+    found = stored(process, "session", 102, "session_id, anonymous_id")
+    assert found[-1] == found[-2] != found[0]
+    assert len(set(found)) == 2
+
+
+def told(context: Any, lost: list[dict[str, Any]]) -> None:
+    """Note what is told of losses in requests that get through."""
+    context.on("requestfinished", lambda request: lost.extend((request.post_data_json or {}).get("lost", [])))
+
+
+CIRCULAR = "{ const own = {}; own.self = own; polku.track('circular', own) }"
+
+
+def test_what_was_lost_is_told_once_also_by_a_later_page(context: Any, address: Address) -> None:
+    lost: list[dict[str, Any]] = []
+    page = context.new_page()
+    page.goto(address(endpoint=NOWHERE))
+    for _ in range(3):
+        page.evaluate(CIRCULAR)
+    page.evaluate("polku.track('long', {text: 'x'.repeat(30001)}), 0")
+    assert page.evaluate("polku.stats().lost") == {"unserialisable": 3, "too_large": 1}
+    page.goto("about:blank")
+    told(context, lost)
+    page.goto(address())
+    page.wait_for_function("!polku.stats().queued")
+    assert sorted((loss["reason"], loss["count"]) for loss in lost) == [("too_large", 1), ("unserialisable", 3)]
+    page.goto(address())
+    assert flush(page)
+    assert len(lost) == 2
+
+
+def test_what_was_lost_is_told_by_no_page_before_consent(context: Any, address: Address) -> None:
+    requests: list[str] = []
+    context.on("request", lambda request: requests.append(request.url))
+    page = context.new_page()
+    page.goto(address(consent="required"))
+    page.evaluate(CIRCULAR)
+    assert flush(page) is False
+    assert kept(page) == [[], ""]
+    page.evaluate("polku.consent([])")
+    assert flush(page)
+    assert [url for url in requests if "/v1/batch" in url] == []
+
+
+def test_losses_wait_while_the_collector_refuses_and_make_no_loop_of_requests(context: Any, address: Address) -> None:
+    lost: list[dict[str, Any]] = []
+    requests: list[str] = []
+    page = context.new_page()
+    page.on("request", lambda request: requests.append(request.url))
+    page.route("**/v1/batch*", lambda route: route.fulfill(status=401, body="{}"))
+    page.goto(address())
+    page.evaluate("polku.track('refused_key'), 0")
+    ends = "Promise.race([polku.flush(), new Promise((then) => setTimeout(then, 10000, 'no end'))])"
+    assert page.evaluate(ends) is False
+    assert page.evaluate(ends) is False
+    assert page.evaluate("polku.stats().lost") == {"refused": 1}
+    assert len([url for url in requests if "/v1/batch" in url]) <= 4
+    page.unroute("**/v1/batch*")
+    told(context, lost)
+    page.goto(address())
+    page.wait_for_function("!polku.stats().queued")
+    assert [(loss["reason"], loss["count"]) for loss in lost] == [("refused", 1)]
+
+
+def test_an_event_is_given_up_by_its_own_age_and_before_it_is_sent(
+    context: Any, address: Address, process: CollectorProcess
+) -> None:
+    """It may have arrived long ago, with a page that could not hear of it: a collector would take it for another."""
+    page = context.new_page()
+    page.add_init_script("{ const now = Date.now; Date.now = () => now() - location.hash.slice(1) * 3600e3 }")
+    for hours in (168, 165):  # seven days, and six days and 21 hours
+        page.goto(f"{address(endpoint=NOWHERE)}#{hours}")
+        page.evaluate(f"polku.track('aged', {{hours: {hours}}}), 0")
+        page.goto("about:blank")
+    lost: list[dict[str, Any]] = []
+    told(context, lost)
+    page.goto(address())
+    page.evaluate("polku.track('aged', {hours: 0}), 0")
+    found = stored(process, "aged", 2, "extra")
+    assert [json.loads(row[0])["properties"]["hours"] for row in found] == [165, 0]
+    page.wait_for_function("!polku.stats().queued")
+    assert page.evaluate("polku.stats().lost") == {"expired": 1}
+    assert [(loss["reason"], loss["count"]) for loss in lost] == [("expired", 1)]
+
+
+def test_a_full_queue_is_empty_again_after_a_refusal(context: Any, address: Address, process: CollectorProcess) -> None:
+    page = context.new_page()
+    page.route("**/v1/batch*", lambda route: route.abort())
+    page.goto(address())
+    page.evaluate("for (let n = 0; n < 400; n++) polku.track('fills', {text: 'x'.repeat(29000)})")
+    before = page.evaluate("polku.stats()")
+    assert before["lost"]["queue_full"] > 0
+    page.evaluate("polku.consent([])")
+    assert page.evaluate("polku.stats().queued") == 0
+    page.unroute("**/v1/batch*")
+    page.evaluate("polku.consent(['analytics']), polku.track('after_refusal', {text: 'x'.repeat(29000)}), 0")
+    assert len(stored(process, "after_refusal", 1)) == 1
+    assert page.evaluate("polku.stats().lost") == before["lost"]
 
 
 def test_pages_campaign_and_referrer_are_told_also_inside_a_page(
@@ -302,13 +453,16 @@ def test_pages_campaign_and_referrer_are_told_also_inside_a_page(
     query = "utm_source=mail&utm_campaign=spring"
     page.goto(address(query=query, pages=True), referer="http://search.test/")
     page.evaluate("history.pushState({}, '', '/product'), history.pushState({}, '', '/product#reviews')")
+    page.evaluate("history.replaceState({}, '', '/product?size=38'), history.replaceState({}, '', '/product?size=38')")
     page.evaluate("polku.track('marker_of_pages'), 0")
     stored(process, "marker_of_pages", 1)
     columns = "page_path, referrer, utm_source, utm_campaign, page_url"
-    first, second = stored(process, "page_viewed", 2, columns)[-2:]
+    first, second, third = stored(process, "page_viewed", 3, columns)[-3:]
     assert (*first[:1], *first[2:4]) == ("/", "mail", "spring")
     assert first[1].startswith("http://search.test")
     assert second[:4] == ("/product", first[4], None, None)
+    assert third[1] == second[4]
+    assert third[4].endswith("/product?size=38")
 
 
 def test_a_logout_ends_person_and_session(context: Any, address: Address, process: CollectorProcess) -> None:
@@ -342,10 +496,13 @@ def test_add_ons_tell_of_clicks_forms_scrolling_speed_and_errors(
     page.goto("about:blank")
     assert stored(process, "cta_clicked", 1, "element") == [("top",)]
     assert stored(process, "form_submitted", 1, "form_id") == [("f-1",)]
-    ((extra,),) = stored(process, "page_scrolled", 1, "extra")
-    assert 0.5 < json.loads(extra)["properties"]["scroll_share"] <= 1
-    ((extra,),) = stored(process, "script_failed", 1, "extra")
-    assert "broken" in json.loads(extra)["properties"]["error_message"]
+    ((share, unplanned),) = stored(process, "page_scrolled", 1, "scroll_share, unplanned")
+    assert 0.5 < share <= 1
+    assert not unplanned
+    ((message, line, unplanned),) = stored(process, "script_failed", 1, "error_message, script_line, unplanned")
+    assert "broken" in message
+    assert line >= 0
+    assert not unplanned
     ((load, ttfb),) = stored(process, "page_performance_measured", 1, "load_ms, ttfb_ms")
     assert load >= ttfb > 0
 

@@ -31,6 +31,8 @@ def test_every_answer_has_the_agreed_consequence(told: dict[str, Any]) -> None:
     cases = json.loads((CASES / "answers.json").read_text())
     assert len(cases) == len(told["answers"])
     for case, decisions in zip(cases, told["answers"], strict=True):
+        if case.get("reason") == "expired":  # not by the answer, but each event by its age: see test_sdk.py
+            continue
         for decision in decisions:
             assert decision["then"] == case["then"], case
             if case["then"] == "wait":
@@ -85,11 +87,10 @@ def test_what_cannot_be_sent_is_counted_and_told_with_the_next_batch(told: dict[
     body = told["last"]["body"]
     assert body["batch"][0]["properties"] == {"nan": None, "kept": 1}
     assert [(loss["reason"], loss["count"]) for loss in body["lost"]] == [
-        ("unserialisable", 1),
-        ("unserialisable", 1),
+        ("unserialisable", 2),
         ("too_large", 1),
     ]
-    assert len({uuid.UUID(loss["id"]) for loss in body["lost"]}) == 3
+    assert len({uuid.UUID(loss["id"]) for loss in body["lost"]}) == 2
 
 
 def test_an_id_is_a_uuid_version_7_of_now_and_later_ones_sort_later(told: dict[str, Any]) -> None:

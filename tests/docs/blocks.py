@@ -25,12 +25,12 @@ OWN_PAGES = [ROOT / "README.md"] + [
         *("architecture", "contributing", "changelog", "glossary"),
         *("plan-format", "plan-validation", "plan-from-data"),
         *("operations", "wire-format", "guarantees"),
-        *("plan", "plan-versions", "plan-generate", "plan-catalogue", "replay", "iceberg", "webhooks"),
+        *("plan", "plan-versions", "plan-generate", "plan-catalogue", "replay", "iceberg", "webhooks", "sdk-browser"),
     )
 ]
 
 # Languages whose blocks a reader would run or save; a block in one of them must say what a test does with it.
-RUNNABLE = {"bash", "sh", "console", "python", "toml"}
+RUNNABLE = {"bash", "sh", "console", "python", "toml", "html", "js", "ts"}
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w+-]*)\s*$")
 _DIRECTIVE = re.compile(r"^ *<!-- (?P<verb>run|file|output|not run|stop)(?:: (?P<argument>[^>]*?))? -->\s*$")

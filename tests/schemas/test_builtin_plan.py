@@ -30,7 +30,7 @@ COVERED = {
     "after the order": "order_shipped order_delivered order_returned order_refunded order_cancelled complaint_opened "
     "complaint_solved review_submitted survey_answered feedback_requested product_shared referral_sent",
     "account": "signed_up logged_in logged_out subscription_started subscription_renewed subscription_cancelled",
-    "IT": "page_performance_measured error_shown",
+    "IT": "page_performance_measured page_scrolled script_failed error_shown",
     "content": "article_read playback_started playback_progressed playback_completed feature_enabled content_rated",
 }
 
@@ -48,7 +48,10 @@ CARRIED = {
     "order_delivered": "promised_at delivered_at",
     "survey_answered": "question scale score about",
     "article_read": "topic",
-    "page_performance_measured": "load_ms lcp_ms",
+    # What the browser SDK's add-ons send.
+    "page_performance_measured": "load_ms ttfb_ms lcp_ms inp_ms cls",
+    "page_scrolled": "scroll_share",
+    "script_failed": "error_message script_file script_line",
 }
 
 # Track names of the Segment e-commerce specification that a shop's code already sends.
@@ -105,9 +108,18 @@ def test_all_stages_and_channels_can_be_reached() -> None:
     assert {rule.then for event in PLAN.events.values() for rule in event.channel} <= set(PLAN.channels)
 
 
-def test_only_events_that_say_nothing_about_a_person_have_no_stage() -> None:
+def test_only_events_that_lead_nobody_further_have_no_stage() -> None:
     without = {event.name for event in PLAN.events.values() if not event.stage}
-    assert without == {"consent_decided", "error_shown", "page_performance_measured", "logged_out"}
+    assert without == {
+        *(
+            "consent_decided",
+            "error_shown",
+            "script_failed",
+            "page_performance_measured",
+            "page_scrolled",
+            "logged_out",
+        ),
+    }
     assert all(event.touchpoint for event in PLAN.events.values())
 
 

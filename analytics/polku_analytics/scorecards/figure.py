@@ -8,9 +8,8 @@ from typing import Any
 from msgspec import Struct
 
 from polku_analytics.analyses.scope import Part
-from polku_analytics.analyses.when import PUSHED_CHANNELS
 from polku_analytics.errors import LakeError, MissingTableError
-from polku_analytics.journeys import Journeys
+from polku_analytics.journeys import PUSHED_CHANNELS, Journeys
 from polku_analytics.lake import attach
 from polku_schemas.rules import sql_literal
 

@@ -12,8 +12,8 @@ from ..batch import QuarantineLine
 from .validate import Arrival, Judged
 from .wire import ClientLoss
 
-MAX_LOSSES: Final = 32
-"""Of one batch: an SDK tells one for each reason."""
+MAX_LOSSES: Final = 200
+"""Of one batch: an SDK tells one for each reason, a browser also those of earlier pages, as many as a batch has."""
 REASONS: Final = frozenset(
     (
         *("queue_full", "too_large", "unserialisable", "refused", "expired"),

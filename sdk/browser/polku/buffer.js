@@ -3,7 +3,8 @@
  * what is there, whoever queued it. Also the count of what became of events.
  */
 
-import { newId } from "./event.js";
+import { ageOf, newId } from "./event.js";
+import { GIVE_UP_AFTER_SECONDS } from "./retry.js";
 import { PREFIX } from "./storage.js";
 
 /** A batch has so many events at most … */
@@ -17,9 +18,16 @@ const EVENT_CHARACTERS = 30_000;
 
 /**
  * @typedef {{id: string, reason: string, count: number}} Loss Events that will not be delivered, as it is told.
- * @typedef {[name: string, text: string]} Entry
+ * @typedef {[name: string, text: string]} Entry An event as JSON, or a loss: that one begins with a space.
  * @typedef {ReturnType<typeof bufferOf>} Buffer
  */
+
+/**
+ * Whether an entry is a loss: it begins with a space.
+ *
+ * @param {string} text
+ */
+export const isLoss = (text) => text < "!";
 
 /**
  * @param {import("./settings.js").Settings} settings
@@ -29,20 +37,32 @@ export function bufferOf(settings, kept) {
   const start = PREFIX + settings.writeKey + ".";
   let characters = 0;
   /**
-   * Names of entries, the oldest first, as of the last look: to list and sort thousands for each batch would be felt.
+   * Names of entries, the oldest first, as of the last look, and those that came since: to list thousands for each
+   * batch would be felt.
    *
-   * @type {string[]}
+   * @type {Set<string>}
    */
-  let names = [];
+  let names = new Set();
+  /** Losses that may still grow, by reason: they have not been taken. @type {Record<string, Loss>} */
+  let growing = {};
+
+  /**
+   * @param {string} id
+   * @param {string} text
+   */
+  const keep = (id, text) => {
+    kept._set(start + id, text);
+    names.add(start + id);
+  };
 
   const buffer = {
     /** Entries at the last look, and those that came since. */
-    queued: 0,
+    get queued() {
+      return names.size;
+    },
     delivered: 0,
     /** @type {Record<string, number>} */
     lost: {},
-    /** Losses the collector does not know of. @type {Loss[]} */
-    _untold: [],
 
     /**
      * Queue an encoded event. Says how many there are; nothing, and counts it, if there is no place.
@@ -50,54 +70,74 @@ export function bufferOf(settings, kept) {
      * @param {string} text
      */
     _put(text) {
-      if (text.length > EVENT_CHARACTERS) return buffer._lose("too_large");
-      if (characters + text.length > QUEUE_CHARACTERS) return buffer._lose("queue_full");
-      characters += text.length;
-      kept._set(start + newId(), text);
-      return ++buffer.queued;
+      const length = text.length;
+      if (length > EVENT_CHARACTERS) return buffer._lose("too_large");
+      if (characters + length > QUEUE_CHARACTERS) return buffer._lose("queue_full");
+      characters += length;
+      keep(newId(), text);
+      return names.size;
     },
 
-    /** @param {string} reason */
+    /**
+     * Count what is lost. It is kept beside the events, so that the collector is told, be it by a later page.
+     *
+     * @param {string} reason
+     */
     _lose(reason, count = 1) {
       buffer.lost[reason] = (buffer.lost[reason] || 0) + count;
-      const loss = { id: newId(), reason, count };
-      settings.onLoss?.(loss);
-      buffer._untold = buffer._untold.concat(loss); // whoever is sending the others keeps theirs
+      const loss = (growing[reason] ||= { id: newId(), reason, count: 0 });
+      loss.count += count;
+      keep(loss.id, " " + JSON.stringify(loss));
+      settings.onLoss?.({ ...loss, count });
+    },
+
+    /** See what there is, whoever has queued or removed it. */
+    _look() {
+      names = new Set(kept._names(start).sort());
+      if (!names.size) characters = 0;
     },
 
     /**
      * The oldest entries that make a batch. They stay until they are settled.
      *
-     * @param {number} events
+     * @param {number} most
      */
-    _take(events) {
-      names = names.filter(kept._get); // the others are settled, here or by another tab
-      if (!names[events]) buffer.queued = (names = kept._names(start).sort()).length;
-      let bytes = BATCH_BYTES;
+    _take(most) {
+      if (names.size <= most) buffer._look();
       /** @type {Entry[]} */
       const taken = [];
+      let bytes = BATCH_BYTES;
       for (const name of names) {
-        const text = /** @type {string} */ (kept._get(name));
-        bytes -= new Blob([text]).size + 1;
-        if (taken[0] && (taken.length >= events || bytes < 0)) break;
-        taken.push([name, text]);
+        const text = kept._get(name);
+        if (!text) names.delete(name); // settled by another tab
+        else if (ageOf(name) > GIVE_UP_AFTER_SECONDS && buffer._settle([[name, text]])) buffer._lose("expired");
+        else {
+          bytes -= new TextEncoder().encode(text).length + 1;
+          if (taken[0] && (taken.length >= most || bytes < 0)) break;
+          taken.push([name, text]);
+        }
       }
+      growing = {};
       return taken;
     },
 
     /**
-     * Let go of entries that need not be sent again; says how many of them nobody else has settled.
+     * Let go of events that need not be sent again, and of losses if they have been told; says how many events nobody
+     * else has settled.
      *
      * @param {Entry[]} entries
+     * @param {boolean} [told]
      */
-    _settle(entries) {
+    _settle(entries, told) {
       let settled = 0;
       for (const [name, text] of entries)
-        if (kept._get(name)) {
+        if (told || !isLoss(text)) {
+          if (kept._get(name) && !isLoss(text)) {
+            settled++;
+            characters -= text.length;
+          }
           kept._remove(name);
-          characters -= text.length;
-          buffer.queued--;
-          settled++;
+          names.delete(name);
         }
       return settled;
     },

@@ -2,9 +2,9 @@
 
 import { BATCH_EVENTS, bufferOf } from "./buffer.js";
 import { newId } from "./event.js";
-import { identityOf } from "./identity.js";
+import { USER, reset, sign } from "./identity.js";
 import { pageContext, watchPages } from "./page.js";
-import { settingsFrom } from "./settings.js";
+import { DEFAULTS } from "./settings.js";
 import { keptOf } from "./storage.js";
 import { VERSION } from "./version.js";
 import { workerOf } from "./worker.js";
@@ -45,12 +45,12 @@ import { workerOf } from "./worker.js";
  *   the device is removed.
  * @property {() => Promise<boolean>} flush Send what is queued, and say whether all was delivered.
  * @property {() => Stats} stats What became of the events so far; the record goes on counting.
- * @property {import("./settings.js").Settings} settings What it goes by; add-ons set the hooks among them.
+ * @property {import("./settings.js").Options} settings What it goes by; add-ons set the hooks among them.
  */
 
-/** Each call, and the members of the item that its arguments become. */
+/** Each call, and the members of the item that its arguments become; the second is `properties` where none is named. */
 const CALLS =
-  "track event properties,identify userId traits,page name properties,screen name properties,group groupId traits,alias previousId userId";
+  "track event,identify userId traits,page name,screen name,group groupId traits,alias previousId userId";
 
 /**
  * Make a client of one source of a collector.
@@ -61,15 +61,14 @@ const CALLS =
  * @returns {Client}
  */
 export function createClient(writeKey, endpoint, options) {
-  const settings = settingsFrom(writeKey, endpoint, options);
-  const { userAgent, language: locale } = navigator;
-  settings.context = { library: { name: "polku-browser", version: VERSION }, userAgent, locale, ...settings.context };
+  const { userAgent, language: locale, doNotTrack, globalPrivacyControl } = /** @type {any} */ (navigator);
+  const library = { name: "polku-browser", version: VERSION };
+  const context = { library, userAgent, locale, ...options?.context };
+  /** @type {import("./settings.js").Settings} */
+  const settings = { ...DEFAULTS, writeKey, endpoint, ...options, context };
   const kept = keptOf(settings);
   const buffer = bufferOf(settings, kept);
-  const identity = identityOf(kept);
   const worker = workerOf(settings, buffer, kept);
-  /** Whether events may be kept and sent; undefined while that is not decided. @type {boolean | undefined} */
-  let allowed;
   /** What was consented to. @type {string[] | undefined} */
   let consent;
   /** Calls that wait for a decision, a thousand at most. @type {string[]} */
@@ -77,24 +76,25 @@ export function createClient(writeKey, endpoint, options) {
 
   /** @param {boolean} decision */
   function allow(decision) {
-    allowed = decision;
+    settings._isAllowed = decision;
     if (decision) {
       kept._open();
       held.forEach((text) => queue(JSON.parse(text)));
-      worker._schedule();
-    } else kept._clear();
+      worker._schedule(0);
+    } else {
+      kept._clear();
+      buffer._look();
+    }
     held = [];
   }
 
   /** @param {import("./event.js").Item} item */
   function queue(item) {
-    item.userId ||= identity._userId();
-    item.anonymousId ||= identity._anonymousId();
-    item.context = { sessionId: identity._sessionId(), consent, ...item.context };
+    sign(item, kept, consent);
     const changed = settings.beforeSend(item);
     const queued = changed && buffer._put(JSON.stringify(changed));
-    if (queued) worker._schedule(queued < BATCH_EVENTS ? settings.batchAgeSeconds : 0);
-    return queued;
+    if (queued) worker._schedule(queued < BATCH_EVENTS && settings.batchAgeSeconds);
+    return queued && item.messageId;
   }
 
   /**
@@ -103,7 +103,7 @@ export function createClient(writeKey, endpoint, options) {
    */
   function call(type, given) {
     try {
-      if (type == "identify") identity._know(given.userId);
+      if (type == "identify") kept._set(USER, given.userId);
       const item = {
         type,
         messageId: newId(),
@@ -111,9 +111,9 @@ export function createClient(writeKey, endpoint, options) {
         ...given,
         context: { ...pageContext(), ...given.context },
       };
-      if (allowed) return queue(item) && item.messageId;
+      if (settings._isAllowed) return queue(item);
       // As a text: the page may change its objects meanwhile.
-      if (allowed == null && !held[999]) held.push(JSON.stringify(item));
+      if (settings._isAllowed == null && !held[999]) held.push(JSON.stringify(item));
     } catch {
       buffer._lose("unserialisable");
     }
@@ -121,7 +121,7 @@ export function createClient(writeKey, endpoint, options) {
 
   const client = /** @type {any} */ ({
     settings,
-    reset: identity._reset,
+    reset: () => reset(kept),
     consent(/** @type {string[]} */ purposes) {
       consent = purposes;
       allow(purposes.includes(settings.purpose));
@@ -133,16 +133,16 @@ export function createClient(writeKey, endpoint, options) {
     stats: () => buffer,
   });
   for (const words of CALLS.split(",")) {
-    const [type, first, second] = words.split(" ");
+    const [type, first, second = "properties"] = words.split(" ");
     client[type] = (/** @type {unknown} */ a, /** @type {unknown} */ b, /** @type {object} */ rest) =>
       call(type, { ...rest, [first]: a, [second]: b });
   }
 
-  const { doNotTrack, globalPrivacyControl } = /** @type {any} */ (navigator);
   if (!settings.consent) allow(!(doNotTrack > 0 || globalPrivacyControl));
   else if (settings.consent != "required") client.consent(settings.consent);
-  for (const sign of ["pagehide", "pageshow", "online", "visibilitychange"])
-    addEventListener(sign, () => (sign == "pagehide" || document.hidden ? worker._leave() : worker._back()));
+  // A page that is left while it is seen becomes hidden after its `pagehide`; one that is hidden already has only that.
+  for (const sign of ["visibilitychange", "pagehide", "online"])
+    addEventListener(sign, () => (document.hidden ? worker._deliver(true) : worker._back()));
   if (settings.pages) watchPages(client.page);
   return client;
 }

@@ -10,7 +10,7 @@ export function errors(client) {
     if (seen.has(key) || seen.size > 9) return;
     seen.add(key);
     // The query of an address may hold what is personal.
-    client.track("script_failed", { error_message: message, file: file.split("?")[0], line });
+    client.track("script_failed", { error_message: message, script_file: file.split("?")[0], script_line: line });
   };
   addEventListener("error", (event) => event.message && tell(event.error || event.message, event.filename, event.lineno));
   addEventListener("unhandledrejection", (event) => tell(event.reason));

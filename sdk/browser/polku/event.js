@@ -10,6 +10,9 @@
 
 let last = 0;
 
+/** Seconds since 1970. */
+export const now = () => Date.now() / 1000;
+
 /** A UUIDv7: 48 bits of Unix milliseconds, 12 that count on within one, 60 random ones. Later ones sort later. */
 export function newId() {
   last = Math.max(last + 1, Date.now() * 4096);
@@ -20,8 +23,8 @@ export function newId() {
 }
 
 /**
- * Seconds since an id of `newId` was made, to within a minute or so.
+ * Seconds since an id of `newId` was made, to within a minute or so. The id is what the name ends with.
  *
- * @param {string} id
+ * @param {string} name
  */
-export const ageOf = (id) => Date.now() / 1000 - +("0x" + id.slice(0, 8)) * 65.536;
+export const ageOf = (name) => now() - /** @type {any} */ ("0x" + name.slice(-36, -28)) * 65.536;

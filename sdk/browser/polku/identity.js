@@ -1,41 +1,40 @@
 /** Whose events these are, and of which session: all tabs of a site go by the same. */
 
-import { newId } from "./event.js";
+import { newId, now } from "./event.js";
 import { PREFIX } from "./storage.js";
 
 /** A session ends after so long without an event. */
-const SESSION_MILLISECONDS = 1_800_000;
+const SESSION_SECONDS = 1_800;
 
-/** @param {import("./storage.js").Kept} kept */
-export function identityOf(kept) {
-  const identity = {
-    /** The browser's id; one is made when there is none. */
-    _anonymousId: () => kept._get(PREFIX + "a") || kept._setId(newId()),
+/** The user is kept under this name. */
+export const USER = PREFIX + "u";
 
-    _userId: () => kept._get(PREFIX + "u"),
+/**
+ * Say in an item whose event it is.
+ *
+ * @param {import("./event.js").Item} item
+ * @param {import("./storage.js").Kept} kept
+ * @param {string[] | undefined} consent
+ */
+export function sign(item, kept, consent) {
+  item.userId ||= kept._get(USER);
+  item.anonymousId ||= kept._get(PREFIX + "a") || kept._setId(newId());
+  const [known, then] = /** @type {any[]} */ (("" + kept._get(PREFIX + "s")).split(" "));
+  // Another session after a gap, or when the clock has been set back by as much.
+  const gap = Math.abs(now() - then);
+  const sessionId = gap < SESSION_SECONDS ? known : newId();
+  // Read at each event, for another tab may have written it. To write is dear: once a second.
+  if (!(gap < 1)) kept._set(PREFIX + "s", sessionId + " " + now());
+  item.context = { sessionId, consent, ...item.context };
+}
 
-    /**
-     * From here on events are of this user.
-     *
-     * @param {string} userId
-     */
-    _know: (userId) => kept._set(PREFIX + "u", userId),
-
-    /** From here on events are of somebody not known yet. */
-    _reset() {
-      kept._remove(PREFIX + "u");
-      kept._remove(PREFIX + "s");
-      kept._setId(newId());
-    },
-
-    /** The session; another one after a gap, or when the clock has been set back by as much. */
-    _sessionId() {
-      const [known, then] = /** @type {any[]} */ (kept._get(PREFIX + "s")?.split(" ") || []);
-      const now = Date.now();
-      const id = Math.abs(now - then) < SESSION_MILLISECONDS ? known : newId();
-      kept._set(PREFIX + "s", id + " " + now);
-      return id;
-    },
-  };
-  return identity;
+/**
+ * From here on events are of somebody not known yet.
+ *
+ * @param {import("./storage.js").Kept} kept
+ */
+export function reset(kept) {
+  kept._remove(USER);
+  kept._remove(PREFIX + "s");
+  kept._setId(newId());
 }

@@ -31,11 +31,13 @@ export function pageContext() {
  */
 export function watchPages(then) {
   const look = () => moved() && then();
-  const { pushState } = history;
-  history.pushState = function (...given) {
-    pushState.apply(this, given);
-    look();
-  };
+  for (const name of /** @type {const} */ (["pushState", "replaceState"])) {
+    const original = history[name];
+    history[name] = (...given) => {
+      original.apply(history, given);
+      look();
+    };
+  }
   addEventListener("popstate", look);
   then();
 }

@@ -6,39 +6,38 @@ const BASE_SECONDS = 0.5;
 const CAP_SECONDS = 30;
 /** A `Retry-After` beyond this is taken as this. */
 const MAX_RETRY_AFTER_SECONDS = 300;
-/** Events are given up when they are this old: a collector knows a copy by its id for seven days, a little longer. */
-const GIVE_UP_AFTER_SECONDS = 600_000;
+/**
+ * Events are given up when they are this old: they may have been sent before, without anybody having heard of it, and a
+ * collector knows a copy by its id for seven days, a little longer.
+ */
+export const GIVE_UP_AFTER_SECONDS = 600_000;
 
 /**
  * @typedef {import("./transport.js").Answer} Answer
  * @typedef {{_seconds: number, _asked: boolean}} Wait Send again after so long; `_asked`: the collector named the time.
- * @typedef {"delivered" | "split" | "prune" | "too_large" | "refused" | "expired" | Wait} Decision `split`: send the
- *   halves. `prune`: one of the events is not JSON, take it out. The last three: the events are lost.
+ * @typedef {"delivered" | "split" | "too_large" | "refused" | Wait} Decision `split`: send the halves, since they are
+ *   too many, or one of them is no JSON, which finds it. The last two: the events are lost.
  */
 
 /**
- * Decide what follows on the answer to attempt number `attempt` (from 1) to send so many `events`, the oldest of which
- * is `ageSeconds` old. `at` is the time a `Retry-After` date is compared with; `jitter` is in [0, 1).
+ * Decide what follows on the answer to attempt number `attempt` (from 1) to send so many `events`. `at` is the
+ * time a `Retry-After` date is compared with; `jitter` is in [0, 1).
  *
  * @param {Answer} answer
  * @param {number} attempt
- * @param {number} ageSeconds
  * @param {number} events
- * @param {number} giveUpAfterSeconds
  * @returns {Decision}
  */
 export function decide(
   { _status: status = 599, _retryAfter: retryAfter },
   attempt,
-  ageSeconds,
   events,
-  giveUpAfterSeconds = GIVE_UP_AFTER_SECONDS,
   at = Date.now(),
   jitter = Math.random(),
 ) {
   if (status < 300) return "delivered";
-  if (status == 400) return "prune";
-  if (status == 413) return events > 1 ? "split" : "too_large";
+  if (events > 1 && (status == 400 || status == 413)) return "split";
+  if (status == 413) return "too_large";
   if (status < 500 && ![408, 425, 429].includes(status)) return "refused";
   // A number of seconds, or a date; what is neither is NaN.
   const said = +(/** @type {string} */ (retryAfter)) || (Date.parse(/** @type {string} */ (retryAfter)) - at) / 1000;
@@ -47,5 +46,5 @@ export function decide(
   const seconds = asked
     ? Math.max(0, Math.min(said, MAX_RETRY_AFTER_SECONDS)) + jitter * BASE_SECONDS
     : jitter * Math.min(CAP_SECONDS, BASE_SECONDS * 2 ** (attempt - 1));
-  return ageSeconds + seconds > giveUpAfterSeconds ? "expired" : { _seconds: seconds, _asked: asked };
+  return { _seconds: seconds, _asked: asked };
 }

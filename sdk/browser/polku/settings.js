@@ -17,32 +17,19 @@
  *   that there was none; the add-on `debug` sets it.
  * @property {number} [batchAgeSeconds] A batch is sent when its first event is this old.
  *
- * @typedef {ReturnType<typeof settingsFrom>} Settings
+ * @typedef {typeof DEFAULTS & Omit<Options, keyof typeof DEFAULTS> & {writeKey: string, endpoint: string,
+ *   _isAllowed?: boolean}} Settings `_isAllowed`: whether events may be kept and sent; undefined while that is not decided.
  * @typedef {import("./event.js").Item} Item
  * @typedef {import("./buffer.js").Loss} Loss
  */
 
-/**
- * What a client was given, and the default of the rest.
- *
- * @param {string} writeKey
- * @param {string} endpoint
- * @param {Options} [options]
- */
-export function settingsFrom(writeKey, endpoint, options) {
-  return {
-    path: "/v1/batch",
-    storage: "cookie",
-    purpose: "analytics",
-    pages: true,
-    beforeSend: (/** @type {Item} */ item) => /** @type {Item | null | undefined} */ (item),
-    batchAgeSeconds: 1,
-    cookieDomain: "",
-    writeKey,
-    endpoint,
-    .../** @type {Omit<Options, keyof typeof _given>} */ (options),
-  };
-}
-
-/** Those that have a default. @type {Required<Pick<Options, "path" | "storage" | "purpose" | "pages" | "batchAgeSeconds" | "cookieDomain" | "beforeSend">>} */
-let _given;
+/** What a client goes by where it was given nothing else. */
+export const DEFAULTS = {
+  path: "/v1/batch",
+  storage: /** @type {"cookie" | "local" | "none"} */ ("cookie"),
+  purpose: "analytics",
+  pages: true,
+  beforeSend: (/** @type {Item} */ item) => /** @type {Item | null | undefined} */ (item),
+  batchAgeSeconds: 1,
+  cookieDomain: "",
+};

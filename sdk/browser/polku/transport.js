@@ -14,16 +14,23 @@ const TIMEOUT_MILLISECONDS = 10_000;
  */
 
 /**
- * @param {string} url
+ * @param {import("./settings.js").Settings} settings
  * @param {string} body
- * @param {boolean} keepalive Whether the request has to outlive its page.
- * @param {RequestCredentials} credentials
+ * @param {boolean | undefined} keepalive Whether the request has to outlive its page.
  * @returns {Promise<Answer>}
  */
-export async function send(url, body, keepalive, credentials) {
+export async function send(settings, body, keepalive) {
   try {
-    const signal = AbortSignal.timeout?.(TIMEOUT_MILLISECONDS);
-    const answer = await fetch(url, { method: "POST", body, keepalive, credentials, signal });
+    const answer = await fetch(
+      `${settings.endpoint + settings.path}?writeKey=${encodeURIComponent(settings.writeKey)}`,
+      {
+        method: "POST",
+        body,
+        keepalive,
+        credentials: settings.storage == "cookie" ? "include" : "omit",
+        signal: AbortSignal.timeout?.(TIMEOUT_MILLISECONDS),
+      },
+    );
     return {
       _status: answer.status,
       _retryAfter: answer.headers.get("retry-after"),

@@ -3,16 +3,14 @@
  * away does not ask the others, since the collector counts an event once however often it is sent.
  */
 
-import { BATCH_EVENTS } from "./buffer.js";
-import { ageOf } from "./event.js";
+import { BATCH_EVENTS, isLoss } from "./buffer.js";
+import { now } from "./event.js";
 import { PREFIX } from "./storage.js";
 import { decide } from "./retry.js";
 import { send } from "./transport.js";
 
 /** Where there are no locks: a tab that is sending has so long before the others do not believe in it any more. */
 const LEASE_SECONDS = 5;
-/** Another tab is sending: looked at again after this. */
-const OTHER_TAB_SECONDS = 1;
 
 /**
  * @param {import("./settings.js").Settings} settings
@@ -21,45 +19,41 @@ const OTHER_TAB_SECONDS = 1;
  */
 export function workerOf(settings, buffer, kept) {
   let timer = 0;
-  /** Waiting after a failure: only the timer, or the network that is back, ends that. */
-  let waiting = false;
+  /** Of how many the last was no failure: while it is not 0 only the timer, or the network that is back, lead to another. */
   let attempt = 0;
   let limit = BATCH_EVENTS;
-  /** Of the batch that was sent when the page seemed to go away. */
-  let lastAway = "";
-  /** @type {Promise<number | void> | undefined} */
+  /** @type {Promise<unknown> | undefined} */
   let running;
+
+  /** @param {any} seconds */
+  const wait = (seconds) => {
+    clearTimeout(timer);
+    timer = setTimeout(worker._run, seconds * 1000);
+  };
 
   const worker = {
     /**
-     * Send after so many seconds, or sooner if that was to be.
+     * Send after so many seconds, or sooner if that was to be; after a failure, when that has been waited for.
      *
-     * @param {number} [seconds]
+     * @param {number | false} seconds
      */
-    _schedule(seconds) {
-      if (waiting || (timer && seconds)) return;
-      clearTimeout(timer);
-      timer = setTimeout(worker._run, (seconds || 0) * 1000);
-    },
+    _schedule: (seconds) => attempt || (timer && seconds) || wait(seconds),
 
-    /** Send a batch now, if no other tab does; true if there is more. */
+    /** Send a batch now, or when the other tabs have sent theirs; true if there is more. */
     _run() {
       clearTimeout(timer);
       timer = 0;
-      waiting = false;
-      return (running = running || exclusive().finally(() => (running = undefined)));
+      return (running ||= ((kept._isShared() && navigator.locks?.request(PREFIX, turn)) || turn()).finally(
+        () => (running = undefined),
+      ));
     },
 
-    /** The page may go away: what is queued is sent in a way that outlives it. */
-    _leave() {
-      deliver(true);
-    },
+    _deliver: deliver,
 
     /** The page, or the network, is back: what was sent may not have arrived. */
     _back() {
-      lastAway = "";
-      waiting = false;
-      worker._schedule();
+      attempt = 0;
+      wait(0);
     },
   };
 
@@ -68,62 +62,46 @@ export function workerOf(settings, buffer, kept) {
    *
    * @param {number} seconds
    */
-  const lease = (seconds) => kept._set(PREFIX + "l", /** @type {any} */ (Date.now() + seconds * 1000));
+  const lease = (seconds) => kept._set(PREFIX + "l", /** @type {any} */ (now() + seconds));
 
-  /** Deliver a batch while no other tab does. */
-  async function exclusive() {
-    const leased = (/** @type {any} */ (kept._get(PREFIX + "l")) - Date.now()) / 1000;
+  /** Deliver a batch, unless a collector, or a tab that is sending where there are no locks, has to be waited for. */
+  const turn = async () => {
+    const leased = /** @type {any} */ (kept._get(PREFIX + "l")) - now();
     // A longer one was made by another clock.
-    if (leased > 0 && leased < 302) return worker._schedule(leased);
-    if (kept._isShared() && navigator.locks)
-      return navigator.locks.request(PREFIX, { ifAvailable: true }, async (lock) =>
-        lock ? deliver() : worker._schedule(OTHER_TAB_SECONDS),
-      );
+    if (leased > 0 && leased < 302) return wait(leased);
     lease(LEASE_SECONDS);
     return deliver();
-  }
+  };
 
   /**
    * Send the next batch and do what follows on the answer; true if there is more to send now.
    *
-   * @param {boolean} [leaving]
+   * @param {boolean} [leaving] The page may go away: the request shall outlive it.
    */
-  async function deliver(leaving = false) {
+  async function deliver(leaving) {
     const entries = buffer._take(limit);
-    const events = entries.map(([, text]) => text);
-    const away = "" + events;
-    if (!away || (leaving && away == lastAway)) return lease(0);
-    if (leaving) lastAway = away;
-    const lost = buffer._untold;
-    const rest = JSON.stringify({ lost, context: settings.context, sentAt: new Date() }).slice(1);
-    const answer = await send(
-      `${settings.endpoint + settings.path}?writeKey=${encodeURIComponent(settings.writeKey)}`,
-      `{"batch":[${away}],${rest}`,
-      leaving,
-      settings.storage == "cookie" ? "include" : "omit",
-    );
-    const decision = /** @type {any} */ (decide(answer, ++attempt, ageOf(entries[0][0].slice(-36)), events.length));
+    const texts = entries.map(([, text]) => text);
+    const events = texts.filter((text) => !isLoss(text));
+    if (!settings._isAllowed || !texts[0]) return lease(0);
+    const rest = JSON.stringify({ context: settings.context, sentAt: new Date() }).slice(1);
+    const answer = await send(settings, `{"batch":[${events}],"lost":[${texts.filter(isLoss)}],${rest}`, leaving);
+    const decision = /** @type {any} */ (decide(answer, attempt + 1, events.length));
     const { _seconds: seconds, _asked: asked } = decision;
-    settings.onAnswer?.(answer._status, answer._body, events);
     // A wait that was asked for is one for all tabs.
     lease(asked ? seconds : 0);
-    if (seconds >= 0) {
-      worker._schedule(seconds);
-      waiting = true;
-      return;
-    }
-    attempt = 0;
-    if (events[1] && /split|prune/.test(decision)) limit = events.length >> 1;
+    attempt = seconds >= 0 ? attempt + 1 : 0;
+    if (attempt) wait(seconds);
+    else if (decision == "split") limit = events.length >> 1;
     else {
       limit = BATCH_EVENTS;
-      const settled = buffer._settle(entries);
-      if (decision == "delivered") {
-        buffer.delivered += settled;
-        buffer._untold = buffer._untold.filter((loss) => !lost.includes(loss));
-      } else buffer._lose(decision == "prune" ? "refused" : decision, settled);
+      const delivered = decision == "delivered";
+      const settled = buffer._settle(entries, delivered);
+      if (delivered) buffer.delivered += settled;
+      else if (settled) buffer._lose(decision, settled);
     }
-    if (buffer.queued) worker._schedule();
-    return buffer.queued;
+    settings.onAnswer?.(answer._status, answer._body, events);
+    // Losses alone that are refused are not told again at once.
+    return !attempt && events[0] && buffer.queued && (wait(0), true);
   }
 
   return worker;

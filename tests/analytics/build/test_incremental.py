@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -107,7 +107,8 @@ def opened(lake: Lake, plan: Plan) -> Journeys:
     return open_journeys(lake, plan, record.tables)
 
 
-@settings(deadline=None, max_examples=25)
+# Without shrinking: every try is a dozen builds.
+@settings(deadline=None, max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(batches=histories(), join_users=st.booleans())
 def test_batches_in_any_order_give_the_tables_of_a_full_build(
     batches: Sequence[Sequence[Row]], join_users: bool, plan: Plan, tmp_path_factory: pytest.TempPathFactory
