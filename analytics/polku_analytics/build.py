@@ -17,11 +17,19 @@ from typing import Any
 import duckdb
 from msgspec import Struct
 
-from polku_analytics.delta_types import literal, neutral_type, quoted
+from polku_analytics.delta_types import duckdb_type_of_neutral, literal, neutral_type, quoted
 from polku_analytics.errors import BuildError
 from polku_analytics.identity import resolve_identity
-from polku_analytics.lake import Lake, connect
-from polku_analytics.model_files import Model, expected_event_columns, fill, fillings, read_models, run_order
+from polku_analytics.lake import Lake, attach, connect, relation_sql
+from polku_analytics.model_files import (
+    REFERENCE_TABLES,
+    Model,
+    expected_event_columns,
+    fill,
+    fillings,
+    read_models,
+    run_order,
+)
 from polku_analytics.publish import place_file, replace_table
 from polku_schemas import Plan
 
@@ -70,6 +78,7 @@ def build(lake: Lake, plan: Plan, progress: Callable[[str], None] = lambda text:
     with tempfile.TemporaryDirectory(prefix="polku-build-") as scratch:
         connection = connect(lake, ["events"], expected={"events": expected_event_columns(plan)})
         try:
+            attach_reference_tables(connection, lake)
             return _build(connection, lake, plan, Path(scratch), progress, started)
         except duckdb.Error as error:
             raise BuildError(f"the models could not be computed: {str(error).splitlines()[0]}") from error
@@ -151,6 +160,17 @@ class _Computed(Struct, frozen=True):
 
 def _told(table: _Computed) -> BuiltTable:
     return BuiltTable(table.model.name, table.rows, round(table.seconds, 3))
+
+
+def attach_reference_tables(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """A view for each reference table that models read; an empty one for what was not loaded."""
+    present = lake.tables()
+    for name, columns in REFERENCE_TABLES.items():
+        expected = {column: duckdb_type_of_neutral(kind) for column, kind in columns.items()}
+        if name in present:
+            attach(connection, lake, lake.snapshot(name), expected)
+        else:
+            connection.execute(f"CREATE TEMP VIEW {quoted(name)} AS {relation_sql(expected, [])}")
 
 
 def count_events_once(connection: duckdb.DuckDBPyConnection) -> int:

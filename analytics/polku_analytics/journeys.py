@@ -18,10 +18,13 @@ from polku_analytics.model_files import expected_event_columns
 from polku_analytics.period import Period
 from polku_schemas import Plan
 
-TABLES: Final = ("persons", "touchpoints", "sessions", "stages", "transitions", "orders")
+TABLES: Final = (
+    *("persons", "touchpoints", "sessions", "stages", "transitions"),
+    *("orders", "order_lines", "revenue", "carts", "checkout_steps", "searches", "deliveries"),
+)
 """What `open_journeys` opens; `events` joins them when a question needs a property."""
 
-BUILT_TABLES: Final = (*TABLES, "person_links")
+BUILT_TABLES: Final = (*TABLES, "person_links", "cart_contents")
 """All that `polku build` leaves in a lake."""
 
 _TRIES: Final = 5
