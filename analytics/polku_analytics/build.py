@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from polku_analytics.delta_types import duckdb_type_of_neutral, literal, neutral_type, quoted
 from polku_analytics.errors import BuildError
@@ -163,14 +163,22 @@ def _told(table: _Computed) -> BuiltTable:
 
 
 def attach_reference_tables(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
-    """A view for each reference table that models read; an empty one for what was not loaded."""
+    """A view for each reference table that models read; an empty one for what was not loaded.
+
+    A plan may give the columns other types than the models expect; what does not fit is null.
+    """
     present = lake.tables()
     for name, columns in REFERENCE_TABLES.items():
         expected = {column: duckdb_type_of_neutral(kind) for column, kind in columns.items()}
+        source = f"({relation_sql(expected, [])})"
         if name in present:
-            attach(connection, lake, lake.snapshot(name), expected)
-        else:
-            connection.execute(f"CREATE TEMP VIEW {quoted(name)} AS {relation_sql(expected, [])}")
+            snapshot = structs.replace(lake.snapshot(name), name=f"loaded_{name}")
+            attach(connection, lake, snapshot, expected)
+            source = quoted(snapshot.name)
+        terms = ", ".join(
+            f"TRY_CAST({quoted(column)} AS {kind}) AS {quoted(column)}" for column, kind in expected.items()
+        )
+        connection.execute(f"CREATE TEMP VIEW {quoted(name)} AS SELECT {terms} FROM {source}")
 
 
 def count_events_once(connection: duckdb.DuckDBPyConnection) -> int:
