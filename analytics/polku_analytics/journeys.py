@@ -9,11 +9,12 @@ from typing import Any, Final
 import duckdb
 from msgspec import Struct
 
+from polku_analytics.build.record import newest_record
 from polku_analytics.engines.dialect import Dialect
 from polku_analytics.engines.duckdb import DuckDB
 from polku_analytics.engines.engine import Engine
 from polku_analytics.errors import AnalyticsError, LakeError
-from polku_analytics.lake import Lake, TableSnapshot, attach, open_duckdb
+from polku_analytics.lake import Lake, attach, open_duckdb
 from polku_analytics.model_files import expected_event_columns
 from polku_analytics.period import Period
 from polku_schemas import Plan
@@ -24,11 +25,8 @@ TABLES: Final = (
 )
 """What `open_journeys` opens; `events` joins them when a question needs a property."""
 
-BUILT_TABLES: Final = (*TABLES, "person_links", "cart_contents")
+BUILT_TABLES: Final = (*TABLES, "person_links", "cart_contents", "event_copies", "builds")
 """All that `polku build` leaves in a lake."""
-
-_TRIES: Final = 5
-"""How often a set of tables is opened before giving up on a build that is being published at this moment."""
 
 
 class Journeys(Struct, frozen=True, kw_only=True):
@@ -77,17 +75,24 @@ class Journeys(Struct, frozen=True, kw_only=True):
 
 
 def open_journeys(lake: Lake, plan: Plan, tables: Iterable[str] = TABLES) -> Journeys:
-    """Open tables of one and the same build. LakeError says what to run if there is none."""
-    names = list(tables)
-    for _ in range(_TRIES):
-        snapshots = [lake.snapshot(name) for name in names]
-        builds = {str(snapshot.metadata.get("polku_build", "")) for snapshot in snapshots}
-        if len(builds) == 1:
-            connection = open_duckdb()
-            for snapshot in snapshots:
-                attach(connection, lake, snapshot, {})
-            return _journeys(connection, lake, plan, snapshots[0])
-    raise LakeError(f"the tables in {lake.uri} come from different builds: run `polku build` again")
+    """Open tables as one and the same build left them. LakeError says what to run if there is none."""
+    record = newest_record(lake)
+    if record is None:
+        raise LakeError(f"no journeys in {lake.uri}: run `polku build` first")
+    connection = open_duckdb()
+    for name in tables:
+        if name not in record.tables:
+            raise LakeError(f"the last build left out the table {name}: run `polku build` without --select")
+        attach(connection, lake, lake.snapshot(name, version=record.tables[name]), {})
+    return Journeys(
+        engine=DuckDB(connection),
+        lake=lake,
+        plan=plan,
+        build_id=record.build_id,
+        as_of=record.as_of,
+        bot_events=record.counts.bots,
+        unplaced_events=sum(record.counts.unplaced.values()),
+    )
 
 
 def period_sql(period: Period, alias: str = "", column: str = "event_time", dialect: Dialect | None = None) -> str:
@@ -100,17 +105,3 @@ def period_sql(period: Period, alias: str = "", column: str = "event_time", dial
     if period.end is not None:
         terms.append(f"{name} < {say.moment(period.end)}")
     return " AND ".join(terms) or "TRUE"
-
-
-def _journeys(connection: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan, snapshot: TableSnapshot) -> Journeys:
-    said = snapshot.metadata
-    as_of = str(said.get("polku_as_of") or "")
-    return Journeys(
-        engine=DuckDB(connection),
-        lake=lake,
-        plan=plan,
-        build_id=str(said.get("polku_build", "")),
-        as_of=datetime.datetime.fromisoformat(as_of) if as_of else None,
-        bot_events=int(said.get("polku_bot_events") or 0),
-        unplaced_events=int(said.get("polku_unplaced_events") or 0),
-    )

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 import duckdb
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from polku_analytics.delta_types import duckdb_type, literal, quoted
 from polku_analytics.errors import LakeError
@@ -42,6 +42,8 @@ class DataFile(Struct, frozen=True):
     uri: str
     size_bytes: int
     partition: Mapping[str, str | None]
+    rows: int = 0
+    """As the log says; 0 where it says nothing."""
 
 
 class TableSnapshot(Struct, frozen=True):
@@ -53,7 +55,11 @@ class TableSnapshot(Struct, frozen=True):
     columns: Mapping[str, str]
     partition_columns: tuple[str, ...]
     metadata: Mapping[str, Any]
-    """What the last commit says about itself; models carry `polku_build` and `polku_as_of`."""
+    """What the commit says about itself; models carry `polku_build`."""
+
+    def only(self, files: Iterable[DataFile]) -> TableSnapshot:
+        """The same with some of its files."""
+        return structs.replace(self, files=tuple(files))
 
 
 class Lake:
@@ -85,10 +91,10 @@ class Lake:
         """Where a table of this lake is, or would be."""
         return f"{self.uri}/{name}"
 
-    def delta(self, name: str) -> DeltaTable:
-        """The newest version of a table. LakeError says what to run if it is not there."""
+    def delta(self, name: str, version: int | None = None) -> DeltaTable:
+        """A version of a table, the newest if none is named. LakeError says what to run if it is not there."""
         try:
-            return DeltaTable(self.table_uri(name), storage_options=self.storage_options())
+            return DeltaTable(self.table_uri(name), version=version, storage_options=self.storage_options())
         except TableNotFoundError:
             raise LakeError(f"no table {name} in {self.uri}: {_how_to_make(name)}") from None
         except (DeltaError, OSError) as error:
@@ -100,9 +106,9 @@ class Lake:
             return LakeError(f"no table {name.lower()} in {self.uri}: {_how_to_make(name.lower())}")
         return LakeError(f"no table {name} in {self.uri}; there are {', '.join(self.tables())}")
 
-    def snapshot(self, name: str, period: Period | None = None) -> TableSnapshot:
+    def snapshot(self, name: str, period: Period | None = None, version: int | None = None) -> TableSnapshot:
         """One version of a table, with only the files that may hold rows of the period."""
-        table = self.delta(name)
+        table = self.delta(name, version)
         schema = json.loads(table.schema().to_json())
         files = tuple(file for file in _live_files(table) if period is None or period.holds(_day(file.partition)))
         history = table.history(1)
@@ -243,7 +249,8 @@ def _live_files(table: DeltaTable) -> list[DataFile]:
     for index, path in enumerate(data["path"]):
         uri = path if "://" in path or path.startswith("/") else f"{root}/{unquote(path)}"
         values = {name.removeprefix("partition."): _text(data[name][index]) for name in partitions}
-        files.append(DataFile(uri, data["size_bytes"][index], values))
+        rows = data["num_records"][index] if "num_records" in data else None
+        files.append(DataFile(uri, data["size_bytes"][index], values, rows or 0))
     return sorted(files, key=lambda file: file.uri)
 
 

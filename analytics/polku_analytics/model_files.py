@@ -1,13 +1,14 @@
 """The models as files: what the header of each says, in which order they run, and what their placeholders stand for.
 
-A model is one SELECT in `models/<table>.sql`. Its header comment gives grain, keys, inputs, order and definition. What
+A model is one SELECT in `models/<table>.sql`. Its header comment gives grain, keys, inputs, order, how it is brought up
+to date, and definition. What
 depends on the plan or on the engine stands as `{{ name }}` or `{{ name argument | argument }}`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Final, Literal, cast
@@ -15,7 +16,7 @@ from typing import Final, Literal, cast
 from msgspec import Struct
 
 from polku_analytics.delta_types import duckdb_type_of_neutral, quoted
-from polku_analytics.errors import BuildError
+from polku_analytics.errors import BuildError, UnknownNameError
 from polku_schemas import ENVELOPE_COLUMNS, Plan, channel_sql, stage_sql, table_columns, touchpoint_sql, trait_columns
 from polku_schemas.rules import sql_literal
 
@@ -73,7 +74,7 @@ ORDER_COLUMNS: Final = {"order_id": "string", "revenue": "double", "currency": "
 
 _CARRIED: Final = frozenset({"page_path", "channel", "marketing_channel", *ORDER_COLUMNS})
 
-_HEADER: Final = re.compile(r"^-- (Grain|Keys|Inputs|Order|Increment|Stored|Definition): *(.*)$")
+_HEADER: Final = re.compile(r"^-- (Grain|Keys|Inputs|Order|Stored|Increment|Definition): *(.*)$")
 _PLACEHOLDER: Final = re.compile(r"\{\{ *([a-z_]+)((?: [^{}|]+(?:\| *[^{}|]+)*)?) *\}\}")
 
 Filling = str | Callable[..., str]
@@ -90,6 +91,13 @@ class Model(Struct, frozen=True, kw_only=True):
     order: str
     stored: Literal["yes", "no", "view"]
     """In the lake; only while the build runs; or not even then."""
+    increment: Literal["person", "sum", "whole"]
+    """How an incremental build brings it up to date.
+
+    `person`: every row has a `person_key` and rests on rows of that person alone (across people only by `order_id`),
+    so that the rows of the people with new events are computed again; `sum`: all but the keys are whole numbers that
+    add up over people, the first one never 0; `whole`: computed again from tables that stay in the lake.
+    """
     definition: str
     sql: str
 
@@ -97,6 +105,24 @@ class Model(Struct, frozen=True, kw_only=True):
 def read_models(folder: Path = MODELS_FOLDER) -> dict[str, Model]:
     """All models of a folder, by name."""
     return {path.stem: _read(path.stem, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.sql"))}
+
+
+def chosen(models: Mapping[str, Model], names: Sequence[str]) -> dict[str, Model]:
+    """The named models and those they rest on; without names all. UnknownNameError for a table that is not one."""
+    if not names:
+        return dict(models)
+    tables = {name for name, model in models.items() if model.stored == "yes"}
+    wanted = list(names)
+    found: dict[str, Model] = {}
+    for name in wanted:
+        if name not in tables:
+            raise UnknownNameError("table", name, tables)
+    while wanted:
+        name = wanted.pop()
+        if name in models and name not in found:
+            found[name] = models[name]
+            wanted.extend(models[name].inputs)
+    return found
 
 
 def run_order(models: Mapping[str, Model]) -> list[Model]:
@@ -147,6 +173,7 @@ def fillings(plan: Plan, event_columns: Mapping[str, str]) -> dict[str, Filling]
         "trait_columns": _after_comma(f"l.{quoted(name)}" for name in traits),
         "latest_traits": _after_comma(f"{_latest(quoted(name))} AS {quoted(name)}" for name in traits),
         "seconds_between": _seconds_between,
+        "microseconds_between": _microseconds_between,
         "property": lambda name, kind: _cast(f"e.{quoted(name)}", event_columns.get(name), kind),
         "products": "e.products" if lines else "NULL",
         "no_products": "COALESCE(LEN(products), 0) = 0" if lines else "TRUE",
@@ -196,6 +223,7 @@ def _read(name: str, sql: str) -> Model:
         inputs=tuple(part.strip() for part in fields["inputs"].split(",")),
         order=fields.get("order", ""),
         stored=cast("Literal['yes', 'no', 'view']", fields.get("stored", "yes")),
+        increment=cast("Literal['person', 'sum', 'whole']", fields.get("increment", "person")),
         definition=fields["definition"],
         sql=sql,
     )
@@ -206,6 +234,10 @@ def _read(name: str, sql: str) -> Model:
 
 def _seconds_between(start: str, end: str) -> str:
     return f"(EPOCH_US({end}) - EPOCH_US({start})) / 1000000.0"
+
+
+def _microseconds_between(start: str, end: str) -> str:
+    return f"(EPOCH_US({end}) - EPOCH_US({start}))"
 
 
 def struct_members(kind: str) -> dict[str, str]:

@@ -44,6 +44,11 @@ def as_json(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
 
 
+def as_json_line(value: Any) -> str:
+    """JSON in one line, as `as_json` writes it."""
+    return msgspec.json.encode(value, enc_hook=str).decode()
+
+
 def explained(result: AnalysisResult) -> str:
     """A result for people: the question, its table, and below it what the numbers cover."""
     coverage = result.coverage

@@ -129,6 +129,8 @@ def rows_of(people: list[list[Row]], event: Callable[..., Row], start: datetime.
             for short, name in (("promised", "promised_at"), ("delivered", "delivered_at")):
                 if short in columns:
                     columns[name] = start + datetime.timedelta(seconds=columns.pop(short))
+            if number % 3:
+                columns["device"] = ("phone", "computer")[number % 3 - 1]
             rows.append(event(columns.pop("name"), seconds, user_id=f"u{number:03}", **columns))
     return rows
 
@@ -243,10 +245,15 @@ def _cart_of(events: list[Row], name: str | None) -> tuple[Any, ...] | None:
 
 def checkout_steps(rows: list[Row]) -> list[tuple[Any, ...]]:
     """(person, checkout id, step, entered, completed, outcome, order)."""
+    return sorted(((person, *step) for person, events in checkouts(rows) for step in steps_of(events)), key=str)
+
+
+def checkouts(rows: list[Row]) -> list[tuple[str, list[Row]]]:
+    """The person and the events of each checkout that has a step; `is_order` marks the order."""
     found = []
     for person, mine in by_person(rows).items():
         counted = counted_orders(mine)
-        checkouts: dict[Any, list[Row]] = {}
+        mine_by_key: dict[Any, list[Row]] = {}
         orders, current, starts = 0, None, 0
         place: tuple[int, int] | None = None
         for row in mine:
@@ -259,14 +266,14 @@ def checkout_steps(rows: list[Row]) -> list[tuple[Any, ...]]:
             if current is None and row["event_name"] == "checkout_started":
                 starts += 1
             key = current if current is not None else (place, starts)
-            checkouts.setdefault(key, []).append({**row, "is_order": is_order})
+            mine_by_key.setdefault(key, []).append({**row, "is_order": is_order})
             orders += is_order
-        for events in checkouts.values():
-            found += [(person, *step) for step in _steps_of(events)]
-    return sorted(found, key=str)
+        found += [(person, events) for events in mine_by_key.values() if not all(row["is_order"] for row in events)]
+    return found
 
 
-def _steps_of(events: list[Row]) -> list[tuple[Any, ...]]:
+def steps_of(events: list[Row]) -> list[tuple[Any, ...]]:
+    """(step, entered, completed, outcome, order) of one checkout."""
     entered: dict[int, Any] = {}
     filled: dict[int, Any] = {}
     ordered = [row for row in events if row["is_order"]]
@@ -292,7 +299,7 @@ def _steps_of(events: list[Row]) -> list[tuple[Any, ...]]:
 
 
 def searches(rows: list[Row]) -> list[tuple[Any, ...]]:
-    """(person, time, query, zero, refined, position, lowest, clicked, success, exit)."""
+    """(person, time, query, results, zero, refined, position, lowest, clicked, success, exit)."""
     found = []
     for person, mine in by_person(rows).items():
         for session in sorted({row["session"] for row in mine}):
@@ -318,6 +325,7 @@ def _search_of(events: list[Row], place: int, places: list[int]) -> tuple[Any, .
     return (
         search["event_time"],
         search["query"],
+        count,
         None if count is None else count == 0,
         other_words and not clicks,
         positions[0] if positions else None,
@@ -346,7 +354,7 @@ def orders(rows: list[Row]) -> list[tuple[Any, ...]]:
     """(event name, order id, revenue, returned value, refunded value, cancelled, net revenue)."""
     found = []
     for mine in by_person(rows).values():
-        for order, events in _orders_of(mine):
+        for order, events in orders_of(mine):
             revenue, lines = order.get("revenue"), lines_of(order)
             returned = _capped([_worth(row, order, lines, ("value",)) for row in events["order_returned"]], revenue)
             refunded = _capped(
@@ -364,7 +372,7 @@ def _key(order: Row) -> str:
     return str(order.get("order_id", order["event_id"]))
 
 
-def _orders_of(mine: list[Row]) -> list[tuple[Row, dict[str, list[Row]]]]:
+def orders_of(mine: list[Row]) -> list[tuple[Row, dict[str, list[Row]]]]:
     """Each order with what was told of it afterwards; of two with one id, all goes to the earlier one."""
     counted = counted_orders(mine)
     orders = [row for row in mine if row["event_id"] in counted]
@@ -430,7 +438,7 @@ def order_lines(rows: list[Row]) -> list[tuple[Any, ...]]:
     """(event name, order id, line, product, quantity, revenue, returned quantity, cancelled)."""
     found = []
     for mine in by_person(rows).values():
-        for order, events in _orders_of(mine):
+        for order, events in orders_of(mine):
             whole = any(row.get("value") is None and not row.get("products") for row in events["order_returned"])
             back: dict[str, float] = {}
             for row in events["order_returned"]:

@@ -6,6 +6,7 @@ import datetime
 import itertools
 import json
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,22 +93,22 @@ def _history() -> Callable[..., dict[str, Any]]:
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]], partition: str | None = "event_date") -> None:
-    """A Delta table with one file per (day, event name), each with only the columns that occur in it."""
+    """Rows into a Delta table, one file per (day, event name), each with only the columns that occur in it."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row.get("event_date"), row.get("event_name")), []).append(row)
-    actions, fields = [], {}
+    actions, fields, batch = [], {}, uuid.uuid4().hex[:8]
     for number, (key, members) in enumerate(groups.items()):
         names = list(dict.fromkeys(name for row in members for name in row))
         schema = pa.schema([(name, TYPES.get(name, pa.string())) for name in names])
         fields.update({field.name: field for field in schema})
         folder = f"event_date={key[0]}/" if partition else ""
         (path / folder).mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(members, schema=schema), path / f"{folder}part-{number}.parquet")
+        pq.write_table(pa.Table.from_pylist(members, schema=schema), path / f"{folder}part-{batch}-{number}.parquet")
         actions.append(
             AddAction(
-                path=f"{folder}part-{number}.parquet",
-                size=(path / f"{folder}part-{number}.parquet").stat().st_size,
+                path=f"{folder}part-{batch}-{number}.parquet",
+                size=(path / f"{folder}part-{batch}-{number}.parquet").stat().st_size,
                 partition_values={partition: str(key[0])} if partition else {},
                 modification_time=int(time.time() * 1000),
                 data_change=True,
@@ -117,6 +118,14 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]], partition: str | Non
     base = {"event_id", "event_type", "event_name", "source", "stream", "event_time", "received_at", "event_date"}
     for name in sorted(base - fields.keys()):
         fields[name] = pa.field(name, TYPES.get(name, pa.string()))
+    if deltalake.DeltaTable.is_deltatable(str(path)):
+        table = deltalake.DeltaTable(str(path))
+        known = table.schema().to_arrow()
+        more = [field for name, field in fields.items() if name not in known.names]
+        if more:
+            table.alter.add_columns([deltalake.Field.from_arrow(pa.field(f.name, f.type)) for f in more])
+        table.create_write_transaction(actions, "append", table.schema(), [partition] if partition else [])
+        return
     create_table_with_add_actions(
         str(path),
         deltalake.Schema.from_arrow(pa.schema(list(fields.values()))),

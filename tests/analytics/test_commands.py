@@ -6,6 +6,7 @@ import csv
 import datetime
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -99,17 +100,29 @@ def test_bad_sql_is_one_sentence(lake: Lake) -> None:
 def test_a_table_that_is_not_there_is_made_or_the_others_are_named(lake: Lake) -> None:
     with pytest.raises(LakeError) as caught:
         run(query, "--lake", lake.uri, "SELECT * FROM custoners")
-    assert f"no table custoners in {lake.uri}; there are cart_contents, carts, " in str(caught.value)
+    assert f"no table custoners in {lake.uri}; there are builds, cart_contents, carts, " in str(caught.value)
     shutil.rmtree(Path(lake.uri) / "persons")
     with pytest.raises(LakeError, match=r"no table persons in .*: run `polku build` first"):
         run(query, "--lake", lake.uri, "SELECT * FROM Persons")
 
 
-def test_build_prints_rows_and_seconds(lake: Lake) -> None:
+def test_build_tells_what_it_did(lake: Lake) -> None:
     text = run(build_command, "--lake", lake.uri)
-    assert "touchpoints" in text and "5 events counted once" in text
-    told = json.loads(run(build_command, "--lake", lake.uri, "--json"))
-    assert {table["name"]: table["rows"] for table in told["tables"]}["persons"] == 2
+    assert "nothing new since the last build" in text and "5 events counted once" in text
+    text = run(build_command, "--lake", lake.uri, "--full")
+    assert re.search(r"^touchpoints +5 +\d", text, re.MULTILINE) and "everything was built: it was asked for" in text
+    told = json.loads(run(build_command, "--lake", lake.uri, "--json", "--select", "sessions"))
+    assert {table["name"]: table["rows"] for table in told["tables"]}.keys() == {
+        "person_links",
+        "event_copies",
+        "touchpoints",
+        "sessions",
+        "orders",
+    }
+    with pytest.raises(LakeError, match="left out the table persons: run `polku build` without --select"):
+        run(funnel, "--lake", lake.uri, "product_viewed", "order_completed", "--segment", "orders >= 1")
+    with pytest.raises(UnknownNameError, match=r"unknown table 'session'\. Did you mean sessions"):
+        run(build_command, "--lake", lake.uri, "--select", "session")
 
 
 def test_funnel_prints_its_unit_window_and_coverage(lake: Lake) -> None:

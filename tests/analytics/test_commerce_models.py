@@ -77,8 +77,8 @@ def test_all_tables_agree_with_a_reckoning_event_by_event(seed: int, shop: Make,
     )
     same(
         journeys.rows(
-            f"SELECT {SHOPPER}, searched_at, query, zero_results, refined, chosen_position, lowest_position, clicked, "
-            "success, exit_after FROM searches AS x"
+            f"SELECT {SHOPPER}, searched_at, query, results_count, zero_results, refined, chosen_position, "
+            "lowest_position, clicked, success, exit_after FROM searches AS x"
         ),
         commerce.searches(rows),
     )

@@ -12,7 +12,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polku_analytics.identity import resolve_identity
+from polku_analytics.build.identity import resolve_identity
 from polku_analytics.lake import open_duckdb
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)

@@ -200,10 +200,10 @@ def test_transitions_count_what_follows_what(built: Make, event: Make) -> None:
 
     found = journeys.rows("SELECT * EXCLUDE (scope) FROM transitions WHERE scope = 'person' ORDER BY ALL NULLS FIRST")
     assert found == [
-        (None, "ad", 2, 2, None),
-        ("ad", "product", 2, 2, 20.0),
-        ("product", None, 2, 2, None),
-        ("product", "product", 1, 1, 8990.0),
+        (None, "ad", 2, 2, 0),
+        ("ad", "product", 2, 2, 40_000_000),
+        ("product", None, 2, 2, 0),
+        ("product", "product", 1, 1, 8_990_000_000),
     ]
     session = journeys.rows(
         "SELECT from_touchpoint, to_touchpoint, transitions FROM transitions WHERE scope = 'session' "
@@ -239,7 +239,7 @@ def test_the_result_does_not_depend_on_the_order_of_rows(make_lake: Make, event:
 def test_tables_can_be_read_by_every_engine(make_lake: Make, event: Make, plan: Plan) -> None:
     lake = make_lake([event("order_completed", 0, user_id="u", order_id="o", revenue=1.0)])
     build(lake, plan)
-    build(lake, plan)
+    build(lake, plan, full=True)
 
     for name in BUILT_TABLES:
         table = deltalake.DeltaTable(lake.table_uri(name))
@@ -281,11 +281,14 @@ def test_old_tables_stay_when_a_build_fails(
 ) -> None:
     lake = make_lake([event("page_viewed", 0, anonymous_id="a")])
     build(lake, plan)
-    monkeypatch.setattr("polku_analytics.build.read_models", lambda: {"bad": model("bad", (), "SELECT 1 / nothing")})
+    monkeypatch.setattr(
+        "polku_analytics.build.run.read_models", lambda: {"bad": model("bad", (), "SELECT 1 / nothing")}
+    )
 
     with pytest.raises(BuildError, match=r"could not be computed.*nothing"):
         build(lake, plan)
 
+    monkeypatch.undo()
     assert open_journeys(lake, plan).rows("SELECT COUNT(*) FROM touchpoints") == [(1,)]
 
 
@@ -303,7 +306,9 @@ def test_the_built_in_plan_fills_every_model(tmp_path: Path, make_lake: Make, ev
 
 
 def model(name: str, inputs: tuple[str, ...], sql: str = "SELECT 1 AS a") -> Model:
-    return Model(name=name, grain="", keys="", inputs=inputs, order="", stored="yes", definition="", sql=sql)
+    return Model(
+        name=name, grain="", keys="", inputs=inputs, order="", stored="yes", increment="person", definition="", sql=sql
+    )
 
 
 def test_models_run_after_their_inputs_and_circles_are_errors() -> None:
@@ -314,9 +319,14 @@ def test_models_run_after_their_inputs_and_circles_are_errors() -> None:
 
 
 def test_every_model_says_what_it_is_and_every_placeholder_stands_for_something(plan: Plan) -> None:
-    filled = fillings(plan, expected_event_columns(plan))
-    for item in read_models().values():
+    filled, models = fillings(plan, expected_event_columns(plan)), read_models()
+    for item in models.values():
         assert item.grain and item.keys and item.inputs and item.definition
         assert "{{" not in fill(item.sql, filled)
+        rested_on = [models[name] for name in item.inputs if name in models]
+        if item.increment == "whole":
+            assert all(other.stored == "yes" for other in rested_on), f"{item.name} is computed from tables of the lake"
+        else:
+            assert all(other.increment == "person" for other in rested_on), f"{item.name} is computed for some people"
     with pytest.raises(BuildError, match="nothing"):
         fill("SELECT {{ no_such }}", filled)

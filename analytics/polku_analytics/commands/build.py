@@ -2,32 +2,119 @@
 
 from __future__ import annotations
 
+import datetime
+import signal
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from polku_analytics.commands.options import common, plan_of
+from polku_analytics.errors import AnalyticsError, LakeError
 from polku_analytics.lake import Lake
+
+if TYPE_CHECKING:
+    from polku_analytics.build import Build
 
 
 @click.command()
+@click.option("--full", is_flag=True, help="Build everything anew, not only what is new.")
+@click.option(
+    "--select", "-s", multiple=True, metavar="TABLE", help="Only this table and those it rests on; again: more."
+)
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only events of this UTC day and later.")
+@click.option("--watch", is_flag=True, help="Go on, and build again when there are new events.")
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0.1),
+    default=5.0,
+    show_default=True,
+    help="Seconds between looks, with --watch.",
+)
 @common
-def build(lake_uri: str, plan_folder: Path | None, as_json_text: bool) -> None:
-    """Compute the journey tables (persons, touchpoints, sessions, stages, …) from the events."""
-    from polku_analytics.build import build as run_build
-    from polku_analytics.printing import aligned, as_json
+def build(
+    full: bool,
+    select: tuple[str, ...],
+    since: datetime.datetime | None,
+    watch: bool,
+    every: float,
+    lake_uri: str,
+    plan_folder: Path | None,
+    as_json_text: bool,
+) -> None:
+    """Bring the journey tables (persons, touchpoints, sessions, stages, …) up to date with the events.
 
-    # Progress goes to stderr, so that what is printed stays a table or JSON.
-    built = run_build(Lake(lake_uri), plan_of(plan_folder), lambda text: click.echo(f"  {text} …", err=True))
-    if as_json_text:
-        click.echo(as_json(built))
+    What is new is built in; everything is built anew where that is not enough, and the reason told.
+    """
+    from polku_analytics.build import build as run_build
+    from polku_analytics.printing import as_json
+
+    lake, plan = Lake(lake_uri), plan_of(plan_folder)
+    asked: dict[str, Any] = {"select": select, "since": since and since.date()}
+    if watch:
+        _watch(lambda first: run_build(lake, plan, full=full and first, **asked), every, as_json_text)
         return
-    rows = [[table.name, table.rows, table.seconds] for table in built.tables]
-    click.echo(aligned(["table", "rows", "seconds"], rows))
-    click.echo(
-        f"\n{built.events} events counted once ({built.duplicate_events} copies and {built.bot_events} events of bots "
+    # Progress goes to stderr, so that what is printed stays a table or JSON.
+    built = run_build(lake, plan, lambda text: click.echo(f"  {text} …", err=True), full=full, **asked)
+    click.echo(as_json(built) if as_json_text else _told(built))
+
+
+def _watch(run_build: Any, every: float, as_json_text: bool) -> None:
+    """Build whenever there is something new, a line a build, until SIGINT or SIGTERM."""
+    from polku_analytics.printing import as_json_line
+
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    first, complained = True, ""
+    while not ended.is_set():
+        try:
+            built = run_build(first)
+        except (LakeError, AnalyticsError) as error:  # no events yet, a store that is away, another build
+            if str(error) != complained:
+                complained = str(error)
+                click.echo(f"waiting: {complained}", err=True)
+        else:
+            first, complained = False, ""
+            if built.kind != "nothing new":
+                click.echo(as_json_line(built) if as_json_text else _line(built))
+        ended.wait(every)
+
+
+def _line(built: Build) -> str:
+    at = datetime.datetime.now(datetime.UTC).strftime("%H:%M:%S")
+    why = f" ({built.why_full})" if built.why_full else ""
+    return (
+        f"{at} {built.kind}{why}: {built.new_events} new events, {built.people} people, {built.seconds:.1f} s; "
+        f"as of {built.as_of:%Y-%m-%d %H:%M:%S}"
+        if built.as_of
+        else f"{at} {built.kind}: no events"
+    )
+
+
+def _told(built: Build) -> str:
+    """The summary of a build for people."""
+    from polku_analytics.printing import aligned
+
+    lines = []
+    if built.kind == "nothing new":
+        lines.append("nothing new since the last build")
+    elif built.kind == "full":
+        rows = [[table.name, table.rows, table.seconds] for table in built.tables]
+        lines += [aligned(["table", "rows", "seconds"], rows), "", f"everything was built: {built.why_full}"]
+    else:
+        changed = [[table.name, table.rows, table.changed_rows, table.seconds] for table in built.tables]
+        lines += [
+            aligned(["table", "rows", "changed", "seconds"], changed),
+            "",
+            f"{built.new_events} new events, {built.people} people computed again",
+        ]
+    lines.append(
+        f"{built.events} events counted once ({built.duplicate_events} copies and {built.bot_events} events of bots "
         f"left out) in {built.seconds:.1f} s"
     )
     if built.unplaced_events:
         listed = ", ".join(f"{name} ({count})" for name, count in list(built.unplaced_events.items())[:10])
-        click.echo(f"not in the plan, so without a stage: {listed}")
+        lines.append(f"not in the plan, so without a stage: {listed}")
+    return "\n".join(lines)

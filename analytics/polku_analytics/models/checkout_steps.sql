@@ -9,7 +9,7 @@
 --   checkout_started. The others are those of checkout_step_viewed, checkout_step_completed and payment_info_entered, by their
 --   number; entered_at is the first such event. completed_at is the first checkout_step_completed of the step, else the first
 --   entry into a later step or the order after it. outcome: left at the furthest step of a checkout without an order,
---   completed elsewhere. last_at is the last event of the checkout.
+--   completed elsewhere. started_at and last_at are the first and the last event of the checkout.
 WITH moves AS (
   SELECT
     c.*,
@@ -59,6 +59,7 @@ keyed AS (
     begun.*,
     person_key * 16777216
       + MIN(touchpoint_number) OVER of_checkout AS checkout_key,
+    MIN(event_time) OVER of_checkout AS started_at,
     MAX(event_time) OVER of_checkout AS last_at,
     MIN(CASE WHEN counted_order IS NOT NULL THEN event_time END) OVER of_checkout AS ordered_at,
     MIN(counted_order) OVER of_checkout AS checkout_order,
@@ -79,6 +80,7 @@ entries AS (
     MIN_BY(step_name, CASE WHEN step_name IS NOT NULL THEN touchpoint_number END) AS step_name,
     MIN(event_time) AS entered_at,
     MIN(CASE WHEN event_name = 'checkout_step_completed' THEN event_time END) AS told_completed_at,
+    MIN(started_at) AS started_at,
     MIN(last_at) AS last_at,
     MIN(ordered_at) AS ordered_at,
     MIN(checkout_order) AS order_id
@@ -112,6 +114,7 @@ SELECT
     CASE WHEN ordered_at >= entered_at THEN ordered_at END
   ) AS completed_at,
   CASE WHEN furthest AND order_id IS NULL THEN 'left' ELSE 'completed' END AS outcome,
+  started_at,
   last_at,
   order_id,
   ordered_at

@@ -3,9 +3,11 @@
 -- Keys: scope, from_touchpoint, to_touchpoint
 -- Inputs: touchpoints
 -- Order: scope, transitions DESC, from_touchpoint, to_touchpoint
+-- Increment: sum
 -- Definition: pairs of touchpoints that follow each other directly, repeats included: in scope person among all touchpoints
 --   of a person, in scope session within one session. No from_touchpoint: it is the first of its scope; no to_touchpoint:
---   it is the last so far. people counts each person once per row.
+--   it is the last so far. people counts each person once per row; total_microseconds is the time between all
+--   of them together (medians: `polku graph`).
 WITH followed AS (
   SELECT
     person_key,
@@ -21,13 +23,13 @@ WITH followed AS (
 ),
 pairs AS (
   SELECT 'person' AS scope, touchpoint AS from_touchpoint, person_next AS to_touchpoint, person_key,
-    {{ seconds_between event_time | person_next_time }} AS seconds
+    {{ microseconds_between event_time | person_next_time }} AS microseconds
   FROM followed
   UNION ALL
   SELECT 'person', NULL, touchpoint, person_key, NULL FROM followed WHERE touchpoint_number = 1
   UNION ALL
   SELECT 'session', touchpoint, session_next, person_key,
-    {{ seconds_between event_time | session_next_time }}
+    {{ microseconds_between event_time | session_next_time }}
   FROM followed
   UNION ALL
   SELECT 'session', NULL, touchpoint, person_key, NULL FROM followed
@@ -39,6 +41,6 @@ SELECT
   to_touchpoint,
   COUNT(*) AS transitions,
   COUNT(DISTINCT person_key) AS people,
-  MEDIAN(seconds) AS median_seconds
+  CAST(COALESCE(SUM(microseconds), 0) AS BIGINT) AS total_microseconds
 FROM pairs
 GROUP BY scope, from_touchpoint, to_touchpoint

@@ -17,6 +17,7 @@ from __future__ import annotations
 import duckdb
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -24,7 +25,7 @@ LOGOUT_EVENT = "logged_out"
 """The event that ends a user's hold on a device."""
 
 
-def resolve_identity(connection: duckdb.DuckDBPyConnection) -> None:
+def resolve_identity(connection: duckdb.DuckDBPyConnection, kept_keys: KeptKeys | None = None) -> None:
     """From the view `unique_events` make the tables that say whose event is whose.
 
     - `person_links`: a row per user id (no anonymous id) and per piece of an anonymous id's timeline, valid from
@@ -32,10 +33,14 @@ def resolve_identity(connection: duckdb.DuckDBPyConnection) -> None:
     - `person_facts`: a row per person with at least one event.
     - `device_persons` and `event_persons`: the person of an event without a user id, by its anonymous id where that one
       belongs to one person as a whole, else by the event itself.
+
+    People are numbered from 0 by `first_seen`, unless they shall keep the keys of before.
     """
     for statement in _EVIDENCE:
         connection.execute(statement)
     _join_users(connection)
+    connection.execute(_HOLDERS)
+    connection.execute(_NUMBERED if kept_keys is None else _numbered_as_before(kept_keys))
     for statement in _PERSONS:
         connection.execute(statement)
     for name in _SCRATCH:
@@ -217,7 +222,7 @@ _EVIDENCE = (
     """,
 )
 
-_PERSONS = (
+_HOLDERS = (
     # The name of each person, and what was seen of it: a holder is a group of user ids or an anonymous piece.
     """
     CREATE TEMP TABLE holders AS
@@ -260,12 +265,67 @@ _PERSONS = (
     LEFT JOIN named_groups AS n ON n.user_group = s.user_group
     LEFT JOIN user_groups AS u ON u.user_id = s.anonymous_holder
     GROUP BY s.user_group, s.anonymous_holder, s.piece
-    """,
     """
+)
+
+_NUMBERED = """
     CREATE TEMP TABLE keyed AS
     SELECT *, ROW_NUMBER() OVER (ORDER BY first_seen, person_id, anonymous_holder, piece) - 1 AS person_key
     FROM holders
-    """,
+    """
+
+
+class KeptKeys(Struct, frozen=True):
+    """Where to find the keys that people had before, so that what has not changed stays as it is."""
+
+    links: str
+    """The table `person_links` of before."""
+    next_key: int
+    """The first key for people who are new."""
+
+
+def _numbered_as_before(kept: KeptKeys) -> str:
+    """A person keeps the key of before; one that people of before have become takes the smallest of theirs."""
+    return f"""
+    CREATE TEMP TABLE keyed AS
+    -- Of a device only its first piece makes a claim: one that everybody shares has thousands.
+    WITH holder_ids AS (
+      SELECT h.person_id, g.user_id, NULL AS anonymous_id FROM holders AS h JOIN user_groups AS g USING (user_group)
+      UNION
+      SELECT h.person_id, NULL, d.anonymous_id
+      FROM device_pieces AS d JOIN user_groups AS g ON g.user_id = d.user_id
+      JOIN holders AS h ON h.user_group = g.user_group
+      WHERE d.valid_from IS NULL
+      UNION
+      SELECT h.person_id, NULL, d.anonymous_id
+      FROM device_pieces AS d JOIN holders AS h ON h.anonymous_holder = d.anonymous_id AND h.piece = d.piece
+      WHERE d.user_id IS NULL AND d.valid_from IS NULL
+    ),
+    claims AS (
+      SELECT DISTINCT h.person_id, l.person_key, TRUE AS is_same
+      FROM holders AS h JOIN {kept.links} AS l ON l.person_id = h.person_id
+      UNION
+      SELECT h.person_id, l.person_key, l.person_id = h.person_id
+      FROM holder_ids AS h JOIN {kept.links} AS l ON l.user_id = h.user_id
+      UNION
+      SELECT h.person_id, l.person_key, l.person_id = h.person_id
+      FROM holder_ids AS h JOIN {kept.links} AS l ON l.anonymous_id = h.anonymous_id AND l.valid_from IS NULL
+    ),
+    won AS (
+      SELECT *, ROW_NUMBER() OVER (PARTITION BY person_key ORDER BY is_same DESC, person_id) AS place FROM claims
+    ),
+    taken AS (
+      SELECT *, ROW_NUMBER() OVER (PARTITION BY person_id ORDER BY is_same DESC, person_key) AS choice
+      FROM won WHERE place = 1
+    )
+    SELECT h.*, COALESCE(t.person_key, {kept.next_key} - 1 + ROW_NUMBER() OVER (
+      PARTITION BY t.person_key IS NULL ORDER BY h.first_seen, h.person_id, h.anonymous_holder, h.piece
+    )) AS person_key
+    FROM holders AS h LEFT JOIN taken AS t ON t.person_id = h.person_id AND t.choice = 1
+    """
+
+
+_PERSONS = (
     """
     CREATE TEMP TABLE person_links AS
     SELECT CAST(NULL AS VARCHAR) AS anonymous_id, CAST(NULL AS TIMESTAMPTZ) AS valid_from,

@@ -1,0 +1,347 @@
+"""The steps of a build, in order. Every table is computed before the first one is replaced; a build that is killed
+leaves what readers see as it was."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import inspect
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+from msgspec import Struct, structs
+
+from polku_analytics.build.affected import COPIES as OLD_COPIES
+from polku_analytics.build.affected import LINKS as OLD_LINKS
+from polku_analytics.build.affected import gather_affected
+from polku_analytics.build.changes import (
+    Change,
+    change_of,
+    read_before,
+    sum_change_of,
+    whole_change_of,
+)
+from polku_analytics.build.compute import (
+    COPIES,
+    LINKS,
+    Computed,
+    compute,
+    count,
+    count_events_once,
+    read_as,
+    run_models,
+)
+from polku_analytics.build.identity import KeptKeys, resolve_identity
+from polku_analytics.build.news import IS_NEW, files_since, read_marks, why_not_incremental
+from polku_analytics.build.publish import change_table, place_files, replace_table
+from polku_analytics.build.record import BuildRecord, BuiltTable, Counts, Mark, append_record, newest_record
+from polku_analytics.build.reference import attach_reference_tables
+from polku_analytics.errors import BuildError
+from polku_analytics.lake import Lake, TableSnapshot, attach, connect
+from polku_analytics.model_files import Filling, chosen, expected_event_columns, fill, fillings, read_models, run_order
+from polku_analytics.period import Period
+from polku_schemas import Plan
+
+EVENTS = "events"
+
+
+class Build(Struct, frozen=True, kw_only=True):
+    """What a build did."""
+
+    build_id: str
+    kind: str
+    """`full`, `incremental`, or `nothing new`."""
+    why_full: str | None
+    """Why everything was built anew; None if it was not."""
+    tables: tuple[BuiltTable, ...]
+    """Those that are in the lake now."""
+    steps: tuple[BuiltTable, ...]
+    """What was computed on the way and not kept."""
+    events: int
+    """Events that count: bots and second copies left out."""
+    new_events: int
+    """Events that were not built in before, whatever they are."""
+    people: int
+    """People that were computed."""
+    bot_events: int
+    duplicate_events: int
+    unplaced_events: Mapping[str, int]
+    """Event names of the lake that the plan does not know, with their counts."""
+    as_of: datetime.datetime | None
+    """The time of the newest event; None when there are no events."""
+    seconds: float
+
+
+def build(
+    lake: Lake,
+    plan: Plan,
+    progress: Callable[[str], None] = lambda text: None,
+    *,
+    full: bool = False,
+    select: Sequence[str] = (),
+    since: datetime.date | None = None,
+) -> Build:
+    """Bring the journey tables up to date with the events. `progress` is told what comes next.
+
+    What is new is built in where that can be told, else (or if `full`) everything is built anew; the tables are the
+    same but for the person keys, which a full build numbers anew. `select`: only these tables and those they rest on;
+    `since`: only events of this UTC day and later. Asked for otherwise than the build before, everything is built anew.
+    """
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="polku-build-") as scratch:
+        snapshot = lake.snapshot(EVENTS, Period(since) if since else None)
+        run = _Run(lake, plan, snapshot, Path(scratch), progress, started, select, since)
+        try:
+            return run.build(full)
+        except duckdb.Error as error:
+            raise BuildError(f"the models could not be computed: {str(error).splitlines()[0]}") from error
+        finally:
+            run.connection.close()
+
+
+class _Run:
+    """One build: what all of its steps need."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        plan: Plan,
+        snapshot: TableSnapshot,
+        scratch: Path,
+        progress: Callable[[str], None],
+        started: float,
+        select: Sequence[str],
+        since: datetime.date | None,
+    ) -> None:
+        self.lake, self.plan, self.snapshot, self.scratch = lake, plan, snapshot, scratch
+        self.progress, self.started = progress, started
+        self.expected = expected_event_columns(plan)
+        self.connection = connect(lake, [])
+        attach(self.connection, lake, snapshot, self.expected)
+        self.reference_versions = attach_reference_tables(self.connection, lake)
+        self.models = run_order(chosen(read_models(), select))
+        self.since = since
+        columns = {row[0]: row[1] for row in self.connection.execute(f"DESCRIBE {EVENTS}").fetchall()}
+        self.filled: dict[str, Filling] = fillings(plan, columns)
+        self.fingerprint = self._fingerprint()
+        self.build_id = uuid.uuid4().hex
+
+    def build(self, full: bool) -> Build:
+        before = newest_record(self.lake)
+        why = self._why_full(before, full)
+        if before is None or why is not None:
+            return self._full(before, why)
+        if before.events_version == self.snapshot.version:
+            return self._told(before, "nothing new", None, (), 0, 0)
+        return self._incremental(before)
+
+    def _why_full(self, before: BuildRecord | None, full: bool) -> str | None:
+        if full:
+            return "it was asked for"
+        if before is None:
+            return "there was no build before"
+        if before.plan != self.plan.fingerprint:
+            return "the plan has changed"
+        if before.models != self.fingerprint:
+            return "the models, the reference tables, the columns of the events or the choice of tables and days have changed"
+        if before.events_version == self.snapshot.version:
+            return None
+        self.progress("events: what is new")
+        return why_not_incremental(self.connection, before.marks)
+
+    def _fingerprint(self) -> str:
+        """Of everything but the events that the tables follow from."""
+        parts = [
+            str(self.since),
+            # A new cost changes the margin of everybody's orders.
+            str(self.reference_versions),
+            inspect.getsource(sys.modules[resolve_identity.__module__]),
+            *(f"{m.name}{m.order}{fill(m.sql, self.filled)}" for m in self.models),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _full(self, before: BuildRecord | None, why: str | None) -> Build:
+        self.progress("events: counting each once")
+        marks = read_marks(self.connection)
+        copies = count_events_once(self.connection)
+        counts, as_of = count(self.connection, self.plan, copies, EVENTS)
+        computed = self._compute(None)
+        stored = [table for table in computed if table.model.stored == "yes"]
+        next_key = self.connection.execute("SELECT COALESCE(MAX(person_key), -1) + 1 FROM person_links").fetchall()
+        self.progress("publishing")
+        placed = [(table, place_files(self.lake, table.model.name, table.files)) for table in stored]
+        metadata = {"polku_build": self.build_id}
+        versions = {
+            table.model.name: replace_table(self.lake, table.model.name, files, table.columns, metadata)
+            for table, files in placed
+        }
+        record = self._record(before, "full", as_of, marks, counts, versions, int(next_key[0][0]))
+        people = self.connection.execute("SELECT COUNT(DISTINCT person_key) FROM person_links").fetchall()[0][0]
+        tables = tuple(BuiltTable(t.model.name, t.rows, round(t.seconds, 3)) for t in stored)
+        steps = tuple(
+            BuiltTable(t.model.name, t.rows, round(t.seconds, 3)) for t in computed if t.model.stored != "yes"
+        )
+        return self._told(record, "full", why, tables, counts.events + counts.bots + copies, people, steps)
+
+    def _incremental(self, before: BuildRecord) -> Build:
+        connection = self.connection
+        self._see_news(before)
+        new_events = connection.execute("SELECT COUNT(*) FROM new_events").fetchall()[0][0]
+        if not new_events:  # files were merged, nothing else
+            record = self._record(
+                before, "incremental", before.as_of, before.marks, before.counts, before.tables, before.next_key
+            )
+            return self._told(record, "nothing new", None, (), 0, 0)
+        old = {name: self.lake.snapshot(name, version=version) for name, version in before.tables.items()}
+        local = {
+            file.uri: path
+            for snapshot in old.values()
+            for file, path in zip(snapshot.files, self.lake.local_paths(snapshot.files), strict=True)
+        }
+        attach(connection, self.lake, structs.replace(old[LINKS.name], name=OLD_LINKS), {})
+        attach(connection, self.lake, structs.replace(old[COPIES.name], name=OLD_COPIES), {})
+        self.progress("whom it concerns")
+        gather_affected(connection)
+        counts, as_of = self._counted(before)
+        computed = self._compute(
+            KeptKeys(OLD_LINKS, before.next_key),
+            f"UNION ALL SELECT * FROM {OLD_COPIES} "
+            "WHERE (stream, sequence) NOT IN (SELECT stream, sequence FROM affected_events)",
+        )
+        next_key = connection.execute("SELECT COALESCE(MAX(person_key), -1) + 1 FROM person_links").fetchall()[0][0]
+        people = connection.execute("SELECT COUNT(DISTINCT person_key) FROM person_links").fetchall()[0][0]
+
+        self.progress("what has changed")
+        changes = self._changes(computed, old, local)
+        self.progress("publishing")
+        placed = [(change, place_files(self.lake, change.model.name, change.new)) for change in changes]
+        metadata = {"polku_build": self.build_id}
+        versions = {
+            change.model.name: change_table(
+                self.lake,
+                change.model.name,
+                [file for file in old[change.model.name].files if file.uri in set(change.kept)],
+                files,
+                metadata,
+            )
+            for change, files in placed
+        }
+        marks = before.marks | read_marks(connection)
+        record = self._record(
+            before, "incremental", as_of, marks, counts, versions, max(before.next_key, int(next_key))
+        )
+        tables = tuple(BuiltTable(c.model.name, c.rows, round(c.seconds, 3), c.changed_rows) for c in changes)
+        steps = tuple(
+            BuiltTable(t.model.name, t.rows, round(t.seconds, 3)) for t in computed if t.model.stored != "yes"
+        )
+        return self._told(record, "incremental", None, tables, new_events, people, steps)
+
+    def _see_news(self, before: BuildRecord) -> None:
+        since = files_since(self.lake, self.snapshot, before)
+        attach(self.connection, self.lake, structs.replace(since, name="events_of_new_files"), self.expected)
+        self.connection.execute(
+            f"CREATE TEMP TABLE new_events AS SELECT e.* FROM events_of_new_files AS e WHERE {IS_NEW}"
+        )
+
+    def _counted(self, before: BuildRecord) -> tuple[Counts, datetime.datetime | None]:
+        """All events by what has become of them: those of the affected people are counted before and now."""
+        connection = self.connection
+        connection.execute("CREATE TEMP VIEW events_before AS SELECT * FROM affected_events WHERE NOT is_new")
+        was, _ = count(connection, self.plan, count_events_once(connection, "events_before"), "events_before")
+        now, newest = count(connection, self.plan, count_events_once(connection, "affected_events"), "affected_events")
+        times = [time for time in (before.as_of, newest) if time is not None]
+        return before.counts.plus(was, -1).plus(now), max(times, default=None)
+
+    def _compute(self, kept_keys: KeptKeys | None, more_copies: str = "") -> list[Computed]:
+        """All models over `unique_events`; in an incremental build those that are written whole come later."""
+        self.progress("identity")
+        clock = time.perf_counter()
+        resolve_identity(self.connection, kept_keys)
+        links = compute(self.connection, LINKS, LINKS.sql, self.scratch, clock)
+        copies = compute(self.connection, COPIES, COPIES.sql + more_copies, self.scratch, time.perf_counter())
+        models = [model for model in self.models if kept_keys is None or model.increment != "whole"]
+        return [links, copies, *run_models(self.connection, models, self.filled, self.scratch, self.progress)]
+
+    def _changes(
+        self, computed: Sequence[Computed], old: Mapping[str, TableSnapshot], local: Mapping[str, str]
+    ) -> list[Change]:
+        connection = self.connection
+        stored = [table for table in computed if table.model.stored == "yes"]
+        changes = []
+        for table in stored:
+            if table.model.increment == "person":
+                name = table.model.name
+                read_before(connection, name, [local[file.uri] for file in old[name].files])
+                changes.append(change_of(connection, self.lake, old[name], table, self.scratch))
+        for table in stored:
+            if table.model.increment == "sum":
+                paths = [local[file.uri] for file in old[table.model.name].files]
+                changes.append(sum_change_of(connection, paths, table, self.filled, self.scratch))
+        changes.extend(whole_change_of(table) for table in stored if table.model.increment == "whole")
+        whole = [model for model in self.models if model.increment == "whole"]
+        if whole:
+            read = {name for model in whole for name in model.inputs}
+            for change in changes:
+                if change.model.name in read:
+                    read_as(connection, change.model.name, change.paths(local), change.columns)
+            computed = run_models(connection, whole, self.filled, self.scratch, self.progress)
+            changes.extend(whole_change_of(table) for table in computed)
+        return changes
+
+    def _record(
+        self,
+        before: BuildRecord | None,
+        kind: str,
+        as_of: datetime.datetime | None,
+        marks: dict[str, Mark],
+        counts: Counts,
+        versions: dict[str, int],
+        next_key: int,
+    ) -> BuildRecord:
+        record = BuildRecord(
+            build_id=self.build_id,
+            built_at=datetime.datetime.now(datetime.UTC),
+            kind=kind,
+            as_of=as_of,
+            plan=self.plan.fingerprint,
+            models=self.fingerprint,
+            events_version=self.snapshot.version,
+            marks=marks,
+            counts=counts,
+            tables=versions,
+            next_key=next_key,
+        )
+        append_record(self.lake, record, None if before is None else before.build_id)
+        return record
+
+    def _told(
+        self,
+        record: BuildRecord,
+        kind: str,
+        why_full: str | None,
+        tables: tuple[BuiltTable, ...],
+        new_events: int,
+        people: int,
+        steps: tuple[BuiltTable, ...] = (),
+    ) -> Build:
+        counts = record.counts
+        return Build(
+            build_id=record.build_id,
+            kind=kind,
+            why_full=why_full,
+            tables=tables,
+            steps=steps,
+            events=counts.events,
+            new_events=new_events,
+            people=people,
+            bot_events=counts.bots,
+            duplicate_events=counts.copies,
+            unplaced_events=dict(sorted(counts.unplaced.items(), key=lambda item: (-item[1], item[0]))),
+            as_of=record.as_of,
+            seconds=time.perf_counter() - self.started,
+        )
