@@ -148,7 +148,7 @@ class _Run:
         if before.plan != self.plan.fingerprint:
             return "the plan has changed"
         if before.models != self.fingerprint:
-            return "the models, the reference tables, the columns of the events or the choice of tables and days have changed"
+            return "the models, reference tables, columns of the events or the choice of tables and days have changed"
         if before.events_version == self.snapshot.version:
             return None
         self.progress("events: what is new")
