@@ -107,7 +107,7 @@ def test_all_stages_and_channels_can_be_reached() -> None:
 
 def test_only_events_that_say_nothing_about_a_person_have_no_stage() -> None:
     without = {event.name for event in PLAN.events.values() if not event.stage}
-    assert without == {"error_shown", "page_performance_measured", "logged_out"}
+    assert without == {"consent_decided", "error_shown", "page_performance_measured", "logged_out"}
     assert all(event.touchpoint for event in PLAN.events.values())
 
 

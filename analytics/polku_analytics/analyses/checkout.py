@@ -11,11 +11,13 @@ from msgspec import Struct
 from polku_analytics.analyses.answer import Finding, answer
 from polku_analytics.analyses.scope import Part, Scope, check_unit
 from polku_analytics.journeys import Journeys
-from polku_analytics.model_files import SESSION_GAP_MINUTES
 from polku_analytics.result import UNIT_WORDS, AnalysisResult, share, window_text
 
 ORDER: Final = "order"
 """The name of the last row: the checkouts that ended in an order."""
+
+OPEN_SECONDS: Final = 30 * 60
+"""Who has done nothing for so long has left."""
 
 COLUMNS: Final = (
     "step",
@@ -36,7 +38,7 @@ class CheckoutQuestion(Struct, frozen=True, kw_only=True):
     """Which checkouts to look at; those begun in the scope's period."""
 
     scope: Scope = Scope()
-    open_seconds: int = SESSION_GAP_MINUTES * 60
+    open_seconds: int = OPEN_SECONDS
     """A checkout with an event in the last so many seconds that are known has not been left yet."""
 
 

@@ -13,7 +13,6 @@ from msgspec import Struct
 
 from polku_analytics.build.record import Counts
 from polku_analytics.delta_types import duckdb_type_of_neutral, literal, neutral_type, quoted
-from polku_analytics.lake import relation_sql
 from polku_analytics.model_files import Filling, Model, fill
 from polku_schemas import Plan
 
@@ -158,11 +157,12 @@ def read_as(
     paths: Iterable[Path | str],
     columns: Mapping[str, str] | None = None,
 ) -> None:
-    """Let the rows of files be read under a name. A table of no files needs its columns (neutral types)."""
+    """Let the rows of files be read under a name; `columns` are the neutral types, where there may be no file."""
     listed = ", ".join(literal(str(path)) for path in paths)
     rows = f"SELECT * FROM read_parquet([{listed}])"
-    if not listed and columns is not None:
-        rows = relation_sql({column: duckdb_type_of_neutral(kind) for column, kind in columns.items()}, [])
+    if not listed:
+        nulls = (f"CAST(NULL AS {duckdb_type_of_neutral(kind)}) AS {quoted(n)}" for n, kind in (columns or {}).items())
+        rows = f"SELECT {', '.join(nulls)} WHERE FALSE"
     connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {rows}")
 
 

@@ -37,6 +37,7 @@ from polku_analytics.build.compute import (
     run_models,
 )
 from polku_analytics.build.identity import KeptKeys, resolve_identity
+from polku_analytics.build.identity_traits import join_columns
 from polku_analytics.build.news import IS_NEW, files_since, read_marks, why_not_incremental
 from polku_analytics.build.publish import change_table, place_files, replace_table
 from polku_analytics.build.record import BuildRecord, BuiltTable, Counts, Mark, append_record, newest_record
@@ -45,6 +46,7 @@ from polku_analytics.errors import BuildError
 from polku_analytics.lake import Lake, TableSnapshot, attach, connect
 from polku_analytics.model_files import Filling, chosen, expected_event_columns, fill, fillings, read_models, run_order
 from polku_analytics.period import Period
+from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
 from polku_schemas import Plan
 
 EVENTS = "events"
@@ -85,17 +87,19 @@ def build(
     full: bool = False,
     select: Sequence[str] = (),
     since: datetime.date | None = None,
+    sessions: SessionRules = DEFAULT_RULES,
 ) -> Build:
     """Bring the journey tables up to date with the events. `progress` is told what comes next.
 
     What is new is built in where that can be told, else (or if `full`) everything is built anew; the tables are the
     same but for the person keys, which a full build numbers anew. `select`: only these tables and those they rest on;
-    `since`: only events of this UTC day and later. Asked for otherwise than the build before, everything is built anew.
+    `since`: only events of this UTC day and later; `sessions`: where they end. Asked for otherwise than the build
+    before, everything is built anew.
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polku-build-") as scratch:
         snapshot = lake.snapshot(EVENTS, Period(since) if since else None)
-        run = _Run(lake, plan, snapshot, Path(scratch), progress, started, select, since)
+        run = _Run(lake, plan, snapshot, Path(scratch), progress, started, select, since, sessions)
         try:
             return run.build(full)
         except duckdb.Error as error:
@@ -117,6 +121,7 @@ class _Run:
         started: float,
         select: Sequence[str],
         since: datetime.date | None,
+        sessions: SessionRules,
     ) -> None:
         self.lake, self.plan, self.snapshot, self.scratch = lake, plan, snapshot, scratch
         self.progress, self.started = progress, started
@@ -127,7 +132,7 @@ class _Run:
         self.models = run_order(chosen(read_models(), select))
         self.since = since
         columns = {row[0]: row[1] for row in self.connection.execute(f"DESCRIBE {EVENTS}").fetchall()}
-        self.filled: dict[str, Filling] = fillings(plan, columns)
+        self.filled: dict[str, Filling] = fillings(plan, columns, sessions)
         self.fingerprint = self._fingerprint()
         self.build_id = uuid.uuid4().hex
 
@@ -148,7 +153,9 @@ class _Run:
         if before.plan != self.plan.fingerprint:
             return "the plan has changed"
         if before.models != self.fingerprint:
-            return "the models, reference tables, columns of the events or the choice of tables and days have changed"
+            return (
+                "the models, reference tables, rules of sessions, columns of the events or what was chosen have changed"
+            )
         if before.events_version == self.snapshot.version:
             return None
         self.progress("events: what is new")
@@ -161,6 +168,7 @@ class _Run:
             # A new cost changes the margin of everybody's orders.
             str(self.reference_versions),
             inspect.getsource(sys.modules[resolve_identity.__module__]),
+            inspect.getsource(sys.modules[join_columns.__module__]),
             *(f"{m.name}{m.order}{fill(m.sql, self.filled)}" for m in self.models),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -206,7 +214,7 @@ class _Run:
         attach(connection, self.lake, structs.replace(old[LINKS.name], name=OLD_LINKS), {})
         attach(connection, self.lake, structs.replace(old[COPIES.name], name=OLD_COPIES), {})
         self.progress("whom it concerns")
-        gather_affected(connection)
+        gather_affected(connection, join_columns(self.plan))
         counts, as_of = self._counted(before)
         computed = self._compute(
             KeptKeys(OLD_LINKS, before.next_key),
@@ -261,7 +269,10 @@ class _Run:
         """All models over `unique_events`; in an incremental build those that are written whole come later."""
         self.progress("identity")
         clock = time.perf_counter()
-        resolve_identity(self.connection, kept_keys)
+        joining = join_columns(self.plan)
+        resolve_identity(
+            self.connection, kept_keys, join_by=joining, join_users=self.plan.join_users, everything=EVENTS
+        )
         links = compute(self.connection, LINKS, LINKS.sql, self.scratch, clock)
         copies = compute(self.connection, COPIES, COPIES.sql + more_copies, self.scratch, time.perf_counter())
         models = [model for model in self.models if kept_keys is None or model.increment != "whole"]
@@ -286,6 +297,8 @@ class _Run:
         whole = [model for model in self.models if model.increment == "whole"]
         if whole:
             read = {name for model in whole for name in model.inputs}
+            # The links of the affected people make place for those of all.
+            connection.execute(f"DROP TABLE {LINKS.name}")
             for change in changes:
                 if change.model.name in read:
                     read_as(connection, change.model.name, change.paths(local), change.columns)
