@@ -42,6 +42,7 @@ from polku_analytics.build.identity_traits import join_columns
 from polku_analytics.build.news import IS_NEW, files_since, read_marks, why_not_incremental
 from polku_analytics.build.publish import change_table, place_files, replace_table
 from polku_analytics.build.record import BuildRecord, BuiltTable, Counts, Mark, append_record, newest_record
+from polku_analytics.build.reference import attach_reference_tables
 from polku_analytics.errors import BuildError
 from polku_analytics.lake import Lake, TableSnapshot, attach, connect
 from polku_analytics.model_files import Filling, chosen, expected_event_columns, fill, fillings, read_models, run_order
@@ -128,6 +129,7 @@ class _Run:
         self.expected = expected_event_columns(plan)
         self.connection = connect(lake, [])
         attach(self.connection, lake, snapshot, self.expected)
+        self.reference_versions = attach_reference_tables(self.connection, lake)
         self.models = run_order(chosen(read_models(), select))
         self.since = since
         columns = {row[0]: row[1] for row in self.connection.execute(f"DESCRIBE {EVENTS}").fetchall()}
@@ -153,7 +155,7 @@ class _Run:
             return "the plan has changed"
         if before.models != self.fingerprint:
             return (
-                "the models, the rules of sessions, the columns of the events or what was chosen of these have changed"
+                "the models, reference tables, rules of sessions, columns of the events or what was chosen have changed"
             )
         if before.events_version == self.snapshot.version:
             return None
@@ -164,6 +166,8 @@ class _Run:
         """Of everything but the events that the tables follow from."""
         parts = [
             str(self.since),
+            # A new cost changes the margin of everybody's orders.
+            str(self.reference_versions),
             inspect.getsource(sys.modules[resolve_identity.__module__]),
             inspect.getsource(sys.modules[join_columns.__module__]),
             *(f"{m.name}{m.order}{fill(m.sql, self.filled)}" for m in self.models),

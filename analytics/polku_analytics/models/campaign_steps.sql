@@ -60,8 +60,8 @@ SELECT
   s.channel,
   s.device,
   s.order_id,
-  o.{{ order_net_revenue }} AS net_revenue,
-  {{ order_margin }} AS margin,
+  o.net_revenue AS net_revenue,
+  o.margin AS margin,
   o.currency
 FROM steps AS s
 LEFT JOIN orders AS o ON s.step = 'order' AND o.source = s.source AND o.event_id = s.event_id

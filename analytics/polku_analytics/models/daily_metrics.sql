@@ -28,7 +28,7 @@ sold AS (
     CAST(ordered_at AS DATE) AS day,
     channel,
     COUNT(*) AS orders,
-    SUM(CASE WHEN o.currency = u.currency OR (o.currency IS NULL AND u.currency IS NULL) THEN o.{{ order_net_revenue }} END)
+    SUM(CASE WHEN o.currency = u.currency OR (o.currency IS NULL AND u.currency IS NULL) THEN o.net_revenue END)
       AS net_revenue,
     MIN(u.currency) AS currency
   FROM orders AS o
