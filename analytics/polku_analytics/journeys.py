@@ -14,7 +14,7 @@ from polku_analytics.engines.choice import open_engine
 from polku_analytics.engines.dialect import Dialect
 from polku_analytics.engines.duckdb import DuckDB
 from polku_analytics.engines.engine import Engine
-from polku_analytics.errors import AnalyticsError, LakeError, MissingTableError
+from polku_analytics.errors import AnalyticsError, LakeError, QueryError
 from polku_analytics.lake import Lake
 from polku_analytics.model_files import expected_event_columns
 from polku_analytics.period import Period
@@ -95,7 +95,7 @@ class Journeys(Struct, frozen=True, kw_only=True):
         """The columns of an open table; none if it is not there, as in a lake that was built by an older Polku."""
         try:
             return list(self.engine.arrow(f"SELECT * FROM {table} LIMIT 0").schema.names)
-        except MissingTableError:
+        except QueryError:  # each engine has its own words for a table that is not there
             return []
 
     def with_loaded(self, name: str) -> bool:

@@ -44,14 +44,23 @@ CASES: Final = (
     "satisfaction",
     "satisfaction --bands",
     "tasks product_viewed order_completed --breakdown device",
-    "tasks product_viewed product_added --limit 1h --unit session",
+    "tasks product_viewed product_added --limit 7d --breakdown channel",
     "when --time-zone Europe/Helsinki",
     "when product_viewed --unit person",
     "scorecard ecommerce",
+    "attribution --breakdown device",
+    "attribution --by touchpoint --model linear --lookback 14d",
+    "compare --change new_checkout",
+    "recommend --fewest 1",
+    "recommend --prompt",
+    "campaigns",
+    "performance --fewest 1",
+    "friction --unit person",
 )
 """`{late}` and `{later}` are days of the second half of the data."""
 
 CANNOT: Final[dict[tuple[str, str], str]] = {
+    ("spark", "recommend --fewest 1"): "what somebody has is unnested from lists, which is not said Spark's way yet",
     ("spark", "retention --interval week --intervals 4"): (
         "without a START, Sail finds no name for a column of its own plan; with a START it answers"
     ),

@@ -6,6 +6,7 @@ import ast
 import datetime
 import functools
 import importlib
+import inspect
 import json
 import shlex
 import tomllib
@@ -87,7 +88,7 @@ def test_an_answer_is_the_same_on_every_engine(line: str, engine: str, ask: Ask)
             ask(engine, line)
         return
     answer = ask(engine, line)
-    assert answer.pop("sql") and expected["sql"]
+    assert bool(answer.pop("sql")) == bool(expected["sql"])  # a scorecard tells the SQL of each figure apart
     assert differences(answer, {name: value for name, value in expected.items() if name != "sql"}) == []
 
 
@@ -111,8 +112,9 @@ def test_every_command_that_takes_an_engine_is_asked() -> None:
 def test_every_analysis_is_asked() -> None:
     """Each module of an analysis is behind a command that has a case."""
     reached: set[str] = set()
-    for name in commands():
-        reached |= analyses_of(ANALYTICS / "commands" / f"{name.replace('-', '_')}.py")
+    for command in commands().values():
+        assert command.callback is not None
+        reached |= analyses_of(Path(inspect.getfile(command.callback)))
     own = {
         path.stem for path in (ANALYTICS / "analyses").glob("*.py") if "answer(" in path.read_text(encoding="utf-8")
     } - {"answer"}

@@ -75,13 +75,14 @@ def _find(question: PromptQuestion, contact: Step | None, part: Part) -> Finding
     column = _COLUMN[question.by]
     asked = f"CASE WHEN {step_sql(contact, 't')} THEN 1 ELSE 0 END" if contact else "0"
     pushed = ", ".join(map(sql_literal, PUSHED_CHANNELS))
+    # NULLIF, because after the last one ClickHouse would say 0 for a number that is never null.
     # What the plan places in no stage is measured, not done: it is no step, and nothing that comes next. Who has
     # ordered may leave; and where we come to people there is nobody to prompt.
     sql = (
         f"SELECT s.item, COUNT(*) AS passes, COUNT(DISTINCT s.person_key) AS people, "
         f"COUNT(CASE WHEN s.next_asked = 1 THEN 1 END) AS then_service, "
         f"COUNT(CASE WHEN s.next_asked IS NULL THEN 1 END) AS then_left FROM ("
-        f"SELECT t.*, t.{column} AS item, {asked} AS asked, LEAD({asked}) OVER ("
+        f"SELECT t.*, t.{column} AS item, {asked} AS asked, LEAD(NULLIF({asked}, -1)) OVER ("
         f"PARTITION BY t.session_key ORDER BY t.touchpoint_number) AS next_asked, "
         f"COUNT(t.order_id) OVER (PARTITION BY t.session_key ORDER BY t.touchpoint_number "
         f"ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS ordered "
