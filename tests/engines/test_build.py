@@ -30,8 +30,8 @@ from polku_schemas import Plan
 from tests.engines.compare import differences
 from tests.s3_server import s3_bucket
 
-# The models of orders, carts and deliveries gather lists in an order of their own, which Spark says otherwise; docs/query
-# tells it. Not strict: what needs no such model passes.
+# The models of orders, carts and deliveries gather lists in an order of their own, which Spark says otherwise;
+# docs/query tells it. Not strict: what needs no such model passes.
 pytestmark = pytest.mark.xfail(reason="the models of orders and carts are not said Spark's way yet", strict=False)
 
 TABLES = BUILT_TABLES
