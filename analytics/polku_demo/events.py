@@ -836,8 +836,8 @@ class ErrorShown(typed.Event, name="error_shown"):
     "offer-2-button".
     """
     error_message: Annotated[str, typed.text(max_length=1000)] | None = None
-    """What the person was shown. At most 1000 characters. Example: "Something went
-    wrong. Please try again.".
+    """What the person was shown, or what a failed script said. At most 1000 characters.
+    Example: "Something went wrong. Please try again.".
     """
     http_status: Annotated[int, typed.integer(minimum=100, maximum=599)] | None = None
     """HTTP status of the answer. 100 to 599. Example: 503."""
@@ -1243,6 +1243,19 @@ class PagePerformanceMeasured(typed.Event, name="page_performance_measured"):
     ttfb_ms: Annotated[float, typed.number(minimum=0)] | None = None
     """Time to the first byte of the answer, in milliseconds. At least 0. Example: 210.
     """
+
+
+class PageScrolled(typed.Event, name="page_scrolled"):
+    """How much of a page was seen, told when it is left. The browser SDK's add-on
+    `scroll` sends it.
+
+    Event page_scrolled 1.0, owner web. Touchpoint page.
+    """
+
+    scroll_share: Annotated[float, typed.number(minimum=0, maximum=1)]
+    """How far down a page was seen, from 0 to 1. 0 to 1. Example: 0.75."""
+    page_type: PageType | None = None
+    """What kind of page it is. Example: "category"."""
 
 
 class PageViewed(typed.PageEvent, name="page_viewed"):
@@ -1950,6 +1963,27 @@ class ScreenViewed(typed.ScreenEvent, name="screen_viewed"):
     screen_name: Annotated[str, typed.text(max_length=300)] | None = None
     """Name of the app's screen as its makers call it. At most 300 characters. Example:
     "ProductDetail".
+    """
+
+
+class ScriptFailed(typed.Event, name="script_failed"):
+    """A script of a page failed and nobody caught it. The browser SDK's add-on `errors`
+    sends it.
+
+    Event script_failed 1.0, owner it. Touchpoint error.
+    """
+
+    error_message: Annotated[str, typed.text(max_length=1000)]
+    """What the person was shown, or what a failed script said. At most 1000 characters.
+    Example: "Something went wrong. Please try again.".
+    """
+    script_file: Annotated[str, typed.text(max_length=2000)] | None = None
+    """Address of the script that failed, without its query. At most 2000 characters.
+    Example: "https://shop.example/assets/cart.js".
+    """
+    script_line: Annotated[int, typed.integer(minimum=0)] | None = None
+    """Line of the script at which it failed; 0 if that is not known. At least 0.
+    Example: 214.
     """
 
 
