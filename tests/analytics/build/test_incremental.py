@@ -97,7 +97,7 @@ def stored(journeys: Journeys) -> dict[str, list[tuple[Any, ...]]]:
         table = journeys.engine.arrow(f"SELECT * FROM {table_name}")
         rows = []
         for row in table.to_pylist():
-            for name in ("session_key", "cart_key", "checkout_key", "search_key"):
+            for name in ("session_key", "cart_key", "open_cart_key", "checkout_key", "search_key"):
                 if row.get(name) is not None:
                     key, start = divmod(row[name], 16777216)
                     row[name] = (people[key], start)
@@ -286,3 +286,28 @@ def test_a_value_that_one_more_tells_is_nobodys_any_more(tmp_path: Path, plan: P
         assert len(grown["persons"]) == last
         build(lake, joining, full=True)
         assert grown == stored(opened(lake, joining))
+
+
+def test_what_names_an_order_and_nobody_changes_that_order(tmp_path: Path, plan: Plan) -> None:
+    lake = Lake(tmp_path, environ={})
+    nobody = {"anonymous_id": None, "user_id": None}
+    write_table(
+        tmp_path / "events",
+        [
+            _event("order_returned", 0, 50, order_id="2", revenue=None, **nobody),
+            _event("order_completed", 1, 10, order_id="1", revenue=5.0),
+            _event("page_viewed", 2, 20, anonymous_id="b"),
+        ],
+    )
+    build(lake, plan)
+
+    write_table(
+        tmp_path / "events",
+        [
+            _event("order_cancelled", 3, 60, order_id="1", revenue=None, **nobody),
+            _event("order_completed", 4, 40, anonymous_id="b", order_id="2", revenue=7.0),
+        ],
+    )
+    assert build(lake, plan).kind == "incremental"
+    found = opened(lake, plan).rows("SELECT order_id, net_revenue, cancelled FROM orders ORDER BY order_id")
+    assert found == [("1", 0.0, True), ("2", 0.0, False)]
