@@ -3,17 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The peers that the oracles ask bring older packages of what we use newer.
+ORACLES := .venv-oracles
 SOURCES := sdk/python schemas collector analytics tests
 DOCUMENTS ?= 100000
 INPUTS ?= 20000
 # Whole collectors that are killed, reloaded, replayed and measured: half the time of all tests.
 PROCESSES := tests/e2e tests/test_benchmarks.py tests/collector/test_new_plan.py tests/collector/test_maintenance.py \
 	tests/collector/mirror/test_process.py tests/collector/replay/test_process.py tests/collector/test_ack_lake.py \
-	tests/collector/test_traces.py tests/sdk/test_hosts.py tests/sdk/send tests/pytest_polku
+	tests/collector/test_traces.py tests/collector/test_recipes.py tests/sdk/test_hosts.py tests/sdk/send tests/pytest_polku
 # Packages of the system are installed where they are missing, with sudo unless one is root.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test test-processes power-cut chaos test-browser test-infra test-node test-oracles fuzz check format bench clean
+.PHONY: demo test test-processes power-cut chaos test-browser test-infra test-node test-oracles test-engines fuzz check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
@@ -21,7 +23,7 @@ demo: $(STAMP)
 # `make fuzz` leaves an older jsonschema-rs behind than the oracles go by.
 test: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group test
-	$(BIN)/pytest --numprocesses auto --dist worksteal $(addprefix --ignore=,tests/power_cut tests/chaos tests/fuzz $(PROCESSES)) $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(addprefix --ignore=,tests/power_cut tests/chaos tests/fuzz tests/engines $(PROCESSES)) $(ARGS)
 
 test-processes: $(STAMP)
 	$(BIN)/pytest --numprocesses auto --dist worksteal $(PROCESSES) $(ARGS)
@@ -51,9 +53,13 @@ test-node: $(STAMP)
 	npm install --prefix tests/node --no-package-lock --no-audit --no-fund --silent
 	$(BIN)/pytest tests/node $(ARGS)
 
-test-oracles: $(STAMP)
-	$(BIN)/python -m pip install --quiet --group test
-	$(BIN)/pytest tests/oracles --documents $(DOCUMENTS) $(ARGS)
+# retentioneering calls home unless it is told not to.
+test-oracles: $(ORACLES)/.installed
+	RETENTIONEERING_NO_TRACK=1 $(ORACLES)/bin/pytest tests/oracles --documents $(DOCUMENTS) $(ARGS)
+
+test-engines: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group engines
+	$(BIN)/pytest tests/engines $(ARGS)
 
 fuzz: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group fuzz
@@ -75,6 +81,12 @@ bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
+$(ORACLES)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(ORACLES)
+	$(ORACLES)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(ORACLES)/bin/python -m pip install --quiet --editable '.[all]' --group test --group analysis-oracles
+	touch $@
+
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
@@ -82,4 +94,4 @@ $(STAMP): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) tests/node/node_modules sdk/browser/node_modules polku-demo polku-data
+	rm -rf $(VENV) $(ORACLES) tests/node/node_modules sdk/browser/node_modules polku-demo polku-data

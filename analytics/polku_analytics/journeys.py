@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import duckdb
 from msgspec import Struct
 
 from polku_analytics.build.record import newest_record
+from polku_analytics.engines.choice import open_engine
 from polku_analytics.engines.dialect import Dialect
 from polku_analytics.engines.duckdb import DuckDB
 from polku_analytics.engines.engine import Engine
 from polku_analytics.errors import AnalyticsError, LakeError
-from polku_analytics.lake import Lake, attach, open_duckdb
+from polku_analytics.lake import Lake
 from polku_analytics.model_files import expected_event_columns
 from polku_analytics.period import Period
 from polku_schemas import Plan
 
-TABLES: Final = ("persons", "touchpoints", "sessions", "stages", "transitions", "orders")
+TABLES: Final = (
+    "persons",
+    "profiles",
+    "touchpoints",
+    "sessions",
+    "stages",
+    "transitions",
+    "orders",
+    "contacts",
+    "complaints",
+    "satisfaction",
+    "accounts",
+    "journeys",
+)
 """What `open_journeys` opens; `events` joins them when a question needs a property."""
 
-BUILT_TABLES: Final = (*TABLES, "person_links", "event_copies", "builds")
-"""All that `polku build` leaves in a lake."""
+BUILT_TABLES: Final = (*TABLES, "preferences", "person_links", "event_copies")
+"""The tables of a build: all that `polku build` leaves in a lake, but for its own record, `builds`."""
 
 
 class Journeys(Struct, frozen=True, kw_only=True):
@@ -68,21 +82,26 @@ class Journeys(Struct, frozen=True, kw_only=True):
 
     def with_events(self) -> None:
         """Open `events` too, with every column of the plan."""
-        attach(self.connection, self.lake, self.lake.snapshot("events"), expected_event_columns(self.plan))
+        self.engine.open(self.lake, self.lake.snapshot("events"), expected_event_columns(self.plan))
 
 
-def open_journeys(lake: Lake, plan: Plan, tables: Iterable[str] = TABLES) -> Journeys:
-    """Open tables as one and the same build left them. LakeError says what to run if there is none."""
+def open_journeys(
+    lake: Lake, plan: Plan, tables: Iterable[str] = TABLES, engine: Callable[[], Engine] = open_engine
+) -> Journeys:
+    """Open tables as one and the same build left them. LakeError says what to run if there is none.
+
+    `engine` makes the one that shall answer: DuckDB, unless another is asked for.
+    """
     record = newest_record(lake)
     if record is None:
         raise LakeError(f"no journeys in {lake.uri}: run `polku build` first")
-    connection = open_duckdb()
+    answering = engine()
     for name in tables:
         if name not in record.tables:
             raise LakeError(f"the last build left out the table {name}: run `polku build` without --select")
-        attach(connection, lake, lake.snapshot(name, version=record.tables[name]), {})
+        answering.open(lake, lake.snapshot(name, version=record.tables[name]), {})
     return Journeys(
-        engine=DuckDB(connection),
+        engine=answering,
         lake=lake,
         plan=plan,
         build_id=record.build_id,

@@ -62,6 +62,9 @@ Currency = Literal[
 CustomerType = Literal["private", "business"]
 """Whether the person buys privately or for a business."""
 
+Decision = Literal["granted", "refused", "withdrawn"]
+"""What was decided about consent."""
+
 FormType = Literal[
     "newsletter", "contact", "quote", "competition", "registration", "other",
 ]
@@ -539,6 +542,17 @@ class ComplaintSolved(typed.Event, name="complaint_solved"):
     """Worth of what the event is about, in `currency`, such as of the cart. At least 0.
     Example: 119.8.
     """
+
+
+class ConsentDecided(typed.Event, name="consent_decided"):
+    """Somebody decided about consent, or took it back. Counted without any id, so that
+    reports can say which share of the visitors they speak of.
+
+    Event consent_decided 1.0, owner it. Touchpoint consent.
+    """
+
+    decision: Decision
+    """What was decided about consent. Example: "granted"."""
 
 
 class ContentRated(typed.Event, name="content_rated"):

@@ -141,7 +141,12 @@ def _committer(
         store=store,
         events=events,
         quarantine=quarantine,
-        columns=ColumnsStep(_scratch(settings), UserAgents().table, threads=os.cpu_count() or 1),
+        columns=ColumnsStep(
+            _scratch(settings),
+            UserAgents().table,
+            threads=os.cpu_count() or 1,
+            spill_max_bytes=settings.lake.spill_max_bytes,
+        ),
         memory=open_memory(
             directory / "ids",
             events,

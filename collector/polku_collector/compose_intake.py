@@ -29,6 +29,7 @@ from .app import Application, CollectorApp, below
 from .batch import Line, QuarantineLine
 from .browser_files import files_of, with_files
 from .compose_tracing import TracedIntake
+from .intake.allowance import SharedAllowance
 from .intake.bots import IsBot
 from .intake.client_address import Proxies
 from .intake.endpoint import InForce, IntakeEndpoint
@@ -83,7 +84,7 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> 
     networks = tuple(ipaddress.ip_network(network) for network in settings.server.trusted_proxies)
     proxies = Proxies(networks, settings.server.client_address_header.encode())
     files = raise_open_files(settings.limits.max_connections)
-    guard = Guard(settings.limits, proxies, observer.closed, files=files)
+    guard = Guard(settings.limits, proxies, observer.closed, observer.error, files=files)
     if guard.max_connections < settings.limits.max_connections:
         log.warning("fewer connections than limits.max_connections: the system allows fewer open files", files=files)
     intake = IntakeEndpoint(
@@ -154,16 +155,28 @@ def _in_force(plan: Plan, settings: Settings) -> InForce:
 
 def _senders(settings: Settings) -> Senders:
     rates = Path(settings.journal.directory) / "rates"
+    quarantined = Path(settings.journal.directory) / "quarantined"
 
     def meter_of(name: str, source: Source) -> Meter | None:
         if source.rate_events_per_second is None:
             return None
-        file = rates / hashlib.sha256(name.encode()).hexdigest()[:32]  # a name may hold anything
-        return Meter(source.rate_events_per_second, source.burst, SharedBucket(file))
+        return Meter(source.rate_events_per_second, source.burst, SharedBucket(rates / _file_name(name)))
+
+    def allowance_of(name: str) -> SharedAllowance:
+        return SharedAllowance(quarantined / _file_name(name), settings.limits.max_quarantine_bytes_a_day)
 
     return senders_of(
-        settings.sources, settings.limits, meter_of=meter_of, is_bot=_is_bot, pseudonym=pseudonyms_of(settings)
+        settings.sources,
+        settings.limits,
+        meter_of=meter_of,
+        is_bot=_is_bot,
+        pseudonym=pseudonyms_of(settings),
+        allowance_of=allowance_of,
     )
+
+
+def _file_name(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()[:32]  # a name may hold anything
 
 
 def _is_bot() -> IsBot:
@@ -279,7 +292,7 @@ class _IntakeObserver:
 
     def judged(self, source: str, judged: Judged, body_bytes: int) -> Callable[[], None]:
         said = "\n".join(_echo_lines(judged)) if self._echo else None
-        told = judged.rejected, judged.warnings, judged.losses
+        told = judged.rejected, judged.warnings, judged.losses, judged.unkept
         return partial(self._stored, source, judged.accepted, *told, body_bytes, said)
 
     def _stored(
@@ -289,6 +302,7 @@ class _IntakeObserver:
         rejected: list[Verdict],
         warnings: list[Verdict],
         losses: Sequence[ClientLoss],
+        unkept: int,
         body_bytes: int,
         said: str | None,
     ) -> None:
@@ -298,6 +312,8 @@ class _IntakeObserver:
             count("polku_events_accepted_total", accepted, source=source)
         for verdict in rejected:
             count("polku_events_rejected_total", source=source, code=verdict.code)
+        if unkept:
+            count("polku_quarantine_unkept_total", unkept, source=source)
         for verdict in warnings:
             count("polku_events_warned_total", source=source, code=verdict.code)
         for loss in losses:

@@ -64,7 +64,8 @@ def replay(
         if opened is None:
             return Report(dry_run=dry_run)
         events, quarantine = opened
-        columns = ColumnsStep(Path(scratch) / "files", UserAgents().table)
+        spill = settings.lake.spill_max_bytes
+        columns = ColumnsStep(Path(scratch) / "files", UserAgents().table, spill_max_bytes=spill)
         judge = Judge(plan, settings, mapping)
         try:
             report = Replay(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,12 +15,16 @@ from .journal.stream import streams_directory
 from .lake.budget import usual_files
 from .lake.dedup import window_of
 from .lake.gather import OWN_LINES
+from .lake.handover import passed_over, read_notes
+from .lake.store import open_store
+from .lake.table import Table
 from .maintain.costs import Costs, costs
 from .maintain.run import Unobserved
 from .maintain.status import (
     JournalStatus,
     Mirrored,
     MirrorStatus,
+    NotesStatus,
     Status,
     TableStatus,
     table_status,
@@ -33,6 +38,7 @@ def status(settings: Settings, journal: Path | None) -> Status:
     now = datetime.now(UTC)
     with by_hand(settings, Unobserved(), writes=False) as (maintainer, opened):
         tables = [table_status(table, maintainer, rules_of(settings), now) for table in opened]
+        notes = _notes(settings, {table.name: table for table in opened})
     waiting = _journal(settings, journal, now) if journal is not None else None
     mirror = _mirror(settings) if settings.lake.iceberg.catalog is not None else None
     return Status(
@@ -50,9 +56,21 @@ def status(settings: Settings, journal: Path | None) -> Status:
             maintenance=settings.maintenance.enabled,
             mirror=mirror,
             mirror_seconds=settings.lake.iceberg.interval_seconds,
+            notes=notes,
         ),
         mirror,
+        notes,
     )
+
+
+def _notes(settings: Settings, opened: Mapping[str, Table]) -> NotesStatus | None:
+    found = read_notes(open_store(settings.lake.uri, s3=settings.lake.s3))
+    if not found.good and not found.bad:
+        return None
+    bad = dict(found.bad)
+    if "events" in opened and "quarantine" in opened:
+        bad = passed_over(found, opened["events"], opened["quarantine"])
+    return NotesStatus(len(found.good.keys() - bad.keys()), bad)
 
 
 def _journal(settings: Settings, directory: Path, now: datetime) -> JournalStatus:

@@ -35,7 +35,10 @@ METRICS: dict[str, Metric] = {
     ),
     "polku_body_bytes_total": Metric("counter", "Bytes of bodies read, after decompression."),
     "polku_events_accepted_total": Metric("counter", "Events stored for the table `events`.", ("source",)),
-    "polku_events_rejected_total": Metric("counter", "Events stored for `quarantine`.", ("source", "code")),
+    "polku_events_rejected_total": Metric("counter", "Events that `quarantine` is for.", ("source", "code")),
+    "polku_quarantine_unkept_total": Metric(
+        "counter", "Events rejected and not stored: their source is over its bytes of the day.", ("source",)
+    ),
     "polku_events_warned_total": Metric("counter", "Events stored, but not as the plan has it.", ("source", "code")),
     "polku_client_lost_events_total": Metric(
         "counter", "Events that an SDK tells it lost before they were sent.", ("source", "reason")

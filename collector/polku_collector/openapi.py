@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from msgspec.json import schema_components
 
+from .intake.consent import CONSENT_PATH, ConsentPing
 from .intake.endpoint import BATCH_PATHS, SINGLE_PATHS, Answer, ErrorAnswer
 from .intake.pixel import MEMBERS, PIXEL_PATHS
 from .intake.wire import WireBatch, WireEvent
@@ -42,13 +43,14 @@ _NO_KEY: Final[list[dict[str, list[str]]]] = [{}]
 def openapi(version: str, webhooks: Sequence[str] = ()) -> Document:
     """The description of a collector of this version that has these webhooks."""
     _, components = schema_components(
-        [Answer, ErrorAnswer, WireBatch, WireEvent], ref_template="#/components/schemas/{name}"
+        [Answer, ConsentPing, ErrorAnswer, WireBatch, WireEvent], ref_template="#/components/schemas/{name}"
     )
     paths: Document = {}
     for path in sorted(BATCH_PATHS):
         paths[path] = _post("sendBatch", path, "/v1/batch", "Send events.", "WireBatch")
     for path, call in SINGLE_PATHS.items():
         paths[path] = _post(f"send{call.capitalize()}", path, f"/v1/{call}", f"Send one {call} call.", "WireEvent")
+    paths[CONSENT_PATH] = _consent()
     for path in PIXEL_PATHS:
         paths[path] = _pixel(path)
     paths[PREFIX + "{name}"] = _webhook(webhooks)
@@ -116,6 +118,16 @@ def _post(name: str, path: str, long_path: str, summary: str, body: str) -> Docu
     return {"post": post, "options": preflight}
 
 
+def _consent() -> Document:
+    described = _post("countDecision", CONSENT_PATH, CONSENT_PATH, "Count one decision about consent.", "ConsentPing")
+    described["post"]["description"] = (
+        "Nothing of the person is in it, and nothing of the request is kept but its source: no address, user agent or "
+        "cookie. It has no id, so one that is sent twice counts twice. A member more than these is refused."
+    )
+    described["post"]["parameters"] = []
+    return described
+
+
 def _pixel(path: str) -> Document:
     image: Document = {"content": {"image/gif": {}}}
     fields = [_query(name, f"As `{name}` of an item.") for name in MEMBERS]
@@ -172,6 +184,9 @@ def _webhook(names: Sequence[str]) -> Document:
 _CUT: Final = frozenset(("Context", "Library", "Page", "Campaign"))
 """Records whose texts are cut, not refused, when they are too long."""
 
+_CLOSED: Final = "ConsentPing"
+"""The record that takes no other members."""
+
 _NAMES: Final = {status: f"Refused{status}" for status in ERRORS}
 _WAITING: Final = (429, 503)
 _RETRY_AFTER: Final = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
@@ -203,8 +218,9 @@ def _id(method: str, path: str) -> str:
 
 
 def _open(name: str, schema: Document) -> Document:
-    """As it is meant for senders: other members are taken too, and a description is one paragraph."""
-    kept = {name: value for name, value in schema.items() if name not in ("title", "additionalProperties")}
+    """As it is meant for senders: other members are taken too (but by one), and a description is one paragraph."""
+    left_out = ("title",) if name == _CLOSED else ("title", "additionalProperties")
+    kept = {name: value for name, value in schema.items() if name not in left_out}
     if "description" in kept:
         kept["description"] = " ".join(kept["description"].split())
     if name in _CUT:

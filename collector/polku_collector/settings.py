@@ -123,6 +123,7 @@ class Lake(Struct, frozen=True, forbid_unknown_fields=True):
     dedup_max_bytes: Positive = 1024 * MIB
     checkpoint_commits: Positive = 20  # a checkpoint and a fresh table handle every so many commits
     scratch: str | None = None  # default: `staging` inside the journal directory
+    spill_max_bytes: Positive = 4096 * MIB  # of DuckDB's own files there, when a flush does not fit into memory
     # Who commits: this node, another one (this one uploads files and leaves notes), or this one for others too.
     commit: Literal["self", "hand_over", "for_all"] = "self"
     s3: S3 = S3()
@@ -182,6 +183,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     max_depth: Annotated[int, Meta(ge=4, le=100)] = 64  # of objects and lists in one event
     max_keys: Positive = 2_000  # of all objects of one event
     max_quarantine_bytes: Positive = 64 * 1024  # of one rejected event kept as `original`
+    max_quarantine_bytes_a_day: Positive = 4096 * MIB  # of rejected events of one source; beyond it they are counted
     body_seconds: PositiveSeconds = 30.0  # a body that takes longer to arrive is refused
     # What follows holds for each worker and its connections.
     max_held_bytes: Positive = 512 * MIB  # of large bodies on their way, together

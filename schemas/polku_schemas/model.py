@@ -48,8 +48,30 @@ PERSON_FACTS: Final = {
     "revenue": "number",
     "sessions": "integer",
     "known_person": "boolean",
+    "touchpoints": "integer",
+    "stage": "string",
+    "first_channel": "string",
+    "first_marketing_channel": "string",
+    "account_id": "string",
+    "currency": "string",
+    "net_revenue": "number",
+    "margin": "number",
+    "lifetime_value": "number",
+    "recency_days": "number",
+    "frequency": "integer",
+    "monetary": "number",
+    "r_score": "integer",
+    "f_score": "integer",
+    "m_score": "integer",
+    "rfm": "string",
+    "preferred_category": "string",
+    "open_cart_value": "number",
+    "satisfaction_band": "string",
+    "contacts": "integer",
+    "complaints": "integer",
+    "open_complaints": "integer",
 }
-"""What a segment may ask about a person beside the traits (`trait_<name>`)."""
+"""What a segment may ask about a person beside the traits (`trait_<name>`): columns of the table `profiles`."""
 
 
 class Comparison(Struct, frozen=True):
@@ -191,6 +213,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Names that no event, property or trait may have, beside those the tables need themselves."""
     privacy: dict[Privacy, Treatment] = {}
     """What is done with the values of a class of ForbiddingPrivacy; a class that is not named is stored as it comes."""
+    join_by: tuple[str, ...] = ()
+    """Traits of which an equal value says that two ids are one person; two user ids only with `join_users`."""
+    join_users: bool = False
     properties: dict[str, Property]
     traits: dict[str, Property]
     events: dict[str, Event]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, cast, get_args
+from typing import Any, Final, cast, get_args
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +16,7 @@ from polku_schemas.documents import ENDINGS, read_document
 from polku_schemas.errors import Finding, PlanError
 from polku_schemas.events import EventReader
 from polku_schemas.finding_codes import FindingCode
+from polku_schemas.foreign_words import nearest
 from polku_schemas.journey_files import FILES as JOURNEY_FILES
 from polku_schemas.journey_files import JourneyReader
 from polku_schemas.lint.accepted import Accepted, read_accepted, unaccepted
@@ -100,6 +101,8 @@ def _read(folder: Path, findings: list[Finding]) -> Plan:
     events = EventReader(folder, findings, head, properties)
     plan = replace(head, properties=properties.properties, traits=traits.properties, events=events.read())
     unclear_traits = traits.document is None or bool(traits.unclear)
+    if document is not None and not unclear_traits:
+        _check_join_by(Members(document, (), findings), plan)
     journey = JourneyReader(folder, findings, plan, events.unclear, unclear_traits=unclear_traits)
     plan = journey.read()
     places = Places(document, properties.document, traits.document, events.documents, journey.documents)
@@ -122,7 +125,29 @@ def _read_head(members: Members, empty: Plan) -> Plan:
         channels=members.names("channels", required=True),
         reserved=members.names("reserved"),
         privacy=_read_privacy(members.mapping("privacy")),
+        **_read_identity(members.mapping("identity")),
     )
+
+
+def _read_identity(members: Members) -> dict[str, Any]:
+    found = {"join_by": members.names("join_by"), "join_users": members.flag("join_users")}
+    members.leftover()
+    return found
+
+
+def _check_join_by(members: Members, plan: Plan) -> None:
+    """What joins ids has to be a trait with one plain value."""
+    members = members.mapping("identity")
+    for index, name in enumerate(plan.join_by):
+        trait = plan.traits.get(name)
+        if trait is None:
+            close = nearest(name, plan.traits)
+            remedy = f"Did you mean `{close}`?" if close else "Use the name of a trait in traits.yaml"
+            message = f"there is no trait `{name}`"
+            members.report(FindingCode.UNKNOWN_PROPERTY, ("join_by", index), message, remedy)
+        elif trait.type not in ("string", "uuid", "integer"):
+            message = f"`{name}` is of the type {trait.type}, which does not tell people apart"
+            members.report(FindingCode.WRONG_TYPE, ("join_by", index), message, "Use a text or a whole number")
 
 
 def _read_privacy(members: Members) -> dict[Privacy, Treatment]:

@@ -20,7 +20,7 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 from polku_analytics.build import build
 from polku_analytics.journeys import Journeys, open_journeys
 from polku_analytics.lake import Lake
-from polku_schemas import Comparison, Event, Funnel, FunnelStep, Plan, Property, Rule
+from polku_schemas import Comparison, Event, Funnel, FunnelStep, Goal, Plan, Property, Rule
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 LINE = pa.list_(pa.struct([("product_id", pa.string()), ("quantity", pa.int64())]))
@@ -32,7 +32,14 @@ TYPES = {
     "is_bot": pa.bool_(),
     "revenue": pa.float64(),
     "price": pa.float64(),
+    "quantity": pa.float64(),
     "step": pa.int64(),
+    "duration_seconds": pa.float64(),
+    "wait_seconds": pa.float64(),
+    "load_ms": pa.float64(),
+    "resolved": pa.bool_(),
+    "score": pa.float64(),
+    "rating": pa.float64(),
     "products": LINE,
 }
 START = datetime.datetime(2026, 3, 2, 12, 0, tzinfo=datetime.UTC)
@@ -202,8 +209,22 @@ def plan() -> Plan:
         stages=("awareness", "interest", "comparison", "purchase", "relationship", "repeat", "referral"),
         channels=("web", "ads", "store", "email"),
         properties=properties,
-        traits={"city": _property("city"), "email": _property("email")},
+        traits={"city": _property("city"), "email": _property("email", privacy="personal")},
         events={item.name: item for item in events},
+        goals={
+            "order": Goal(
+                name="order",
+                description="an order",
+                events=("order_completed", "store_order_completed"),
+                value="revenue",
+            ),
+            "costly": Goal(
+                name="costly",
+                description="something costly",
+                events=("product_viewed", "product_added"),
+                when=(Comparison("price", ">", 100.0),),
+            ),
+        },
         funnels={"buying": Funnel(name="buying", description="to the order", steps=steps, window_seconds=86400)},
         fingerprint="test",
     )

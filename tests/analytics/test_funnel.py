@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polku_analytics.analyses.funnel import FunnelOutcome, Reentry, count_funnel, funnel_question, run_funnel
+from polku_analytics.analyses.attempts import Excluded, FunnelOutcome, Reentry, Rules, count_funnel
+from polku_analytics.analyses.funnel import expected_shares, funnel_question, run_funnel
 from polku_analytics.analyses.scope import Scope
 from polku_analytics.errors import AnalyticsError, UnknownNameError
 from polku_analytics.journeys import Journeys
@@ -25,29 +26,38 @@ History = list[tuple[int, str]]
 def outcome(
     histories: Sequence[History],
     steps: Sequence[str],
-    window: int,
+    window: int | None,
     *,
-    reentry: Reentry = "any",
     optional: Sequence[bool] | None = None,
     as_of: int | None = None,
+    excluded: Sequence[tuple[str, int, int]] = (),
+    **rules: Any,
 ) -> FunnelOutcome:
     rows = [
         (unit, at, name) for unit, history in enumerate(histories) for at, name in sorted(history, key=lambda e: e[0])
     ]
-    rows = [row for row in rows if row[2] in steps]
+    if rules.get("order") != "strict":
+        rows = [row for row in rows if row[2] in {*steps, *(name for name, _, _ in excluded)}]
+    bits = [np.array([row[2] == name for row in rows], dtype=bool) for name in [*steps, *(one[0] for one in excluded)]]
     return count_funnel(
         np.array([row[0] for row in rows], dtype=np.int64),
         np.array([row[1] for row in rows], dtype=np.int64),
-        [np.array([row[2] == step for row in rows], dtype=bool) for step in steps],
+        bits[: len(steps)],
         optional=optional or [False] * len(steps),
-        window_microseconds=window,
-        reentry=reentry,
         as_of_microseconds=as_of,
+        rules=Rules(
+            window_microseconds=window,
+            excluded=tuple(
+                Excluded(rows, after, before)
+                for rows, (_, after, before) in zip(bits[len(steps) :], excluded, strict=True)
+            ),
+            **rules,
+        ),
     )
 
 
-def level(history: History, steps: str, window: int = 100, reentry: Reentry = "any") -> int:
-    return sum(outcome([history], list(steps), window, reentry=reentry).counts)
+def level(history: History, steps: str, window: int = 100, **rules: Any) -> int:
+    return sum(outcome([history], list(steps), window, **rules).counts)
 
 
 @pytest.mark.parametrize(
@@ -252,3 +262,216 @@ def test_windows_are_written_as_they_are_read() -> None:
 
 def test_an_event_of_the_plan_that_never_happened_counts_nobody(shop: Journeys, plan: Plan) -> None:
     assert rows(shop, "share_clicked", "order_completed") == [("share_clicked", 0), ("order_completed", 0)]
+
+
+@pytest.mark.parametrize(
+    ("history", "steps", "rules", "expected"),
+    [
+        ([(5, "B"), (5, "A")], "AB", {"ties": "strict"}, 1),
+        ([(5, "B"), (5, "A")], "AB", {"distinct_events": True}, 2),
+        ([(0, "A")], "AA", {"distinct_events": True}, 1),
+        ([(0, "A"), (1, "A")], "AA", {"distinct_events": True}, 2),
+        ([(0, "A"), (1, "X"), (2, "B")], "AB", {"order": "strict"}, 1),
+        ([(0, "A"), (1, "C"), (2, "B")], "AB", {"order": "strict"}, 1),
+        ([(0, "A"), (1, "B"), (2, "B"), (3, "C")], "ABC", {"order": "strict"}, 2),
+    ],
+)
+def test_answers_measured_on_clickhouse_with_its_options(
+    history: History, steps: str, rules: dict[str, Any], expected: int
+) -> None:
+    assert level(history, steps, **rules) == expected
+
+
+Rule = dict[str, Any]
+
+
+def valid(chain: Sequence[tuple[int, int, str]], history: list[tuple[int, int, str]], rules: Rule, depth: int) -> bool:
+    """Whether events (place, time, name), one a step, are an attempt by the definition."""
+    pairs = list(itertools.pairwise(chain))
+    if rules["order"] == "strict" and any(b[0] != a[0] + 1 for a, b in pairs):
+        return False
+    if rules["distinct_events"] and rules["order"] == "in-order" and any(b[0] <= a[0] for a, b in pairs):
+        return False
+    if any(b[1] < a[1] or (rules["ties"] == "strict" and b[1] == a[1]) for a, b in pairs):
+        return False
+    if rules["window"] is not None and chain[-1][1] - chain[0][1] > rules["window"]:
+        return False
+    gap = rules["step_window"]
+    if gap is not None and any(b[1] - a[1] > gap for a, b in pairs):
+        return False
+    if rules["reentry"] == "first" and chain[0][0] != rules["first"]:
+        return False
+    for name, after, before in rules["excluded"]:
+        begin, end = chain[after][1] if after < depth else None, chain[min(before, depth - 1)][1]
+        if begin is not None and any(begin < at < end for _, at, found in history if found == name):
+            return False
+    return True
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("ABCX")), max_size=8), min_size=1, max_size=5),
+    st.lists(st.sampled_from("ABC"), min_size=2, max_size=3),
+    st.fixed_dictionaries(
+        {
+            "order": st.sampled_from(["in-order", "strict"]),
+            "ties": st.sampled_from(["ordered", "strict"]),
+            "distinct_events": st.booleans(),
+            "reentry": st.sampled_from(["any", "first"]),
+            "window": st.none() | st.integers(1, 7),
+            "step_window": st.none() | st.integers(1, 4),
+        }
+    ),
+    st.lists(st.sampled_from([("X", 0, 1), ("X", 0, 2), ("X", 1, 2), ("A", 0, 1), ("C", 0, 2)]), max_size=2),
+    st.integers(9, 14),
+)
+def test_every_option_equals_trying_out_every_attempt(
+    people: list[History], steps: list[str], rules: Rule, excluded: list[tuple[str, int, int]], as_of: int
+) -> None:
+    excluded = [one for one in excluded if one[2] < len(steps) and rules["order"] == "in-order"]
+    found = outcome(
+        people,
+        steps,
+        rules["window"],
+        as_of=as_of,
+        excluded=excluded,
+        step_window_microseconds=rules["step_window"],
+        **{name: rules[name] for name in ("order", "ties", "distinct_events", "reentry")},
+    )
+
+    firsts: list[list[tuple[int, int] | None]] = []
+    is_open = []
+    for history in people:
+        place = (lambda name: steps.index(name) if name in steps else len(steps)) if rules["distinct_events"] else len
+        if rules["order"] == "strict":
+            place = len
+        ordered = sorted(history, key=lambda e: (e[0], place(e[1]) if place is not len else 0))
+        events = [(number, at, name) for number, (at, name) in enumerate(ordered)]
+        own = {**rules, "excluded": excluded}
+        own["first"] = next((number for number, _, name in events if name == steps[0]), None)
+        reached: list[tuple[int, int] | None] = []
+        may_go_on = False
+        for depth in range(1, len(steps) + 1):
+            choices = itertools.product(*([one for one in events if one[2] == step] for step in steps[:depth]))
+            chains = [
+                chain
+                for chain in choices
+                if all(valid(chain[:part], events, own, part) for part in range(1, depth + 1))
+            ]
+            best = min(((chain[-1][0], -chain[0][1], chain[-1][1]) for chain in chains), default=None)
+            reached.append(None if best is None else (-best[1], best[2]))
+            beyond = (len(events), as_of + 1, "later")
+            may_go_on |= depth < len(steps) and any(
+                valid((*chain, beyond), [*events, beyond], own, depth + 1) for chain in chains
+            )
+        firsts.append(reached)
+        is_open.append(may_go_on)
+    for number in range(len(steps)):
+        here = [person[number] for person in firsts if person[number] is not None]
+        assert found.counts[number] == len(here)
+        if number and here:
+            assert found.median_seconds[number] == pytest.approx(median(b - a for a, b in here) / 1e6, abs=1e-6)
+        if number + 1 < len(steps):
+            stopped = [
+                may
+                for may, person in zip(is_open, firsts, strict=True)
+                if person[number] is not None and person[number + 1] is None
+            ]
+            assert (found.still_in_window[number], found.dropped[number]) == (sum(stopped), len(stopped) - sum(stopped))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("ABCX")), max_size=8), min_size=1, max_size=5),
+    st.lists(st.sampled_from("ABC"), min_size=2, max_size=3),
+    st.none() | st.integers(1, 7),
+    st.sampled_from(["any", "first"]),
+    st.booleans(),
+)
+def test_any_order_equals_trying_out_every_set_of_steps(
+    people: list[History], steps: list[str], window: int | None, reentry: Reentry, exclude: bool
+) -> None:
+    excluded = [("X", 0, len(steps) - 1)] if exclude else []
+    found = outcome(people, steps, window, order="any", reentry=reentry, excluded=excluded)
+
+    for wanted in range(1, len(steps) + 1):
+        firsts = []
+        for history in people:
+            start = min((at for at, name in history if name in steps), default=None)
+            ends = []
+            for chosen in itertools.combinations(steps, wanted):
+                for chain in itertools.product(*([at for at, name in history if name == step] for step in chosen)):
+                    low = min(chain) if reentry == "any" or start is None else start
+                    high = max(chain)
+                    if window is not None and high - low > window:
+                        continue
+                    if exclude and any(low < at < high for at, name in history if name == "X"):
+                        continue
+                    ends.append((high, -low))
+            if ends:
+                firsts.append(min(ends))
+        assert found.counts[wanted - 1] == len(firsts)
+        if wanted > 1 and firsts:
+            seconds = median(high + low for high, low in firsts) / 1e6
+            assert found.median_seconds[wanted - 1] == pytest.approx(seconds, abs=1e-6)
+
+
+def test_options_over_built_tables(shop: Journeys) -> None:
+    steps = ("product_viewed", "product_added", "order_completed")
+    assert rows(shop, *steps, step_window_seconds=60) == [*zip(steps, (3, 3, 1), strict=True)]
+    assert rows(shop, *steps, step_window_seconds=59)[1:] == [("product_added", 2), ("order_completed", 0)]
+    assert rows(shop, "order_completed", "product_viewed", order="any") == [("any 1 of 2", 3), ("any 2 of 2", 1)]
+    assert rows(shop, "product_viewed", "order_completed", order="strict") == [
+        ("product_viewed", 3),
+        ("order_completed", 0),
+    ]
+    assert rows(shop, "product_viewed", "order_completed", exclude=["product_added[price < 25]"])[1][1] == 0
+    assert rows(shop, *steps, exclude=["product_added between 2 and 3"])[2][1] == 1
+    broken_down = funnel_question(shop, steps, order="any", scope=Scope(breakdown="channel"))
+    assert [row[:4] for row in run_funnel(shop, broken_down).rows][2] == ["web", 3, "any 3 of 3", 1]
+
+
+def test_what_those_who_drop_out_do_instead(shop: Journeys) -> None:
+    steps = ["product_viewed", "product_added", "order_completed"]
+    result = run_funnel(shop, funnel_question(shop, steps, drop_off="product_added"))
+    assert (result.columns[0], result.rows) == ("next", [["order", 1, 1.0, 604771.0]])  # a second too late
+    result = run_funnel(shop, funnel_question(shop, steps, drop_off="product_added", window_seconds=86400))
+    assert result.rows == [["(nothing)", 1, 1.0, None]]
+    steps = ["product_viewed", "order_completed[revenue > 20]"]
+    result = run_funnel(shop, funnel_question(shop, steps, drop_off="1", window_seconds=100))
+    assert result.rows == [["cart", 2, 1.0, 45.0]]
+    assert result.coverage["dropped"] == 2
+
+
+def test_how_long_it_takes_and_would_take(shop: Journeys) -> None:
+    result = run_funnel(
+        shop, funnel_question(shop, ["product_viewed", "order_completed"], show="times", window_seconds=14 * 86400)
+    )
+    assert [row[:3] for row in result.rows if row[2]] == [["5m", 300, 1], ["14d", 1209600, 1]]
+    assert result.rows[-1][3:] == [0.333333, 0.666667, 1.0]
+    assert (result.coverage["began"], result.coverage["median_seconds"]) == (3, 302460.5)
+    none = funnel_question(shop, ["order_completed", "share_clicked"], show="times")
+    assert run_funnel(shop, none).rows == []
+
+
+def test_the_expected_share_counts_out_those_not_known_of_any_more() -> None:
+    at, expected = expected_shares(np.array([1, 2, 2, 4]), np.array([1, 3]))
+    # 1 of 6 after 1; then 2 of the 4 that are left; then 1 of 1.
+    assert at.tolist() == [1, 2, 4]
+    assert expected == pytest.approx([1 / 6, 1 - 5 / 6 * 1 / 2, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"order": "any", "step_window_seconds": 5}, "window in total"),
+        ({"order": "strict", "exclude": ["share_clicked"]}, "exclusions mean nothing"),
+        ({"exclude": ["share_clicked between 2 and 1"]}, "do not follow each other"),
+        ({"drop_off": "order_completed"}, "nobody drops out at the last step"),
+        ({"drop_off": "product_viewd"}, "Did you mean product_viewed"),
+        ({"exclude": ["share_clickd"]}, "Did you mean share_clicked"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(shop: Journeys, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(AnalyticsError, match=words):
+        funnel_question(shop, ["product_viewed", "order_completed"], **options)

@@ -13,7 +13,7 @@ import pytest
 
 from polku_analytics.build import build
 from polku_analytics.errors import BuildError
-from polku_analytics.journeys import Journeys, open_journeys
+from polku_analytics.journeys import BUILT_TABLES, Journeys, open_journeys
 from polku_analytics.model_files import Model, expected_event_columns, fill, fillings, read_models, run_order
 from polku_schemas import Plan, builtin_plan_path, load_plan
 
@@ -241,7 +241,7 @@ def test_tables_can_be_read_by_every_engine(make_lake: Make, event: Make, plan: 
     build(lake, plan)
     build(lake, plan, full=True)
 
-    for name in ("person_links", "persons", "touchpoints", "sessions", "stages", "transitions", "orders"):
+    for name in BUILT_TABLES:
         table = deltalake.DeltaTable(lake.table_uri(name))
         protocol = table.protocol()
         kinds = {field["type"] for field in json.loads(table.schema().to_json())["fields"]}

@@ -56,4 +56,45 @@ const odd = [
 await client.flush();
 const ids = Array.from({ length: 1000 }, newId);
 
-console.log(JSON.stringify({ answers, calls, request: sent[0], odd, last: sent.at(-1), lost: client.stats().lost, ids }));
+// Conversations, answer by answer. The clock is in our hand: what the SDK waits for is passed at once, and exactly.
+const { setTimeout, clearTimeout, fetch } = globalThis;
+const { now, random } = { now: Date.now, random: Math.random };
+let clock = now();
+let timers = [];
+Date.now = () => clock;
+Math.random = () => 0.999;
+globalThis.setTimeout = (run, milliseconds) => timers.push({ run, at: clock + milliseconds }) && timers.at(-1);
+globalThis.clearTimeout = (timer) => (timers = timers.filter((one) => one != timer));
+const deliveries = [];
+for (const { rounds, answers: script = [], forever } of cases("deliveries")) {
+  const requests = [];
+  const left = [...script];
+  globalThis.fetch = async (url, request) => {
+    const { status, retry_after: retryAfter, body, rejected = [] } = forever ?? left.shift() ?? { status: 200 };
+    requests.push({ at: clock / 1000, body: JSON.parse(request.body) });
+    if (status == null) throw new TypeError("no connection");
+    const verdicts = rejected.map((index) => ({ index, code: "wrong_type", path: "$", message: "no" }));
+    const headers = retryAfter ? { "Retry-After": retryAfter } : {};
+    return new Response(body ?? JSON.stringify({ success: true, accepted: 0, rejected: verdicts }), { status, headers });
+  };
+  timers = [];
+  const client = createClient("write-key", "https://events.example.com", { storage: "none", pages: false });
+  const tracked = [];
+  for (const number of rounds) {
+    for (let n = 0; n < number; n++) tracked.push(client.track("x", { same: 1 }, { userId: "u" }));
+    await client.flush();
+    while (client.stats().queued) {
+      const next = timers.sort((one, other) => one.at - other.at).shift();
+      clock = Math.max(clock, next.at);
+      await next.run();
+    }
+  }
+  const { delivered, lost } = client.stats();
+  // Of those without end only the last is told: there are thousands.
+  deliveries.push({ requests: forever ? requests.slice(-1) : requests, delivered, lost, tracked });
+}
+Object.assign(globalThis, { setTimeout, clearTimeout, fetch });
+Object.assign(Date, { now });
+Object.assign(Math, { random });
+
+console.log(JSON.stringify({ deliveries, answers, calls, request: sent[0], odd, last: sent.at(-1), lost: client.stats().lost, ids }));

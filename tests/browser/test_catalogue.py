@@ -139,7 +139,7 @@ def test_filters_narrow_the_events_together_and_can_be_shared(open_page: Open, p
     expected = set(catalogue.owners["marketing"]) & interest
     assert 1 < len(expected) < len(catalogue.owners["marketing"])
     assert set(shown(page)) == expected
-    assert page.locator("#shown").text_content() == f"{len(expected)} of 76 events"
+    assert page.locator("#shown").text_content() == f"{len(expected)} of 77 events"
     address = page.evaluate("location.hash")
     other = open_page(pages["builtin"], address)
     assert set(shown(other)) == expected

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+QUERY_PAGES = sorted((ROOT / "docs" / "query").glob("*.md"))
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *QUERY_PAGES])
 OWN_PAGES = [ROOT / "README.md"] + [
     ROOT / "docs" / f"{name}.md"
     for name in (

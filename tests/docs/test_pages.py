@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import OWN_PAGES, ROOT, RUNNABLE, blocks_of
+from tests.docs.blocks import OWN_PAGES, QUERY_PAGES, ROOT, RUNNABLE, blocks_of
 from tests.docs.reader import Reader, shows
 
 _PAGES_WITH_STEPS = [page for page in OWN_PAGES if page.exists() and any(block.verb for block in blocks_of(page))]
@@ -29,7 +29,7 @@ def test_a_page_can_be_followed_from_top_to_bottom(page: Path, reader: Reader) -
         reader.follow(block)
 
 
-@pytest.mark.parametrize("page", OWN_PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*OWN_PAGES, *QUERY_PAGES], ids=lambda page: page.stem)
 def test_no_command_of_a_page_escapes_the_test(page: Path) -> None:
     """A block that a reader would run says what the test does with it; one that is not run says why."""
     for block in blocks_of(page):

@@ -324,8 +324,8 @@ def test_every_promise_names_a_test() -> None:
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
-    linked = set(re.findall(r"\]\((docs/[\w-]+\.md)", _text(ROOT / "README.md")))
-    assert {f"docs/{page.name}" for page in DOCS.glob("*.md")} == linked
+    linked = set(re.findall(r"\]\((docs/[\w/-]+\.md)", _text(ROOT / "README.md")))
+    assert {str(page.relative_to(ROOT)) for page in DOCS.rglob("*.md")} == linked
 
 
 def _anchors(file: Path) -> set[str]:

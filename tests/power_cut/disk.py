@@ -101,6 +101,37 @@ class CuttableDisk(Files):
                 (target / name).write_bytes(luck.bytes_of(self._bytes.get(path, b""), path.read_bytes()))
 
 
+class WithoutOneSync(CuttableDisk):
+    """One whose sync of a number, counted from 0, does nothing; None: all of them work."""
+
+    def __init__(self, root: Path, cut_at: int | None = None, left_out: int | None = None) -> None:
+        super().__init__(root, cut_at)
+        self._left_out = left_out
+        self.syncs: list[str] = []
+        """Each of them, that which is left out among them."""
+        self.left_out_at = 0
+        """After how many operations that was: only a cut behind it can show it."""
+
+    def _is_left_out(self, kind: str, path: Path) -> bool:
+        self.syncs.append(f"{kind} {path.name}")
+        if len(self.syncs) - 1 != self._left_out:
+            return False
+        self.left_out_at = len(self.operations)
+        return True
+
+    def sync(self, descriptor: int) -> None:
+        if not self._is_left_out("sync", _path_of(descriptor)):
+            super().sync(descriptor)
+
+    def sync_file(self, path: Path) -> None:
+        if not self._is_left_out("sync_file", path):
+            super().sync_file(path)
+
+    def sync_directory(self, path: Path) -> None:
+        if not self._is_left_out("sync_directory", path):
+            super().sync_directory(path)
+
+
 class _Luck:
     def __init__(self, luck: str) -> None:
         self._luck, self._random = luck, random.Random(luck)

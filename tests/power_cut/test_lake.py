@@ -5,7 +5,9 @@ at the mercy of the cut unless the committer made it durable; the journal may be
 """
 
 import asyncio
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,13 @@ from polku_collector.lake.remember import open_memory
 from polku_collector.lake.store import LocalStore
 from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
 from polku_schemas import ENVELOPE_COLUMNS
-from tests.power_cut.disk import CuttableDisk
+from tests.power_cut.disk import CuttableDisk, WithoutOneSync
 from tests.power_cut.test_journal import NOW, line
 
 LUCKS = ["none", "empty", "seed 1"]
 # A flush each: with a refused event, so that there are two commits; with a new column, so that one comes before.
 GROUPS = [["0-0", "0-1", "refused 0"], ["1-0", "1-1"], ["2-0", "refused 2"]]
+EVERYTHING = sorted(event_id for group in GROUPS for event_id in group)
 PLANS = [Schemas("p", "1", "f", {"a": {}}, {}), Schemas("p", "2", "g", {"a": {"price": "double"}}, {})]
 
 
@@ -131,29 +134,35 @@ def cut_once(world: Path, disk: CuttableDisk) -> int:
 
 
 def every_cut(world: Path, disk_type: type[CuttableDisk], lucks: list[str], step: int = 1) -> list[str]:
-    wrong: list[str] = []
     whole = disk_type(_fresh(world / "whole"))
     cut_once(world, whole)
-    everything = sorted(event_id for group in GROUPS for event_id in group)
-    assert ids(whole.root) == everything
-    for cut in range(0, len(whole.operations) + 1, step):
-        disk = disk_type(_fresh(world / "lake"), cut_at=cut)
-        trimmed = cut_once(world, disk)
-        for luck in lucks:
-            shutil.rmtree(world / "after", ignore_errors=True)
-            disk.survivors(world / "after", luck)
-            place = f"cut at {cut} ({whole.operations[cut - 1] if cut else 'start'}), luck {luck}"
-            try:
-                # The index of ids is as the cut left it, the first time.
-                node = Node(world, world / "after", Files(), keep_ids=luck == lucks[0])
-                if node.events.watermark(next(streams_directory(world / "journal").iterdir()).name) < trimmed:
-                    wrong.append(f"{place}: trimmed to {trimmed}, but the lake lost it")
-                node.run()
-                if ids(world / "after") != everything:
-                    wrong.append(f"{place}: {ids(world / 'after')}")
-            except Exception as error:
-                wrong.append(f"{place}: {type(error).__name__}: {error}")
-    return wrong
+    assert ids(whole.root) == EVERYTHING
+    return [
+        finding
+        for cut in range(0, len(whole.operations) + 1, step)
+        for finding in cut_at(
+            world, disk_type(_fresh(world / "lake"), cut_at=cut), lucks, ["start", *whole.operations][cut]
+        )
+    ]
+
+
+def cut_at(world: Path, disk: CuttableDisk, lucks: list[str], after: str) -> Iterator[str]:
+    """One cut; gives what went wrong."""
+    trimmed = cut_once(world, disk)
+    for luck in lucks:
+        shutil.rmtree(world / "after", ignore_errors=True)
+        disk.survivors(world / "after", luck)
+        place = f"cut at {disk.cut_at} ({after}), luck {luck}"
+        try:
+            # The index of ids is as the cut left it, the first time.
+            node = Node(world, world / "after", Files(), keep_ids=luck == lucks[0])
+            if node.events.watermark(next(streams_directory(world / "journal").iterdir()).name) < trimmed:
+                yield f"{place}: trimmed to {trimmed}, but the lake lost it"
+            node.run()
+            if ids(world / "after") != EVERYTHING:
+                yield f"{place}: {ids(world / 'after')}"
+        except Exception as error:
+            yield f"{place}: {type(error).__name__}: {error}"
 
 
 def _fresh(path: Path) -> Path:
@@ -177,3 +186,29 @@ class _WithoutDirectorySync(CuttableDisk):
 @pytest.mark.parametrize("disk_type", [_WithoutFileSync, _WithoutDirectorySync])
 def test_the_harness_notices_a_missing_fsync(world: Path, disk_type: type[CuttableDisk]) -> None:
     assert every_cut(world, disk_type, ["none", "empty"], step=5) != []
+
+
+def test_each_sync_of_the_committer_is_missed_when_it_alone_is_left_out(world: Path) -> None:
+    every = WithoutOneSync(_fresh(world / "whole"))
+    cut_once(world, every)
+    # Of the first flush: rows and commit of either table, and the folders they are in. The folders above are synced
+    # anew with every commit, and what a checkpoint says is in the commits too: one of these alone is not missed.
+    needed = {number: every.syncs[number] for number in _OF_FIRST_FLUSH if _NEEDED.search(every.syncs[number])}
+    unseen = {number: name for number, name in needed.items() if not _is_shown(world, number)}
+    assert len(needed) == 8
+    assert unseen == {}
+
+
+_NEEDED = re.compile(r"[0-9a-f]{32}-\d+\.parquet|_date=|\d{20}\.json$|_delta_log$")
+_OF_FIRST_FLUSH = range(9, 20)  # those before are of the making of the tables
+
+
+def _is_shown(world: Path, left_out: int) -> bool:
+    """Whether some cut and luck show that this one sync was left out."""
+    whole = WithoutOneSync(_fresh(world / "whole"), None, left_out)
+    cut_once(world, whole)
+    return any(
+        finding
+        for cut in range(whole.left_out_at, len(whole.operations) + 1)
+        for finding in cut_at(world, WithoutOneSync(_fresh(world / "lake"), cut, left_out), ["none", "empty"], "")
+    )

@@ -12,31 +12,11 @@ import pytest
 from polku_collector.errors import StoreUnreachable
 from polku_collector.files import Files
 from polku_collector.lake.store import LocalStore
-from tests.power_cut.disk import CuttableDisk
+from tests.power_cut.disk import CuttableDisk, WithoutOneSync
 
 LUCKS = ["none", "all", "empty", "seed 1", "seed 2"]
 # Two streams, and a second note of one of them: its folder is there by then.
 NOTES = {f"_handover/{name}.json": b'{"note":"%b"}' % name.encode() for name in ("a/1", "a/2", "b/1")}
-
-
-class _WithoutOneSync(CuttableDisk):
-    """One whose sync of a number, counted from 0, does nothing; None: all of them work."""
-
-    def __init__(self, root: Path, cut_at: int | None = None, left_out: int | None = None) -> None:
-        super().__init__(root, cut_at)
-        self._left_out, self.syncs = left_out, 0
-
-    def _is_left_out(self) -> bool:
-        self.syncs += 1
-        return self.syncs - 1 == self._left_out
-
-    def sync(self, descriptor: int) -> None:
-        if not self._is_left_out():
-            super().sync(descriptor)
-
-    def sync_directory(self, path: Path) -> None:
-        if not self._is_left_out():
-            super().sync_directory(path)
 
 
 def store_until_cut(disk: CuttableDisk) -> list[str]:
@@ -55,10 +35,10 @@ def store_until_cut(disk: CuttableDisk) -> list[str]:
 def cuts(root: Path, left_out: int | None = None) -> tuple[list[str], int]:
     """Every cut with every luck; returns what went wrong, and how many syncs there are."""
     wrong: list[str] = []
-    whole = _WithoutOneSync(_fresh(root / "whole"), None, left_out)
+    whole = WithoutOneSync(_fresh(root / "whole"), None, left_out)
     assert store_until_cut(whole) == [*NOTES]
     for cut in range(len(whole.operations) + 1):
-        disk = _WithoutOneSync(_fresh(root / "work"), cut, left_out)
+        disk = WithoutOneSync(_fresh(root / "work"), cut, left_out)
         stored = store_until_cut(disk)
         for luck in LUCKS:
             shutil.rmtree(root / "after", ignore_errors=True)
@@ -68,7 +48,7 @@ def cuts(root: Path, left_out: int | None = None) -> tuple[list[str], int]:
             place = f"cut at {cut} ({whole.operations[cut - 1] if cut else 'start'}), luck {luck}"
             wrong += [f"{place}: lost {key}" for key in stored if key not in found]
             wrong += [f"{place}: {key} is {data!r}" for key, data in found.items() if data != NOTES[key]]
-    return wrong, whole.syncs
+    return wrong, len(whole.syncs)
 
 
 def _fresh(path: Path) -> Path:

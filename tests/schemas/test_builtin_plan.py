@@ -111,7 +111,14 @@ def test_all_stages_and_channels_can_be_reached() -> None:
 def test_only_events_that_lead_nobody_further_have_no_stage() -> None:
     without = {event.name for event in PLAN.events.values() if not event.stage}
     assert without == {
-        *("error_shown", "script_failed", "page_performance_measured", "page_scrolled", "logged_out"),
+        *(
+            "consent_decided",
+            "error_shown",
+            "script_failed",
+            "page_performance_measured",
+            "page_scrolled",
+            "logged_out",
+        ),
     }
     assert all(event.touchpoint for event in PLAN.events.values())
 

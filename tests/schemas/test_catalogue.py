@@ -68,7 +68,14 @@ def test_every_event_is_shown_once_under_its_first_stage_and_named_under_the_oth
     assert "order_completed" in by_name["repeat"].elsewhere
     assert "order_completed" in by_name["repeat"].touchpoints["order"]
     assert by_name[""].events == (
-        *("error_shown", "logged_out", "page_performance_measured", "page_scrolled", "script_failed"),
+        *(
+            "consent_decided",
+            "error_shown",
+            "logged_out",
+            "page_performance_measured",
+            "page_scrolled",
+            "script_failed",
+        ),
     )
 
 

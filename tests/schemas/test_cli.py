@@ -118,7 +118,7 @@ def test_list_shows_all_stages_also_those_without_events(write_plan: WritePlan) 
 def test_list_of_the_builtin_plan_marks_what_depends_on_rules() -> None:
     lines = CliRunner().invoke(plan, ["list"]).output.splitlines()
     assert sum(line.strip().startswith("* order_completed ") for line in lines) == 2
-    assert any(line.startswith("no stage (3)") for line in lines)
+    assert any(line.startswith("no stage (4)") for line in lines)
 
 
 def test_a_folder_that_is_not_there_is_a_usage_error() -> None:

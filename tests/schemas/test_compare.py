@@ -128,6 +128,7 @@ CASES: dict[DifferenceKind, list[Case]] = {
     K.CHANNELS_CHANGED: [Case(replace(PLAN, channels=("web", "app")))],
     K.TREATMENT_CHANGED: [Case(replace(PLAN, privacy={"personal": "drop"}))],
     K.RESERVED_CHANGED: [Case(replace(PLAN, reserved=("internal",)))],
+    K.IDENTITY_CHANGED: [Case(replace(PLAN, join_by=("email",))), Case(replace(PLAN, join_users=True))],
     K.EVENT_ADDED: [Case(with_events({**PLAN.events, "left": replace(VIEWED, name="left", aliases=(), call="track")}))],
     K.EVENT_REMOVED: [Case(with_events({"paid": PAID}), Sent(name="viewed"))],
     K.EVENT_RENAMED: [

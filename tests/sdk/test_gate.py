@@ -1,9 +1,12 @@
 """What passes on its way out: consent, sampling, before_send, the switch; and what an operator sees of it."""
 
+import asyncio
 import json
 import logging
 import math
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -134,6 +137,83 @@ def test_on_a_server_each_event_has_the_consent_of_its_person() -> None:
     client.track("no", user_id="b", context={"consent": []})
     client.track("unknown", user_id="c")
     assert [event["event"] for event in events_of(client, transport)] == ["yes"]
+
+
+# Counted decisions --------------------------------------------------------------------------------------------
+
+
+def test_each_new_decision_is_counted_and_nothing_else_is_told() -> None:
+    client, transport = made(consent="analytics", consent_ping=True)
+    for purposes in (["marketing"], [], ["analytics"], ["analytics", "marketing"], [], None, ["analytics"]):
+        client.consent(purposes)
+    client.track("x", {"n": 1}, user_id="user-1", context={"ip": "203.0.113.7"})
+    assert client.close()
+    assert [ping["decision"] for ping in transport.pings] == ["refused", "granted", "withdrawn", "granted"]
+    assert {frozenset(ping) for ping in transport.pings} == {frozenset({"decision", "day"})}
+    assert [event["event"] for event in transport.events] == ["x"]
+
+
+def test_nothing_is_counted_unless_asked_for_or_when_switched_off() -> None:
+    for options in ({}, {"consent_ping": True, "enabled": False}):
+        client, transport = made(consent="analytics", **options)
+        client.consent(["analytics"])
+        assert client.close()
+        assert transport.pings == []
+
+
+def test_the_request_has_nothing_of_the_program_or_the_person(collector: Any) -> None:
+    """Not even after events of the person went over the same connection."""
+    client = polku.Client("k", collector.url, consent="analytics", consent_ping=True, context={"locale": "fi"})
+    client.consent(["analytics"])
+    client.track("x", user_id="user-1", anonymous_id="device-1")
+    assert client.flush()
+    client.consent([])
+    assert client.close()
+    pings = [got for got in collector.received if got.path == "/v1/consent"]
+    assert len(pings) == 2
+    for ping, decision in zip(pings, ("granted", "withdrawn"), strict=True):
+        day = datetime.now(UTC).date()
+        assert json.loads(ping.raw) in [
+            {"decision": decision, "day": str(day - timedelta(days=back))} for back in (0, 1)
+        ]
+        assert set(ping.headers) == {"host", "content-length", "authorization", "content-type"}
+
+
+def test_a_decision_is_sent_again_only_when_it_was_certainly_not_counted(collector: Any, reply: Any) -> None:
+    """It has no id: the collector could not know it from another."""
+    collector.script = [reply(503, headers={"Retry-After": "0"}), reply(), reply(drop=True)]
+    client = polku.Client("k", collector.url, consent="analytics", consent_ping=True, retry_base_seconds=0.01)
+    client.consent([])
+    deadline = time.monotonic() + 10
+    while len(collector.received) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    client.consent(["analytics"])
+    assert client.close()
+    assert [json.loads(got.raw)["decision"] for got in collector.received] == ["refused", "refused", "granted"]
+
+
+def test_a_forked_child_does_not_count_its_parents_decision(collector: Any) -> None:
+    client = polku.Client("k", collector.url, consent="analytics", consent_ping=True)
+    collector.script = []
+    client._delivery._pings.append(b"{}")  # as if it waited when the fork came
+    client._worker.forget_parent()
+    assert client.close()
+    assert collector.received == []
+
+
+def test_on_the_event_loop_decisions_are_counted_too(collector: Any) -> None:
+    async def program() -> None:
+        async with polku.AsyncClient("k", collector.url, consent="analytics", consent_ping=True) as client:
+            client.consent([])
+
+    asyncio.run(program())
+    [got] = collector.received
+    assert (got.path, json.loads(got.raw)["decision"]) == ("/v1/consent", "refused")
+
+
+def test_counting_needs_a_purpose_that_is_decided_about() -> None:
+    with pytest.raises(polku.SettingsError, match="consent_ping"):
+        made(consent_ping=True)
 
 
 # Sampling -----------------------------------------------------------------------------------------------------

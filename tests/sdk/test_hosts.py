@@ -64,6 +64,9 @@ def test_uwsgi(collector: Any, options: list[str], tmp_path: Path) -> None:
         assert server.wait(30) == 0
     found = Counter(item["properties"]["n"] for item in collector.taken if item["event"] == "seen")
     assert {n: found[n] for n in range(100)} == dict.fromkeys(range(100), 1)
+    # The master runs no Python after its forks: what it tracked while it loaded, one of its workers delivers.
+    loaded = {item["messageId"] for item in collector.taken if item["event"] == "loaded"}
+    assert len(loaded) == (2 if "--lazy-apps" in options else 1)
 
 
 def _asked(port: int, server: subprocess.Popen[bytes]) -> None:

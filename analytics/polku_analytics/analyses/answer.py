@@ -109,7 +109,8 @@ def _compared(
 def _change(now: Any, was: Any) -> float | None:
     if now is None or not was:
         return None
-    return round(float(now) / float(was) - 1, 6)
+    # By the size of what was: a balance that falls from -0.2 to -0.4 has become less, not more.
+    return round((float(now) - float(was)) / abs(float(was)), 6)
 
 
 def _shown(journeys: Journeys, scope: Scope) -> str:

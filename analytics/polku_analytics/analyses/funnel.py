@@ -1,20 +1,31 @@
-"""Funnel: how many people (or sessions) take given steps in this order within a window, and where they stop.
+"""Funnel: how many people (or sessions) take given steps within a window, and where they stop.
 
 A unit reaches step k if it has events e1 … ek that match the steps, in time order, with time(ek) - time(e1) within
 the window, both ends included; anything may lie between. This is the rule of ClickHouse's `windowFunnel` in its default
 mode: equal times count as in order, one event may serve two different steps, and a later first step starts a new
-attempt (`reentry="first"` lets only the first one count). docs/definitions.md has it with examples.
+attempt. Each of these is an option; `attempts.py` counts, docs/definitions.md has the definitions with examples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from polku_analytics.analyses.answer import Finding, answer
+from polku_analytics.analyses.attempts import (
+    Excluded,
+    FunnelOutcome,
+    Order,
+    Reentry,
+    Rules,
+    Ties,
+    count_funnel,
+    quantile_seconds,
+)
 from polku_analytics.analyses.scope import Part, Scope, check_unit
 from polku_analytics.analyses.steps import Step, funnel_steps, parse_step, step_sql, vocabulary
 from polku_analytics.engines.engine import unit_numbers
@@ -23,13 +34,18 @@ from polku_analytics.journeys import Journeys
 from polku_analytics.period import Period
 from polku_analytics.result import UNIT_WORDS, AnalysisResult, share, window_text
 
-Reentry = Literal["any", "first"]
-"""Which first step starts an attempt: every one, or only the unit's first ever (in the period)."""
+Show = Literal["steps", "times"]
+"""The steps; or how long those who take them all need."""
 
 DEFAULT_WINDOW_SECONDS: Final = 7 * 86400
 
+LEFT: Final = "(nothing)"
+"""Nothing more happened within the window, as far as the data goes."""
+
 _STEPS_PER_MASK: Final = 62
 """Steps are read as bits of a signed 64-bit number; more steps take more numbers."""
+
+_BETWEEN: Final = re.compile(r"(?P<step>.+?)\s+between\s+(?P<after>\d+)\s+and\s+(?P<before>\d+)", re.DOTALL)
 
 COLUMNS: Final = (
     "step",
@@ -42,15 +58,41 @@ COLUMNS: Final = (
     "dropped",
     "still_in_window",
     "optional",
+    "p90_seconds",
 )
+TIMES_COLUMNS: Final = ("up_to", "up_to_seconds", "count", "share", "share_so_far", "expected_share_so_far")
+DROP_OFF_COLUMNS: Final = ("next", "count", "share", "median_seconds")
+
+_EDGES: Final = (60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
+_DAYS: Final = (1, 2, 3, 5, 7, 14, 21, 30, 45, 60, 90, 180, 365)
+"""Where the bars of a histogram end: minutes and hours, then days."""
+
+
+class Exclusion(Struct, frozen=True):
+    """An attempt is void if this happens strictly between its steps `after` and `before` (numbers from 1)."""
+
+    step: Step
+    after: int
+    before: int
 
 
 class FunnelQuestion(Struct, frozen=True, kw_only=True):
     """A funnel to compute."""
 
     steps: tuple[Step, ...]
-    window_seconds: int = DEFAULT_WINDOW_SECONDS
+    window_seconds: int | None = DEFAULT_WINDOW_SECONDS
+    """From the first step to the last; None: any time."""
+    step_window_seconds: int | None = None
+    """From each step to the next; None: any time."""
+    order: Order = "in-order"
     reentry: Reentry = "any"
+    ties: Ties = "ordered"
+    distinct_events: bool = False
+    """An event serves one step of an attempt at most."""
+    exclusions: tuple[Exclusion, ...] = ()
+    show: Show = "steps"
+    drop_off: int | None = None
+    """Show what those did next who dropped out at this step (a number from 1)."""
     scope: Scope = Scope()
     name: str | None = None
     """Of the saved funnel, if it is one."""
@@ -61,83 +103,208 @@ def funnel_question(
     steps: Sequence[str],
     *,
     window_seconds: int | None = None,
+    step_window_seconds: int | None = None,
+    order: Order = "in-order",
     reentry: Reentry = "any",
+    ties: Ties = "ordered",
+    distinct_events: bool = False,
+    exclude: Sequence[str] = (),
+    show: Show = "steps",
+    drop_off: str | None = None,
     scope: Scope | None = None,
 ) -> FunnelQuestion:
     """Read steps as people write them: at least two, or the name of one saved funnel of the plan.
 
-    Without a scope a saved funnel counts its own unit.
+    Without a scope a saved funnel counts its own unit. Without a window it is 7 days, or the saved funnel's; none in
+    total where there is one per step. An exclusion is a step, or `STEP between 2 and 3`.
     """
     known = vocabulary(journeys)
     saved = journeys.plan.funnels
     if len(steps) == 1 and steps[0] in saved:
         funnel = saved[steps[0]]
-        return FunnelQuestion(
+        question = FunnelQuestion(
             steps=tuple(funnel_steps(funnel)),
-            window_seconds=window_seconds or funnel.window_seconds,
-            reentry=reentry,
+            window_seconds=funnel.window_seconds,
             scope=scope or Scope(unit=funnel.unit),
             name=funnel.name,
         )
-    if len(steps) == 1 and known.event(steps[0]) is None and ":" not in steps[0] and "[" not in steps[0]:
+    elif len(steps) == 1 and known.event(steps[0]) is None and ":" not in steps[0] and "[" not in steps[0]:
         raise UnknownNameError("saved funnel or event", steps[0], {*saved, *known.event_names}, known.aliases)
-    if len(steps) < 2:
+    elif len(steps) < 2:
         listed = f" Saved funnels: {', '.join(sorted(saved))}." if saved else ""
         raise AnalyticsError(f"a funnel needs at least two steps, or the name of a saved one.{listed}")
-    return FunnelQuestion(
-        steps=tuple(parse_step(text, known) for text in steps),
-        window_seconds=window_seconds or DEFAULT_WINDOW_SECONDS,
+    else:
+        question = FunnelQuestion(steps=tuple(parse_step(text, known) for text in steps), scope=scope or Scope())
+    total = None if step_window_seconds is not None else question.window_seconds
+    question = structs.replace(
+        question,
+        window_seconds=window_seconds or total,
+        step_window_seconds=step_window_seconds,
+        order=order,
         reentry=reentry,
-        scope=scope or Scope(),
+        ties=ties,
+        distinct_events=distinct_events,
+        show=show,
     )
+    question = structs.replace(
+        question,
+        exclusions=tuple(
+            _exclusion(text, len(question.steps), lambda step: parse_step(step, known)) for text in exclude
+        ),
+        drop_off=None if drop_off is None else _step_number(drop_off, question.steps),
+    )
+    _check(question)
+    return question
+
+
+def _exclusion(text: str, steps: int, read: Callable[[str], Step]) -> Exclusion:
+    match = _BETWEEN.fullmatch(text.strip())
+    if match is None:
+        return Exclusion(read(text), 1, steps)
+    after, before = int(match["after"]), int(match["before"])
+    if not 1 <= after < before <= steps:
+        raise AnalyticsError(f"{text!r} names steps that do not follow each other; there are {steps}")
+    return Exclusion(read(match["step"]), after, before)
+
+
+def _step_number(text: str, steps: Sequence[Step]) -> int:
+    labels = [step.label for step in steps]
+    if text.isdigit() and 1 <= int(text) <= len(steps):
+        return int(text)
+    if text in labels:
+        return labels.index(text) + 1
+    raise UnknownNameError("step of this funnel", text, labels)
+
+
+def _check(question: FunnelQuestion) -> None:
+    """AnalyticsError for options that mean nothing together."""
+    held = [number for number, step in enumerate(question.steps, start=1) if not step.optional]
+    if question.order == "any":
+        if question.step_window_seconds is not None or question.distinct_events or question.ties == "strict":
+            raise AnalyticsError("steps in any order have a window in total, and neither ties nor events of their own")
+        if len(held) < len(question.steps) or any(
+            (one.after, one.before) != (1, len(question.steps)) for one in question.exclusions
+        ):
+            raise AnalyticsError(
+                "steps in any order are all required, and exclusions hold between the first and the last"
+            )
+        if question.drop_off is not None:
+            raise AnalyticsError("steps in any order have no step to drop out at")
+    if question.order == "strict" and question.exclusions:
+        raise AnalyticsError("where no other event may lie between the steps, exclusions mean nothing")
+    for one in question.exclusions:
+        if one.after not in held or (one.before not in held and one.before != len(question.steps)):
+            raise AnalyticsError("exclusions hold between steps that are not optional")
+    if question.drop_off is not None and (question.drop_off not in held[:-1]):
+        raise AnalyticsError("nobody drops out at the last step, nor at an optional one")
 
 
 def run_funnel(journeys: Journeys, question: FunnelQuestion) -> AnalysisResult:
     """Compute a funnel over the built tables."""
     check_unit(question.scope, ("person", "session", "account"), "a funnel")
-    if any(step.when for step in question.steps):
+    if any(step.when for step in [*question.steps, *(one.step for one in question.exclusions)]):
         journeys.with_events()
-    names = " → ".join(step.label for step in question.steps)
-    window = window_text(question.window_seconds)
+    columns: tuple[str, ...] = COLUMNS
+    key = "step"
+    if question.drop_off is not None:
+        columns, key = DROP_OFF_COLUMNS, "next"
+    elif question.show == "times":
+        columns, key = TIMES_COLUMNS, "up_to"
     return answer(
         journeys,
         question.scope,
         lambda part: _find(question, part),
-        question=f"How many {UNIT_WORDS[question.scope.unit]} go {names} within {window}?",
-        window=window,
+        question=_sentence(question),
+        window=None if question.window_seconds is None else window_text(question.window_seconds),
         options={
             "funnel": question.name,
             "steps": [step.label for step in question.steps],
             "window_seconds": question.window_seconds,
+            "window_per_step": question.step_window_seconds and window_text(question.step_window_seconds),
             "reentry": question.reentry,
-            "order": "in order, equal times count as in order",
+            "order": question.order,
+            "ties": question.ties,
+            "distinct_events": question.distinct_events,
+            "exclude": [f"{one.step.label} between {one.after} and {one.before}" for one in question.exclusions]
+            or None,
+            "drop_off": question.drop_off,
         },
-        columns=COLUMNS,
-        keys=("step",),
+        columns=columns,
+        keys=(key,),
         measure="count",
     )
 
 
+def _sentence(question: FunnelQuestion) -> str:
+    units = UNIT_WORDS[question.scope.unit]
+    joint = {"in-order": " → ", "strict": " ⇒ ", "any": " + "}[question.order]
+    names = joint.join(step.label for step in question.steps)
+    within = f" within {window_text(question.window_seconds)}" if question.window_seconds else ""
+    if question.step_window_seconds:
+        within += f" within {window_text(question.step_window_seconds)} a step"
+    if question.drop_off is not None:
+        stop = question.steps[question.drop_off - 1].label
+        return f"What do {units} do next who drop out of {names} at {stop}{within}?"
+    if question.show == "times":
+        return f"How long do {units} take for {names}{within}?"
+    return f"How many {units} go {names}{within}?"
+
+
 def _find(question: FunnelQuestion, part: Part) -> Finding:
-    sql = funnel_sql(question.steps, part)
+    whole = question.order == "strict" or question.drop_off is not None
+    names = _touchpoints(part.journeys) if question.drop_off is not None else []
+    sql = funnel_sql([*question.steps, *(one.step for one in question.exclusions)], part, whole=whole, names=names)
     arrays = part.journeys.engine.columns(sql)
-    masks = [arrays[f"steps_{n}"] for n in range(_mask_count(len(question.steps)))]
+    bits = [
+        (arrays[f"steps_{n // _STEPS_PER_MASK}"] >> (n % _STEPS_PER_MASK)) & 1 == 1
+        for n in range(len(question.steps) + len(question.exclusions))
+    ]
+    units, times = unit_numbers(arrays["unit"]), arrays["microseconds"]
     outcome = count_funnel(
-        unit_numbers(arrays["unit"]),
-        arrays["microseconds"],
-        [(masks[n // _STEPS_PER_MASK] >> (n % _STEPS_PER_MASK)) & 1 == 1 for n in range(len(question.steps))],
+        units,
+        times,
+        bits[: len(question.steps)],
         optional=[step.optional for step in question.steps],
-        window_microseconds=question.window_seconds * 1_000_000,
-        reentry=question.reentry,
         as_of_microseconds=data_end(part.journeys, part.period),
+        rules=Rules(
+            order=question.order,
+            reentry=question.reentry,
+            window_microseconds=_microseconds(question.window_seconds),
+            step_window_microseconds=_microseconds(question.step_window_seconds),
+            ties=question.ties,
+            distinct_events=question.distinct_events,
+            excluded=tuple(
+                Excluded(rows, one.after - 1, one.before - 1)
+                for rows, one in zip(bits[len(question.steps) :], question.exclusions, strict=True)
+            ),
+        ),
+        stops_wanted=question.drop_off is not None,
     )
-    return Finding(
-        rows=_rows(question.steps, outcome), sql=sql, coverage={"still_in_window": sum(outcome.still_in_window)}
-    )
+    coverage: dict[str, Any] = {"still_in_window": sum(outcome.still_in_window)}
+    if question.drop_off is not None:
+        stops = outcome.stops.get(question.drop_off - 1, np.empty(0, dtype=np.int64))
+        within = _microseconds(question.step_window_seconds or question.window_seconds)
+        rows = _drop_off_rows(units, times, arrays["item"].astype(np.int64), stops, names, within)
+        coverage["dropped"] = len(stops)
+    elif question.show == "times":
+        rows = _times_rows(outcome, question.window_seconds)
+        if not part.value and not part.segment:
+            coverage |= {"median_seconds": outcome.median_seconds[-1], "p90_seconds": outcome.p90_seconds[-1]}
+        coverage |= {"began": outcome.counts[0], "took_all_steps": outcome.counts[-1]}
+    else:
+        rows = _rows(question.steps, outcome, question.order)
+    return Finding(rows=rows, sql=sql, coverage=coverage)
 
 
-def funnel_sql(steps: Sequence[Step], part: Part) -> str:
-    """The rows that match a step, with a bit per step, ordered by unit and time."""
+def _microseconds(seconds: int | None) -> int | None:
+    return None if seconds is None else seconds * 1_000_000
+
+
+def funnel_sql(steps: Sequence[Step], part: Part, *, whole: bool = False, names: Sequence[str] = ()) -> str:
+    """The rows that match a step, with a bit per step, ordered by unit and time.
+
+    `whole`: the other touchpoints too, in their order; with `names`, each as its place in them.
+    """
     say = part.journeys.engine.dialect
     conditions = [step_sql(step, "t") for step in steps]
     masks = []
@@ -148,152 +315,82 @@ def funnel_sql(steps: Sequence[Step], part: Part) -> str:
         )
         masks.append(f"CAST({bits} AS BIGINT) AS steps_{number}")
     either = " OR ".join(dict.fromkeys(conditions))
+    item = f", {say.code('t.touchpoint', names)} AS item" if names else ""
+    wanted = part.condition("t") if whole else f"({either}) AND {part.condition('t')}"
     return (
-        f"SELECT t.{part.unit_column} AS unit, {say.microseconds('t.event_time')} AS microseconds, {', '.join(masks)} "
-        f"FROM touchpoints AS t WHERE ({either}) AND {part.condition('t')} "
-        "ORDER BY unit, microseconds"
+        f"SELECT t.{part.unit_column} AS unit, {say.microseconds('t.event_time')} AS microseconds, "
+        f"{', '.join(masks)}{item} FROM touchpoints AS t WHERE {wanted} "
+        f"ORDER BY {part.order('t') if whole else 'unit, microseconds'}"
     )
 
 
-class FunnelOutcome(Struct, frozen=True, kw_only=True):
-    """Per step: units that reach it, how fast, and of those that stop there, who has left and who may still go on."""
-
-    counts: list[int]
-    median_seconds: list[float | None]
-    median_seconds_from_previous: list[float | None]
-    dropped: list[int]
-    still_in_window: list[int]
+def _touchpoints(journeys: Journeys) -> list[str]:
+    found = journeys.rows("SELECT DISTINCT touchpoint FROM touchpoints")
+    return sorted(row[0] for row in found if row[0] is not None) or [LEFT]
 
 
-def count_funnel(
+def _drop_off_rows(
     units: np.ndarray,
     times: np.ndarray,
-    matches: Sequence[np.ndarray],
-    *,
-    optional: Sequence[bool],
-    window_microseconds: int,
-    reentry: Reentry,
-    as_of_microseconds: int | None,
-) -> FunnelOutcome:
-    """The funnel over rows ordered by unit and time; `matches[k]` says which rows are step k.
+    items: np.ndarray,
+    stops: np.ndarray,
+    names: Sequence[str],
+    within: int | None,
+) -> list[list[Any]]:
+    """The first touchpoint of another kind that each unit has after its stop, and how soon."""
+    if len(stops) == 0:
+        return []
+    changes = np.ones(len(units), dtype=bool)
+    changes[1:] = (units[1:] != units[:-1]) | (items[1:] != items[:-1])
+    rows = np.append(np.flatnonzero(changes), len(units))
+    following = rows[np.searchsorted(rows, stops, side="right")]
+    found = np.minimum(following, len(units) - 1)
+    goes_on = (following < len(units)) & (units[found] == units[stops])
+    gap = times[found] - times[stops]
+    if within is not None:
+        goes_on &= gap <= within
+    code = np.where(goes_on, items[found], len(names))
+    answers: list[list[Any]] = []
+    for item in np.unique(code):
+        of_item = code == item
+        count = int(np.count_nonzero(of_item))
+        seconds = quantile_seconds(gap[of_item], 0.5) if item < len(names) else None
+        answers.append([[*names, LEFT][item], count, share(count, len(stops)), seconds])
+    answers.sort(key=lambda row: (-row[1], row[0]))
+    return answers
 
-    Of all attempts that reach a step, the one that started last reaches everything the others can still reach. So one
-    number per row and step suffices: the row of the latest start. Along the rows of a unit it never falls, which makes
-    "the best so far" the value at the last row that has one.
-    """
-    rows = len(units)
-    if rows == 0:
-        zeros = [0] * len(matches)
-        nothing: list[float | None] = [None] * len(matches)
-        return FunnelOutcome(
-            counts=zeros,
-            median_seconds=nothing,
-            median_seconds_from_previous=nothing,
-            dropped=zeros,
-            still_in_window=zeros,
+
+def _times_rows(outcome: FunnelOutcome, window: int | None) -> list[list[Any]]:
+    """How many take so long, as bars; and the share that has gone through by then, as if nobody were cut off by the end
+    of the data (Kaplan and Meier's estimate)."""
+    took = outcome.durations
+    if len(took) == 0:
+        return []
+    last = window if window is not None else int(-(-int(took.max()) // 1_000_000)) or 1
+    ends = [end for end in [*_EDGES, *(day * 86400 for day in _DAYS)] if end < last] + [last]
+    followed = outcome.followed if window is None else np.minimum(outcome.followed, window * 1_000_000)
+    at, expected = expected_shares(took, followed)
+    rows: list[list[Any]] = []
+    before = 0
+    for end in ends:
+        so_far = int(np.count_nonzero(took <= end * 1_000_000))
+        place = int(np.searchsorted(at, end * 1_000_000, side="right"))
+        by_then = round(float(expected[place - 1]), 6) if place else 0.0
+        begun = outcome.counts[0]
+        rows.append(
+            [window_text(end), end, so_far - before, share(so_far - before, begun), share(so_far, begun), by_then]
         )
-    first_of_unit = np.empty(rows, dtype=bool)
-    first_of_unit[0] = True
-    np.not_equal(units[1:], units[:-1], out=first_of_unit[1:])
-    unit_number = np.cumsum(first_of_unit) - 1
-    last_at_same_time = _last_at_same_time(first_of_unit, times)
-
-    starts = np.flatnonzero(matches[0])
-    if reentry == "first" and len(starts):
-        starts = starts[_first_per_unit(unit_number[starts])]
-    start_of = np.full(rows, -1, dtype=np.int64)
-    start_of[starts] = starts
-    reached = starts  # rows that reach the last step which holds people back
-    required_level = np.zeros(int(unit_number[-1]) + 1, dtype=np.int32)
-    required_level[unit_number[starts]] = 1
-
-    counts = [len(np.unique(unit_number[starts]))]
-    to_convert: list[float | None] = [None]
-    from_previous: list[float | None] = [None]
-    required = [0]
-    for step in range(1, len(matches)):
-        latest = np.full(rows, -1, dtype=np.int64)
-        latest[reached] = reached
-        np.maximum.accumulate(latest, out=latest)
-        candidates = np.flatnonzero(matches[step])
-        before = latest[last_at_same_time[candidates]]
-        fits = before >= 0
-        candidates, before = candidates[fits], before[fits]
-        begun = start_of[before]
-        fits = (unit_number[before] == unit_number[candidates]) & (
-            times[candidates] - times[begun] <= window_microseconds
-        )
-        candidates, before, begun = candidates[fits], before[fits], begun[fits]
-        firsts = _first_per_unit(unit_number[candidates])
-        counts.append(len(firsts))
-        done = times[candidates[firsts]]
-        to_convert.append(_median_seconds(done - times[begun[firsts]]))
-        # Of several rows at one time the later one may stand before: time does not run backwards there, it is equal.
-        from_previous.append(_median_seconds(done - times[before[firsts]]))
-        if not optional[step]:
-            start_of = np.full(rows, -1, dtype=np.int64)
-            start_of[candidates] = begun
-            reached = candidates
-            required.append(step)
-            required_level[unit_number[candidates]] = len(required)
-    dropped, waiting = _stops(
-        required_level, required, len(matches), unit_number, times, starts, window_microseconds, as_of_microseconds
-    )
-    return FunnelOutcome(
-        counts=counts,
-        median_seconds=to_convert,
-        median_seconds_from_previous=from_previous,
-        dropped=dropped,
-        still_in_window=waiting,
-    )
+        before = so_far
+    return rows
 
 
-def _stops(
-    level: np.ndarray,
-    required: Sequence[int],
-    steps: int,
-    unit_number: np.ndarray,
-    times: np.ndarray,
-    starts: np.ndarray,
-    window: int,
-    as_of: int | None,
-) -> tuple[list[int], list[int]]:
-    """Per step: units whose furthest step it is and that can no longer, or can still, go on.
-
-    A unit can go on as long as the window of its latest start is open: that attempt may yet overtake the earlier ones.
-    """
-    latest_start = np.full(len(level), np.iinfo(np.int64).min, dtype=np.int64)
-    latest_start[unit_number[starts]] = times[starts]  # rows are in time order: the last assignment stays
-    is_open = np.zeros(len(level), dtype=bool)
-    if as_of is not None:
-        begun = level > 0
-        is_open[begun] = latest_start[begun] > as_of - window
-    dropped, waiting = [0] * steps, [0] * steps
-    for number, step in enumerate(required[:-1], start=1):
-        stops_here = level == number
-        waiting[step] = int(np.count_nonzero(stops_here & is_open))
-        dropped[step] = int(np.count_nonzero(stops_here & ~is_open))
-    return dropped, waiting
-
-
-def _last_at_same_time(first_of_unit: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """For each row, the last row of its unit with the same time: equal times count as in order."""
-    begins = first_of_unit.copy()
-    begins[1:] |= times[1:] != times[:-1]
-    group = np.cumsum(begins) - 1
-    ends = np.append(np.flatnonzero(begins)[1:] - 1, len(times) - 1)
-    return np.asarray(ends[group])
-
-
-def _first_per_unit(unit_numbers: np.ndarray) -> np.ndarray:
-    """Positions of the first of each run of equal unit numbers."""
-    if len(unit_numbers) == 0:
-        return np.empty(0, dtype=np.int64)
-    return np.flatnonzero(np.append(True, unit_numbers[1:] != unit_numbers[:-1]))
-
-
-def _median_seconds(microseconds: np.ndarray) -> float | None:
-    return None if len(microseconds) == 0 else round(float(np.median(microseconds)) / 1e6, 6)
+def expected_shares(took: np.ndarray, followed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Kaplan and Meier: after how long which share is through, of `took` (through after so long) and `followed` (not
+    through so far, and not known of for longer)."""
+    at, through = np.unique(took, return_counts=True)
+    took, followed = np.sort(took), np.sort(followed)
+    at_risk = len(took) - np.searchsorted(took, at) + len(followed) - np.searchsorted(followed, at)
+    return at, 1 - np.cumprod(1 - through / at_risk)
 
 
 def _mask_count(steps: int) -> int:
@@ -310,7 +407,7 @@ def data_end(journeys: Journeys, period: Period) -> int | None:
     return round(end.timestamp() * 1_000_000)
 
 
-def _rows(steps: Sequence[Step], outcome: FunnelOutcome) -> list[list[Any]]:
+def _rows(steps: Sequence[Step], outcome: FunnelOutcome, order: Order) -> list[list[Any]]:
     rows = []
     previous = 0
     for number, step in enumerate(steps):
@@ -318,7 +415,7 @@ def _rows(steps: Sequence[Step], outcome: FunnelOutcome) -> list[list[Any]]:
         rows.append(
             [
                 number + 1,
-                step.label,
+                f"any {number + 1} of {len(steps)}" if order == "any" else step.label,
                 count,
                 share(count, outcome.counts[previous]) if number else None,
                 share(count, outcome.counts[0]),
@@ -327,6 +424,7 @@ def _rows(steps: Sequence[Step], outcome: FunnelOutcome) -> list[list[Any]]:
                 outcome.dropped[number],
                 outcome.still_in_window[number],
                 step.optional,
+                outcome.p90_seconds[number],
             ]
         )
         if not step.optional:

@@ -4,7 +4,7 @@ A scope has a unit, a period, segments to look at side by side, a breakdown, and
 too. It falls into parts (segment × value of the breakdown); an analysis computes one part at a time, over the rows that
 the part gives it, and `answer.py` puts the parts together.
 
-The value of a unit is decided once, so that no unit is in two parts: for a column of `persons` the person's; for one
+The value of a unit is decided once, so that no unit is in two parts: for a column of `profiles` the person's; for one
 of `touchpoints` or a property the first known one of the unit in the period (for unit `event` the event's own).
 """
 
@@ -41,7 +41,7 @@ TOUCHPOINT_BREAKDOWNS: Final = (
     "event_name",
     "source",
 )
-"""Columns of `touchpoints` a breakdown may name, beside the properties of the plan and the columns of `persons`."""
+"""Columns of `touchpoints` a breakdown may name, beside the properties of the plan and the columns of `profiles`."""
 
 _VALUES: Final = "unit_values"
 _VALUES_BEFORE: Final = "unit_values_before"

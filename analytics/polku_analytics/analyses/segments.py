@@ -1,6 +1,6 @@
-"""Segments: reading who is meant, as a condition on `persons`.
+"""Segments: reading who is meant, as a condition on `profiles`.
 
-A segment is the name of one of the plan, or terms joined by `and`: a comparison on a column of `persons`
+A segment is the name of one of the plan, or terms joined by `and`: a comparison on a column of `profiles`
 (`orders >= 2`, `trait_city = Oulu`), `stage:NAME` (the present stage), `did:STEP` or `not did:STEP` (ever, whatever the
 period).
 """
@@ -18,7 +18,7 @@ from polku_analytics.journeys import Journeys
 from polku_schemas import segment_sql, when_sql
 from polku_schemas.rules import Kind, sql_literal
 
-PEOPLE: Final = "persons"
+PEOPLE: Final = "profiles"
 """The table whose columns a segment may ask about."""
 
 _AND: Final = re.compile(r"\s+and\s+(?![^\[]*\])(?=(?:[^']*'[^']*')*[^']*$)", re.IGNORECASE)
@@ -30,7 +30,7 @@ class SegmentFilter(Struct, frozen=True):
 
     label: str
     sql: str
-    """The condition on a row of `persons AS p`."""
+    """The condition on a row of `profiles AS p`."""
 
     @property
     def keys_sql(self) -> str:
@@ -53,7 +53,7 @@ def parse_segment(journeys: Journeys, text: str) -> SegmentFilter:
 
 
 def person_kinds(journeys: Journeys) -> dict[str, Kind]:
-    """The columns of `persons` that a segment or a breakdown may ask about, and what they hold."""
+    """The columns of `profiles` that a segment or a breakdown may ask about, and what they hold."""
     kinds: dict[str, Kind] = {}
     for field in journeys.engine.arrow(f"SELECT * FROM {PEOPLE} LIMIT 0").schema:
         kind = _KINDS.get(str(field.type))

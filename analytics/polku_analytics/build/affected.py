@@ -6,8 +6,11 @@ of their own. The set of ids is closed: an event that names one of them names no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import duckdb
 
+from polku_analytics.build.identity_traits import crowded_sql, told_sql
 from polku_analytics.build.news import IS_NEW
 
 LINKS = "old_person_links"
@@ -17,11 +20,20 @@ COPIES = "old_event_copies"
 """The table `event_copies` of the build before."""
 
 
-def gather_affected(connection: duckdb.DuckDBPyConnection) -> None:
+def gather_affected(connection: duckdb.DuckDBPyConnection, join_by: Sequence[str] = ()) -> None:
     """Make `affected_ids` (id, is_user), `affected_events` and `affected_keys` (the people of the build before).
 
-    Reads `events`, `new_events` and the links of the build before.
+    Reads `events`, `new_events` and the links of the build before. `join_by`: columns whose equal values join ids.
     """
+    # A value of too many joined nothing before, and does not now: only those that did, or may, bind ids together.
+    told = (
+        f"{told_sql(join_by, 'events')} AND mark NOT IN ({crowded_sql(join_by, 'events', f'NOT ({IS_NEW})')})"
+        if join_by
+        else "SELECT NULL AS mark, NULL AS user_id, NULL AS anonymous_id WHERE FALSE"
+    )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE shared_values AS SELECT DISTINCT mark, user_id, anonymous_id FROM ({told})"
+    )
     connection.execute("CREATE OR REPLACE TEMP TABLE affected_ids (id VARCHAR, is_user BOOLEAN)")
     connection.execute("""
         CREATE OR REPLACE TEMP TABLE id_edges AS
@@ -118,7 +130,7 @@ def _unknown(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _close(connection: duckdb.DuckDBPyConnection) -> None:
-    """Follow what binds ids together until nothing is added: people, aliases, orders of several ids."""
+    """Follow what binds ids together until nothing is added: people, aliases, equal values, orders of several ids."""
     while True:
         connection.execute(f"""
             CREATE OR REPLACE TEMP TABLE found_ids AS
@@ -143,6 +155,14 @@ def _close(connection: duckdb.DuckDBPyConnection) -> None:
                   OR anonymous_id IN (SELECT id FROM added_ids WHERE NOT is_user)
               )
             ),
+            told AS (
+              SELECT v.user_id, v.anonymous_id FROM shared_values AS v
+              WHERE v.mark IN (
+                SELECT mark FROM shared_values
+                WHERE user_id IN (SELECT id FROM added_ids WHERE is_user)
+                  OR anonymous_id IN (SELECT id FROM added_ids WHERE NOT is_user)
+              )
+            ),
             orders AS (
               SELECT s.user_id, s.anonymous_id FROM shared_orders AS s
               WHERE s.order_id IN (
@@ -159,6 +179,8 @@ def _close(connection: duckdb.DuckDBPyConnection) -> None:
             UNION SELECT id, FALSE FROM aliases
             UNION SELECT user_id, TRUE FROM copied
             UNION SELECT anonymous_id, FALSE FROM copied
+            UNION SELECT user_id, TRUE FROM told
+            UNION SELECT anonymous_id, FALSE FROM told
             UNION SELECT user_id, TRUE FROM orders
             UNION SELECT anonymous_id, FALSE FROM orders
         """)

@@ -12,7 +12,7 @@ import duckdb
 from msgspec import Struct
 
 from polku_analytics.build.record import Counts
-from polku_analytics.delta_types import literal, neutral_type, quoted
+from polku_analytics.delta_types import duckdb_type_of_neutral, literal, neutral_type, quoted
 from polku_analytics.model_files import Filling, Model, fill
 from polku_schemas import Plan
 
@@ -151,10 +151,19 @@ def compute(connection: duckdb.DuckDBPyConnection, model: Model, sql: str, scrat
     return Computed(model, files, columns, time.perf_counter() - clock)
 
 
-def read_as(connection: duckdb.DuckDBPyConnection, name: str, paths: Iterable[Path | str]) -> None:
-    """Let the rows of files be read under a name."""
+def read_as(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    paths: Iterable[Path | str],
+    columns: Mapping[str, str] | None = None,
+) -> None:
+    """Let the rows of files be read under a name; `columns` are the neutral types, where there may be no file."""
     listed = ", ".join(literal(str(path)) for path in paths)
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT * FROM read_parquet([{listed}])")
+    rows = f"SELECT * FROM read_parquet([{listed}])"
+    if not listed:
+        nulls = (f"CAST(NULL AS {duckdb_type_of_neutral(kind)}) AS {quoted(n)}" for n, kind in (columns or {}).items())
+        rows = f"SELECT {', '.join(nulls)} WHERE FALSE"
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {rows}")
 
 
 def write_files(connection: duckdb.DuckDBPyConnection, sql: str, model: Model, folder: Path) -> tuple[NewFile, ...]:

@@ -3,30 +3,45 @@
 The rule, in the order it is applied (docs/definitions.md, Identity, has it in prose with examples):
 
 1. A user id is always the same person. An `alias` call from one user id to another makes both one person; nothing else
-   ever joins two user ids.
+   joins two user ids, unless the plan's `join_users` lets an equal trait do so.
 2. The timeline of an anonymous id is cut after each `logged_out`. Within a piece, what precedes the first user id seen
    belongs to that user, and each user keeps the device until another user id is seen on it. A piece in which no user is
    seen is an anonymous person of its own.
 3. An `alias` call from an anonymous id counts as seeing the user on that id at that time.
+4. An anonymous piece that tells a trait of the plan's `join_by` is the one user who tells the same, or one person with
+   the other pieces that do (`identity_traits.py`).
 
 The answer depends on the events only, never on the order of their rows: ties in time are broken by value.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import duckdb
 import numpy as np
 import pyarrow as pa
 from msgspec import Struct
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+
+from polku_analytics.build.identity_traits import join_pieces, joined_groups, tell_values
 
 LOGOUT_EVENT = "logged_out"
 """The event that ends a user's hold on a device."""
 
 
-def resolve_identity(connection: duckdb.DuckDBPyConnection, kept_keys: KeptKeys | None = None) -> None:
+def resolve_identity(
+    connection: duckdb.DuckDBPyConnection,
+    kept_keys: KeptKeys | None = None,
+    *,
+    join_by: Sequence[str] = (),
+    join_users: bool = False,
+    everything: str = "unique_events",
+) -> None:
     """From the view `unique_events` make the tables that say whose event is whose.
+
+    `everything`: the table of all events, where `unique_events` holds only some people's.
+    `join_by` are columns of traits whose equal values join anonymous pieces to users and to each other, with
+    `join_users` also users.
 
     - `person_links`: a row per user id (no anonymous id) and per piece of an anonymous id's timeline, valid from
       (inclusive) to until (exclusive), null being open.
@@ -36,28 +51,39 @@ def resolve_identity(connection: duckdb.DuckDBPyConnection, kept_keys: KeptKeys 
 
     People are numbered from 0 by `first_seen`, unless they shall keep the keys of before.
     """
-    for statement in _EVIDENCE:
+    for statement in EVIDENCE:
         connection.execute(statement)
-    _join_users(connection)
-    connection.execute(_HOLDERS)
-    connection.execute(_NUMBERED if kept_keys is None else _numbered_as_before(kept_keys))
-    for statement in _PERSONS:
+    tell_values(connection, join_by, everything)
+    _join_users(connection, join_users)
+    join_pieces(connection)
+    for statement in COUNTS:
+        connection.execute(statement)
+    connection.execute(HOLDERS)
+    connection.execute(NUMBERED if kept_keys is None else _numbered_as_before(kept_keys))
+    for statement in PERSONS:
         connection.execute(statement)
     for name in _SCRATCH:
         connection.execute(f"DROP TABLE {name}")
 
 
-def _join_users(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make `user_groups` (user_id, user_group): user ids that alias calls join, even in a chain, share a group."""
+def _join_users(connection: duckdb.DuckDBPyConnection, by_values: bool) -> None:
+    """Make `user_groups` (user_id, user_group): user ids that alias calls join, even in a chain, share a group.
+
+    `by_values`: so do those that tell the same value.
+    """
     connection.execute("""
         CREATE TEMP TABLE user_numbers AS
         SELECT user_id, first_seen, ROW_NUMBER() OVER (ORDER BY user_id) - 1 AS number
         FROM (SELECT user_id, MIN(first_seen) AS first_seen FROM id_pairs WHERE user_id IS NOT NULL GROUP BY user_id)
     """)
     count = connection.execute("SELECT COUNT(*) FROM user_numbers").fetchall()[0][0]
-    edges = connection.execute("""
+    edges = connection.execute(f"""
         SELECT DISTINCT p.number AS previous, u.number AS next
-        FROM aliases AS a
+        FROM (
+          SELECT previous_id, user_id FROM aliases
+          UNION ALL
+          SELECT MIN(user_id) OVER (PARTITION BY mark), user_id FROM user_values WHERE {by_values}
+        ) AS a
         JOIN user_numbers AS p ON p.user_id = a.previous_id
         JOIN user_numbers AS u ON u.user_id = a.user_id
     """).fetchnumpy()
@@ -72,16 +98,7 @@ def _join_users(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("DROP TABLE user_numbers")
 
 
-def joined_groups(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The group number of each of `count` nodes, given edges between them: one group per connected component."""
-    if len(left) == 0:
-        return np.arange(count, dtype=np.int64)
-    edges = coo_matrix((np.ones(len(left), dtype=np.int8), (left, right)), shape=(count, count))
-    _, labels = connected_components(edges, directed=False)
-    return np.asarray(labels, dtype=np.int64)
-
-
-_EVIDENCE = (
+EVIDENCE = (
     # All that most devices need: which users were seen on them, and when. A few rows a person instead of its events.
     f"""
     CREATE TEMP TABLE id_pairs AS
@@ -192,6 +209,9 @@ _EVIDENCE = (
     FROM devices
     WHERE NOT is_cut
     """,
+)
+
+COUNTS = (
     # Which piece each event without a user id falls into. ASOF, because a device that everybody shares has thousands of
     # pieces, and comparing each event with each of them would never end.
     """
@@ -222,7 +242,7 @@ _EVIDENCE = (
     """,
 )
 
-_HOLDERS = (
+HOLDERS = (
     # The name of each person, and what was seen of it: a holder is a group of user ids or an anonymous piece.
     """
     CREATE TEMP TABLE holders AS
@@ -241,10 +261,12 @@ _HOLDERS = (
       FROM id_pairs AS p JOIN user_groups AS g ON g.user_id = p.user_id
       UNION ALL
       SELECT g.user_group,
-        CASE WHEN c.user_id IS NULL THEN c.anonymous_id END,
-        CASE WHEN c.user_id IS NULL THEN c.piece END,
+        CASE WHEN c.user_id IS NULL THEN COALESCE(j.holder_id, c.anonymous_id) END,
+        CASE WHEN c.user_id IS NULL THEN COALESCE(j.holder_piece, c.piece) END,
         NULL, c.anonymous_id, c.first_seen, c.last_seen, c.events
-      FROM anonymous_counts AS c LEFT JOIN user_groups AS g ON g.user_id = c.user_id
+      FROM anonymous_counts AS c
+      LEFT JOIN user_groups AS g ON g.user_id = c.user_id
+      LEFT JOIN piece_holders AS j ON j.anonymous_id = c.anonymous_id AND j.piece = c.piece
     )
     SELECT
       s.user_group,
@@ -268,7 +290,7 @@ _HOLDERS = (
     """
 )
 
-_NUMBERED = """
+NUMBERED = """
     CREATE TEMP TABLE keyed AS
     SELECT *, ROW_NUMBER() OVER (ORDER BY first_seen, person_id, anonymous_holder, piece) - 1 AS person_key
     FROM holders
@@ -298,7 +320,10 @@ def _numbered_as_before(kept: KeptKeys) -> str:
       WHERE d.valid_from IS NULL
       UNION
       SELECT h.person_id, NULL, d.anonymous_id
-      FROM device_pieces AS d JOIN holders AS h ON h.anonymous_holder = d.anonymous_id AND h.piece = d.piece
+      FROM device_pieces AS d
+      LEFT JOIN piece_holders AS j ON j.anonymous_id = d.anonymous_id AND j.piece = d.piece
+      JOIN holders AS h
+        ON h.anonymous_holder = COALESCE(j.holder_id, d.anonymous_id) AND h.piece = COALESCE(j.holder_piece, d.piece)
       WHERE d.user_id IS NULL AND d.valid_from IS NULL
     ),
     claims AS (
@@ -325,7 +350,7 @@ def _numbered_as_before(kept: KeptKeys) -> str:
     """
 
 
-_PERSONS = (
+PERSONS = (
     """
     CREATE TEMP TABLE person_links AS
     SELECT CAST(NULL AS VARCHAR) AS anonymous_id, CAST(NULL AS TIMESTAMPTZ) AS valid_from,
@@ -339,7 +364,9 @@ _PERSONS = (
     UNION ALL
     SELECT d.anonymous_id, d.valid_from, d.valid_until, NULL, k.person_id, k.person_key
     FROM device_pieces AS d
-    JOIN keyed AS k ON k.anonymous_holder = d.anonymous_id AND k.piece = d.piece
+    LEFT JOIN piece_holders AS j ON j.anonymous_id = d.anonymous_id AND j.piece = d.piece
+    JOIN keyed AS k
+      ON k.anonymous_holder = COALESCE(j.holder_id, d.anonymous_id) AND k.piece = COALESCE(j.holder_piece, d.piece)
     WHERE d.user_id IS NULL
     """,
     """
@@ -357,7 +384,9 @@ _PERSONS = (
     UNION ALL
     SELECT e.source, e.event_id, k.person_id, k.person_key
     FROM cut_events AS e
-    JOIN keyed AS k ON k.anonymous_holder = e.anonymous_id AND k.piece = e.piece
+    LEFT JOIN piece_holders AS j ON j.anonymous_id = e.anonymous_id AND j.piece = e.piece
+    JOIN keyed AS k
+      ON k.anonymous_holder = COALESCE(j.holder_id, e.anonymous_id) AND k.piece = COALESCE(j.holder_piece, e.piece)
     WHERE e.user_id IS NULL
     """,
     """
@@ -377,6 +406,9 @@ _SCRATCH = (
     "holders",
     "id_pairs",
     "keyed",
+    "piece_holders",
+    "piece_values",
     "sightings",
     "user_groups",
+    "user_values",
 )

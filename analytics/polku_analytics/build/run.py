@@ -37,6 +37,7 @@ from polku_analytics.build.compute import (
     run_models,
 )
 from polku_analytics.build.identity import KeptKeys, resolve_identity
+from polku_analytics.build.identity_traits import join_columns
 from polku_analytics.build.news import IS_NEW, files_since, read_marks, why_not_incremental
 from polku_analytics.build.publish import change_table, place_files, replace_table
 from polku_analytics.build.record import BuildRecord, BuiltTable, Counts, Mark, append_record, newest_record
@@ -44,6 +45,7 @@ from polku_analytics.errors import BuildError
 from polku_analytics.lake import Lake, TableSnapshot, attach, connect
 from polku_analytics.model_files import Filling, chosen, expected_event_columns, fill, fillings, read_models, run_order
 from polku_analytics.period import Period
+from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
 from polku_schemas import Plan
 
 EVENTS = "events"
@@ -84,17 +86,19 @@ def build(
     full: bool = False,
     select: Sequence[str] = (),
     since: datetime.date | None = None,
+    sessions: SessionRules = DEFAULT_RULES,
 ) -> Build:
     """Bring the journey tables up to date with the events. `progress` is told what comes next.
 
     What is new is built in where that can be told, else (or if `full`) everything is built anew; the tables are the
     same but for the person keys, which a full build numbers anew. `select`: only these tables and those they rest on;
-    `since`: only events of this UTC day and later. Asked for otherwise than the build before, everything is built anew.
+    `since`: only events of this UTC day and later; `sessions`: where they end. Asked for otherwise than the build
+    before, everything is built anew.
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polku-build-") as scratch:
         snapshot = lake.snapshot(EVENTS, Period(since) if since else None)
-        run = _Run(lake, plan, snapshot, Path(scratch), progress, started, select, since)
+        run = _Run(lake, plan, snapshot, Path(scratch), progress, started, select, since, sessions)
         try:
             return run.build(full)
         except duckdb.Error as error:
@@ -116,6 +120,7 @@ class _Run:
         started: float,
         select: Sequence[str],
         since: datetime.date | None,
+        sessions: SessionRules,
     ) -> None:
         self.lake, self.plan, self.snapshot, self.scratch = lake, plan, snapshot, scratch
         self.progress, self.started = progress, started
@@ -125,7 +130,7 @@ class _Run:
         self.models = run_order(chosen(read_models(), select))
         self.since = since
         columns = {row[0]: row[1] for row in self.connection.execute(f"DESCRIBE {EVENTS}").fetchall()}
-        self.filled: dict[str, Filling] = fillings(plan, columns)
+        self.filled: dict[str, Filling] = fillings(plan, columns, sessions)
         self.fingerprint = self._fingerprint()
         self.build_id = uuid.uuid4().hex
 
@@ -146,7 +151,9 @@ class _Run:
         if before.plan != self.plan.fingerprint:
             return "the plan has changed"
         if before.models != self.fingerprint:
-            return "the models, the columns of the events or the choice of tables and days have changed"
+            return (
+                "the models, the rules of sessions, the columns of the events or what was chosen of these have changed"
+            )
         if before.events_version == self.snapshot.version:
             return None
         self.progress("events: what is new")
@@ -157,6 +164,7 @@ class _Run:
         parts = [
             str(self.since),
             inspect.getsource(sys.modules[resolve_identity.__module__]),
+            inspect.getsource(sys.modules[join_columns.__module__]),
             *(f"{m.name}{m.order}{fill(m.sql, self.filled)}" for m in self.models),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -202,7 +210,7 @@ class _Run:
         attach(connection, self.lake, structs.replace(old[LINKS.name], name=OLD_LINKS), {})
         attach(connection, self.lake, structs.replace(old[COPIES.name], name=OLD_COPIES), {})
         self.progress("whom it concerns")
-        gather_affected(connection)
+        gather_affected(connection, join_columns(self.plan))
         counts, as_of = self._counted(before)
         computed = self._compute(
             KeptKeys(OLD_LINKS, before.next_key),
@@ -257,7 +265,10 @@ class _Run:
         """All models over `unique_events`; in an incremental build those that are written whole come later."""
         self.progress("identity")
         clock = time.perf_counter()
-        resolve_identity(self.connection, kept_keys)
+        joining = join_columns(self.plan)
+        resolve_identity(
+            self.connection, kept_keys, join_by=joining, join_users=self.plan.join_users, everything=EVENTS
+        )
         links = compute(self.connection, LINKS, LINKS.sql, self.scratch, clock)
         copies = compute(self.connection, COPIES, COPIES.sql + more_copies, self.scratch, time.perf_counter())
         models = [model for model in self.models if kept_keys is None or model.increment != "whole"]
@@ -281,8 +292,10 @@ class _Run:
         changes.extend(whole_change_of(table) for table in stored if table.model.increment == "whole")
         whole = [model for model in self.models if model.increment == "whole"]
         if whole:
+            # The links of the affected people make place for those of all.
+            connection.execute(f"DROP TABLE {LINKS.name}")
             for change in changes:
-                read_as(connection, change.model.name, change.paths(local))
+                read_as(connection, change.model.name, change.paths(local), change.columns)
             computed = run_models(connection, whole, self.filled, self.scratch, self.progress)
             changes.extend(whole_change_of(table) for table in computed)
         return changes

@@ -13,6 +13,8 @@ import click
 from polku_analytics.commands.options import common, plan_of
 from polku_analytics.errors import AnalyticsError, LakeError
 from polku_analytics.lake import Lake
+from polku_analytics.result import parse_window
+from polku_analytics.session_rules import SessionRules
 
 if TYPE_CHECKING:
     from polku_analytics.build import Build
@@ -32,6 +34,21 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seconds between looks, with --watch.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["duckdb", "spark"]),
+    default="duckdb",
+    show_default=True,
+    help="Who computes; spark always everything.",
+)
+@click.option(
+    "--spark", "spark_remote", envvar="SPARK_REMOTE", metavar="URL", help="Where Spark Connect answers: sc://HOST:PORT."
+)
+@click.option("--session-gap", default="30m", show_default=True, help="A session ends when more than this passes.")
+@click.option("--session-at-gap", is_flag=True, help="Exactly that long ends it, too.")
+@click.option("--session-per-campaign", is_flag=True, help="Another campaign begins a session.")
+@click.option("--session-midnight", metavar="ZONE", help="Midnight in this time zone ends a session.")
+@click.option("--no-client-sessions", is_flag=True, help="Do not go by the session ids that clients send.")
 @common
 def build(
     full: bool,
@@ -39,6 +56,13 @@ def build(
     since: datetime.datetime | None,
     watch: bool,
     every: float,
+    engine: str,
+    spark_remote: str | None,
+    session_gap: str,
+    session_at_gap: bool,
+    session_per_campaign: bool,
+    session_midnight: str | None,
+    no_client_sessions: bool,
     lake_uri: str,
     plan_folder: Path | None,
     as_json_text: bool,
@@ -51,7 +75,22 @@ def build(
     from polku_analytics.printing import as_json
 
     lake, plan = Lake(lake_uri), plan_of(plan_folder)
-    asked: dict[str, Any] = {"select": select, "since": since and since.date()}
+    if engine == "spark":
+        if select or since or watch:
+            raise AnalyticsError("--engine spark builds everything: without --select, --since and --watch")
+        from polku_analytics.engines.choice import build_on_spark
+
+        built = build_on_spark(spark_remote, lake, plan, lambda text: click.echo(f"  {text} …", err=True))
+        click.echo(as_json(built) if as_json_text else _told(built))
+        return
+    sessions = SessionRules(
+        gap_seconds=parse_window(session_gap),
+        new_at_gap=session_at_gap,
+        new_on_campaign=session_per_campaign,
+        midnight=session_midnight,
+        client_ids=not no_client_sessions,
+    )
+    asked: dict[str, Any] = {"select": select, "since": since and since.date(), "sessions": sessions}
     if watch:
         _watch(lambda first: run_build(lake, plan, full=full and first, **asked), every, as_json_text)
         return

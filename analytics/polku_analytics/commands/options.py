@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
+from polku_analytics.engines.choice import ENGINE_NAMES
 from polku_analytics.errors import AnalyticsError
 from polku_analytics.period import Period, zone
 from polku_analytics.result import AnalysisResult, Unit
@@ -68,10 +70,24 @@ def analysis(*units: Unit) -> Callable[[_Command], _Command]:
                         "again, one beside the other.",
                     ),
                     click.option(
-                        "--breakdown", help="For each value of a column of touchpoints or persons, or property."
+                        "--breakdown", help="For each value of a column of touchpoints or profiles, or property."
                     ),
                     click.option("--values", default=10, show_default=True, help="Values of the breakdown by name."),
                     click.option("--previous", is_flag=True, help="Compare with the period before, of equal length."),
+                    click.option(
+                        "--engine",
+                        type=click.Choice(ENGINE_NAMES),
+                        default="duckdb",
+                        show_default=True,
+                        help="Who answers.",
+                    ),
+                    click.option(
+                        "--spark",
+                        "spark_remote",
+                        envvar="SPARK_REMOTE",
+                        metavar="URL",
+                        help="Where Spark Connect answers, for --engine spark: sc://HOST:PORT.",
+                    ),
                 )
             )
         )
@@ -80,11 +96,13 @@ def analysis(*units: Unit) -> Callable[[_Command], _Command]:
 
 
 def opened(given: Mapping[str, Any]) -> Journeys:
-    """The built tables of the lake that was asked for."""
+    """The built tables of the lake that was asked for, in the engine that was asked for."""
+    from polku_analytics.engines.choice import open_engine
     from polku_analytics.journeys import open_journeys
     from polku_analytics.lake import Lake
 
-    return open_journeys(Lake(given["lake_uri"]), plan_of(given["plan_folder"]))
+    engine = functools.partial(open_engine, given["engine"], given["spark_remote"])
+    return open_journeys(Lake(given["lake_uri"]), plan_of(given["plan_folder"]), engine=engine)
 
 
 def scope_of(given: Mapping[str, Any], unit: Unit) -> Scope:

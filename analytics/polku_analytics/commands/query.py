@@ -43,7 +43,7 @@ def query(
     try:
         table = DuckDB(connect(lake, mentioned, period=period_of(since, until))).arrow(sql)
     except MissingTableError as error:
-        raise lake.missing(error.table, BUILT_TABLES) from None
+        raise lake.missing(error.table, (*BUILT_TABLES, "builds")) from None
     columns, rows = table.column_names, table_rows(table)
     if as_json_text:
         click.echo(as_json([dict(zip(columns, row, strict=True)) for row in rows]))

@@ -1,20 +1,24 @@
 """What SQL engines say differently. Analyses write everything else in SQL that all of them read alike.
 
-The base class speaks DuckDB; another engine overrides what it says otherwise.
+The base class speaks DuckDB; another engine overrides what it says otherwise. What only its text looks like otherwise
+(quotes, type names) is `spelling.py`'s matter and needs no method here.
 """
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from typing import ClassVar
 
+from polku_analytics.engines.spelling import Spelling
 from polku_schemas.rules import sql_literal
 
 
 class Dialect:
     """DuckDB's way; each method gives one SQL expression."""
 
-    name = "duckdb"
+    name: ClassVar[str] = "duckdb"
+    spelling: ClassVar[Spelling] = Spelling()
 
     def microseconds(self, column: str) -> str:
         """A timestamp as microseconds since 1970 in UTC, a whole number."""
@@ -22,7 +26,7 @@ class Dialect:
 
     def moment(self, at: datetime.datetime) -> str:
         """A timestamp literal."""
-        return f"TIMESTAMPTZ '{at.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S.%f}+00'"
+        return f"TIMESTAMPTZ '{utc_text(at)}+00'"
 
     def local_day(self, column: str, time_zone: str) -> str:
         """The date a timestamp falls on in a time zone."""
@@ -36,3 +40,14 @@ class Dialect:
         """A text as its place in `names`, which hold all that occur."""
         listed = ", ".join(sql_literal(name) for name in names) or "''"
         return f"ENUM_CODE(CAST({column} AS ENUM({listed})))"
+
+
+def code_by_case(column: str, names: Sequence[str]) -> str:
+    """`Dialect.code` for engines without enums."""
+    terms = " ".join(f"WHEN {sql_literal(name)} THEN {place}" for place, name in enumerate(names))
+    return f"CAST(CASE {column} {terms} END AS BIGINT)" if terms else "CAST(NULL AS BIGINT)"
+
+
+def utc_text(at: datetime.datetime) -> str:
+    """A time as SQL literals have it, in UTC."""
+    return f"{at.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S.%f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import duckdb
@@ -13,6 +14,7 @@ from polku_analytics.delta_types import quoted
 from polku_analytics.engines.dialect import Dialect
 from polku_analytics.engines.engine import table_rows
 from polku_analytics.errors import MissingTableError, QueryError
+from polku_analytics.lake import Lake, TableSnapshot, attach
 
 _MISSING_TABLE: Final = re.compile(r"Table with name (?P<name>\S+) does not exist")
 """How DuckDB says so; its own suggestions are tables of its catalog, which are not the lake's."""
@@ -25,6 +27,10 @@ class DuckDB:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
+
+    def open(self, lake: Lake, snapshot: TableSnapshot, expected: Mapping[str, str]) -> None:
+        """Let SQL read one version of a table under its name; what no file holds is null."""
+        attach(self.connection, lake, snapshot, expected)
 
     def arrow(self, sql: str) -> pa.Table:
         """All rows as Arrow. QueryError with DuckDB's words."""

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from polku_analytics.engines.dialect import Dialect
+from polku_analytics.lake import Lake, TableSnapshot
 
 
 class Engine(Protocol):
     """Tables of one lake that can be asked in SQL. Rows come in the order that the SQL asks for."""
 
-    dialect: Dialect
+    @property
+    def dialect(self) -> Dialect:
+        """What it says in its own way."""
+
+    def open(self, lake: Lake, snapshot: TableSnapshot, expected: Mapping[str, str]) -> None:
+        """Let SQL read one version of a table under its name.
+
+        What no file holds is null; so are the `expected` columns (name → DuckDB type) that the table does not have.
+        """
 
     def arrow(self, sql: str) -> pa.Table:
         """All rows as Arrow, timestamps in UTC. QueryError with the engine's words."""
@@ -39,3 +49,9 @@ def unit_numbers(units: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def table_rows(table: pa.Table) -> list[tuple[Any, ...]]:
     """The rows of an Arrow table as Python values."""
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def table_arrays(table: pa.Table) -> dict[str, np.ndarray[Any, Any]]:
+    """The columns of an Arrow table as arrays."""
+    named = zip(table.column_names, table.columns, strict=True)
+    return {name: np.asarray(column.to_numpy(zero_copy_only=False)) for name, column in named}

@@ -16,7 +16,7 @@ WITH placed AS (
     event_name,
     {{ channel }} AS channel,
     marketing_channel,
-    session_id,
+    {{ client_session_id }} AS session_id,
     user_id,
     group_id,
     event_type = 'group' AS is_group_call,
@@ -40,7 +40,8 @@ FROM (
     placed.*,
     COUNT(CASE WHEN NOT is_group_call THEN 1 END) OVER so_far AS touchpoint_number,
     MAX(CASE WHEN session_id IS NULL AND NOT is_group_call THEN event_time END) OVER before
-      AS previous_unsessioned_time,
+      AS previous_unsessioned_time
+    {{ previous_campaign }},
     COUNT(CASE WHEN NOT is_group_call THEN user_id END) OVER so_far > 0 AS known_person,
     LAST_VALUE(group_id IGNORE NULLS) OVER so_far AS account_id
   FROM placed

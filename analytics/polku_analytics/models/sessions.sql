@@ -5,7 +5,9 @@
 -- Order: person_key, started_at
 -- Definition: touchpoints of one session_key. entry and exit are the first and the last touchpoint; duration_seconds is the
 --   time between them (0 for one event). Page paths, channel, device, marketing channel and campaign are the first known ones
---   of the session (exit_page_path the last).
+--   of the session (exit_page_path the last); the marketing channel is its channel group. engaged_seconds adds up the times
+--   between touchpoints next to each other, each for 60 seconds at most. engaged: it took more than 10 seconds, or has an
+--   order or at least two pages or screens.
 SELECT
   session_key,
   MIN(person_key) AS person_key,
@@ -15,6 +17,11 @@ SELECT
   MIN(event_time) AS started_at,
   MAX(event_time) AS ended_at,
   CAST({{ seconds_between MIN(event_time) | MAX(event_time) }} AS DOUBLE) AS duration_seconds,
+  CAST(SUM({{ seconds_between COALESCE(previous_time, event_time) | LEAST(event_time, COALESCE(previous_time, event_time) + INTERVAL '60' SECOND) }}) AS DOUBLE)
+    AS engaged_seconds,
+  COUNT(order_id) > 0
+    OR COUNT(CASE WHEN event_name IN ('page_viewed', 'screen_viewed') THEN 1 END) >= 2
+    OR {{ seconds_between MIN(event_time) | MAX(event_time) }} > 10 AS engaged,
   COUNT(*) AS events,
   MIN_BY(touchpoint, touchpoint_number) AS entry_touchpoint,
   MAX_BY(touchpoint, touchpoint_number) AS exit_touchpoint,
@@ -26,5 +33,8 @@ SELECT
   MIN_BY(utm_campaign, CASE WHEN utm_campaign IS NOT NULL THEN touchpoint_number END) AS utm_campaign,
   COUNT(order_id) AS orders,
   COALESCE(SUM(revenue), 0.0) AS revenue
-FROM touchpoints
+FROM (
+  SELECT t.*, LAG(event_time) OVER (PARTITION BY session_key ORDER BY touchpoint_number) AS previous_time
+  FROM touchpoints AS t
+) AS followed
 GROUP BY session_key

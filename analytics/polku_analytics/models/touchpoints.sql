@@ -4,8 +4,8 @@
 -- Inputs: ordered_events, orders
 -- Order: person_key, touchpoint_number
 -- Definition: stage, touchpoint and channel are the plan's; an event the plan does not place keeps its name as touchpoint
---   and has no stage. A session is the client's session id where it sends one; else it ends when more than
---   {{ session_gap_minutes }} minutes pass without an event. session_key is unique over all people and grows with the start.
+--   and has no stage. A session is {{ session_rule }}.
+--   session_key is unique over all people and grows with the start.
 --   revenue stands on the one event that counts for its order. repeat_order says that the person has ordered before:
 --   strictly before this event, whatever the event is; an event of the first order itself has first_order instead.
 WITH client_sessions AS (
@@ -21,7 +21,7 @@ gap_sessions AS (
     MAX(
       CASE
         WHEN previous_unsessioned_time IS NULL THEN touchpoint_number
-        WHEN event_time > previous_unsessioned_time + INTERVAL '{{ session_gap_minutes }}' MINUTE THEN touchpoint_number
+        WHEN {{ session_begins }} THEN touchpoint_number
       END
     ) OVER (
       PARTITION BY person_key ORDER BY touchpoint_number ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW

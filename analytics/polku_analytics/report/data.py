@@ -12,6 +12,7 @@ from msgspec import Struct
 from polku_analytics.analyses.funnel import funnel_question, run_funnel
 from polku_analytics.analyses.paths import LEFT, PathsQuestion, run_paths
 from polku_analytics.analyses.scope import Scope
+from polku_analytics.analyses.when import PUSHED_CHANNELS
 from polku_analytics.errors import AnalyticsError, UnknownNameError
 from polku_analytics.journeys import Journeys
 from polku_analytics.period import Period
@@ -25,9 +26,6 @@ PATH_ITEMS: Final = 8
 
 SMALLEST_FLOW_SHARE: Final = 0.004
 """Flows of less than this share of all paths are too thin to see; the table below the diagram has them."""
-
-PUSHED_CHANNELS: Final = ("ads", "delivery", "email", "push", "server", "sms")
-"""Places of contact where we come to people; a visit is a session that began elsewhere."""
 
 _PUSHED_SQL: Final = ", ".join(f"'{name}'" for name in PUSHED_CHANNELS)
 _IS_VISIT: Final = f"COALESCE(channel, '') NOT IN ({_PUSHED_SQL})"

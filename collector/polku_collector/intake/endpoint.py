@@ -19,9 +19,11 @@ from msgspec import Struct
 
 from ..batch import Commits, Journal, Schemas
 from ..errors import JournalBroken, JournalFull
+from .allowance import within
 from .beacon import form_field
 from .bots import without_bots
 from .client_address import Proxies, addresses_said, note_addresses
+from .consent import CONSENT_PATH, judged_ping, ping_of
 from .id_cookie import id_cookie, may_have_cookie
 from .losses import losses_of, with_losses
 from .rate import retry_after
@@ -41,7 +43,7 @@ _WAITING_BYTES = 16 * 1024
 BATCH_PATHS = frozenset(("/v1/batch", "/v1/b", "/v1/import"))
 SINGLE_PATHS = {f"/v1/{call}": call for call in CALLS} | {f"/v1/{call[0]}": call for call in sorted(CALLS - {"alias"})}
 SINGLE_PATHS["/v1/a"] = "alias"
-PATHS = BATCH_PATHS | SINGLE_PATHS.keys()
+PATHS = BATCH_PATHS | SINGLE_PATHS.keys() | {CONSENT_PATH}
 
 log = structlog.get_logger("polku.intake")
 
@@ -91,7 +93,7 @@ class InForce(Struct, frozen=True):
 
 
 class IntakeEndpoint:
-    """POST /v1/batch and /v1/{track,identify,page,screen,group,alias}; OPTIONS for browsers."""
+    """POST /v1/batch and /v1/{track,identify,page,screen,group,alias}; POST /v1/consent; OPTIONS for browsers."""
 
     def __init__(
         self,
@@ -155,6 +157,8 @@ class IntakeEndpoint:
         sender = None if key is None else self.sender_of(key, headers)
         raw = form_field(await read_body(receive, headers, senders.limits, self._held))
         received_at = self._now()
+        if scope["path"] == CONSENT_PATH:
+            return answer_of(await self._take_ping(raw, received_at, sender, headers)), None, 0.0
         body = _parsed(scope["path"], raw, senders.limits.max_batch_events, senders.shape)
         if sender is None:
             sender = self.sender_of(body.write_key, headers)
@@ -218,12 +222,43 @@ class IntakeEndpoint:
                 judged, bots = without_bots(judged, sender.is_bot)
                 if bots:
                     self._observer.refused(sender.name, "bot", len(bots))
+        if sender.quarantine is not None and judged.rejected:
+            judged = within(judged, sender.quarantine, arrival.received_at.date())
         judged = with_losses(judged, losses, arrival)
-        stored = self._observer.judged(sender.name, judged, len(arrival.body))
-        taken = Taken(judged.accepted, judged.rejected, judged.warnings, bots)
         body.clear()
+        return await self._store(judged, bots, len(arrival.body), size, sender, in_force, sender.waits_for_lake)
+
+    async def _take_ping(
+        self, raw: bytes, received_at: datetime, sender: Sender | None, headers: Mapping[bytes, bytes]
+    ) -> Taken:
+        """Count one decision. Neither the headers nor the connection are looked at for more than the key."""
+        ping = ping_of(raw)
+        if sender is None:
+            sender = self.sender_of(ping.write_key, headers)
+        if sender.meter is not None:
+            _take(sender, 1)
+        in_force = self.in_force
+        arrival = Arrival(received_at, None, sender.name, sender.source, raw)
+        judged = judged_ping(ping, in_force.validator, arrival)
+        # Answered when it is durable, whatever the source says: told late it would be sent, and counted, again.
+        return await self._store(judged, (), len(raw), len(raw), sender, in_force, False)
+
+    async def _store(
+        self,
+        judged: Judged,
+        bots: Sequence[Verdict],
+        body_bytes: int,
+        size: int,
+        sender: Sender,
+        in_force: InForce,
+        waits_for_lake: bool,
+    ) -> Taken:
+        """Append what was judged, and return when it is durable, or committed. Raises Refused."""
+        stored = self._observer.judged(sender.name, judged, body_bytes)
+        taken = Taken(judged.accepted, judged.rejected, judged.warnings, bots)
+        limits = in_force.senders.limits
         share, sequence = None, 0
-        if sender.waits_for_lake and judged.lines:
+        if waits_for_lake and judged.lines:
             share = Share(self._held, limits.max_held_bytes)
         try:
             if share is not None:  # before anything is stored: a 503 for want of room shall cost little

@@ -49,12 +49,14 @@ class Guard:
         limits: Limits,
         proxies: Proxies,
         on_close: Callable[[Closed], None],
+        on_error: Callable[[str], None] = lambda error: None,
         *,
         files: int | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`files`: how many may be open in this process."""
+        """`on_error` is told the code of each answer given here. `files`: how many may be open in this process."""
         self._files, self._proxies, self._on_close, self.now = files, proxies, on_close, now
+        self.on_error = on_error
         self._of_address: Counter[str] = Counter()
         self._room, self._next_eviction = 0, 0.0
         self.limits = limits
@@ -211,6 +213,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def answer(self, status: int, error: str, message: str, retry_after: int | None = None) -> None:
         """Answer without a request that could be handed on; the connection is of no use after it."""
+        self.guard.on_error(error)
         body = msgspec.json.encode({"success": False, "error": error, "message": message})
         wait = b"" if retry_after is None else b"retry-after: %d\r\n" % retry_after
         head = b"content-type: application/json\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n"

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from ..settings import Limits, Source
 from ..write_keys import KeyRing
+from .allowance import Allowance
 from .bots import IsBot
 from .client_address import DROPPED, AddressRule
 from .rate import Meter
@@ -21,7 +22,7 @@ from .shape import Shape
 class Sender(Struct, frozen=True):
     """One source, ready for its requests. `is_bot` is there if it refuses robots, `meter` if it has a rate.
 
-    `waits_for_lake`: its requests are answered when their events are committed.
+    `waits_for_lake`: its requests are answered when their events are committed. `quarantine`: what it may leave there.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Sender(Struct, frozen=True):
     is_bot: IsBot | None = None
     plain: bool = True
     waits_for_lake: bool = False
+    quarantine: Allowance | None = None
 
     def refuse_origin(self, origin: bytes) -> None:
         """Raise Refused if a page of this origin may not send with the source's key."""
@@ -74,6 +76,7 @@ def senders_of(
     meter_of: Callable[[str, Source], Meter | None] = lambda name, source: None,
     is_bot: Callable[[], IsBot] | None = None,
     pseudonym: Callable[[str], str] | None = None,
+    allowance_of: Callable[[str], Allowance | None] = lambda name: None,
 ) -> Senders:
     """Make them. `is_bot` is called once, and only if some source refuses robots: it takes a while."""
     refuses = any(source.bots == "refuse" for source in sources.values())
@@ -83,7 +86,7 @@ def senders_of(
         meter, address = meter_of(name, source), AddressRule(source.ip, pseudonym)
         robots = matcher if source.bots == "refuse" else None
         plain = meter is None and robots is None and source.ip == "drop"
-        sender = Sender(name, source, meter, address, robots, plain, source.ack == "lake")
+        sender = Sender(name, source, meter, address, robots, plain, source.ack == "lake", allowance_of(name))
         found.append((sender, source.keys))
     origins = frozenset(origin for source in sources.values() for origin in source.cors)
     by_name = {sender.name: sender for sender, _ in found}

@@ -72,11 +72,13 @@ class Judged(Struct, frozen=True):
     warnings: list[Verdict]
     losses: Sequence[ClientLoss] = ()
     """What the sender tells that it lost: the last lines."""
+    unkept: int = 0
+    """How many of those rejected have no line: `quarantine` takes no more from their source today."""
 
     @property
     def accepted(self) -> int:
         """How many of the lines are for `events`."""
-        return len(self.lines) - len(self.rejected) - len(self.losses)
+        return len(self.lines) + self.unkept - len(self.rejected) - len(self.losses)
 
 
 class Warned(Struct, frozen=True):

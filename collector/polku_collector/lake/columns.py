@@ -116,12 +116,13 @@ class ColumnsStep:
         scratch: Path,
         resolve_agents: Callable[[Sequence[str]], pa.Table],
         threads: int = 2,
+        spill_max_bytes: int | None = None,
     ) -> None:
         """`resolve_agents`: distinct user agents → a table of user_agent, device, os, browser, is_bot."""
         self._scratch, self._resolve_agents, self._threads = scratch, resolve_agents, threads
         # Groups are read and written side by side, each on a connection and a thread of ours. Threads of DuckDB's own
         # beside them cost a third more processor time for the same rows (measured).
-        self._connection = open_duckdb(threads=1)
+        self._connection = open_duckdb(threads=1, spill_max_bytes=spill_max_bytes)
         self._run("SET enable_progress_bar = false")
         self._run(f"SET temp_directory = {literal(str(scratch / 'spill'))}")
         create_lookup(self._connection)

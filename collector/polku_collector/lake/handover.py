@@ -277,26 +277,12 @@ class Taker:
 
     def _sound(self, found: Notes) -> dict[str, Note]:
         """The notes that can be committed; the others are left alone, and reported once each."""
-        bad = dict(found.bad)
-        for key, note in found.good.items():
-            if note.table_id != self._events.id:
-                bad[key] = "it is of another table"
-            elif (why := self._misfit(note)) is not None:
-                bad[key] = why
+        bad = passed_over(found, self._events, self._quarantine)
         for key in bad.keys() - self._bad.keys():
             log.error("a note is passed over, its node has to wait", note=key, reason=bad[key])
         self._bad = bad
         self._tell(len(bad))
         return {key: note for key, note in found.good.items() if key not in bad}
-
-    def _misfit(self, note: Note) -> str | None:
-        """Why the tables would refuse a note's files, and all that is committed with them."""
-        for table, files in ((self._events, note.events), (self._quarantine, note.quarantine)):
-            try:
-                table.check_places({file.key: _places(table, file) for file in files})
-            except TableMismatch as error:
-                return str(error)
-        return None
 
     def _commit(self, notes: list[Note], watermarks: dict[str, int]) -> None:
         """`quarantine` first, as a Committer does: so the watermark of `events` tells what is in both."""
@@ -333,6 +319,27 @@ class Taker:
             log.error("files of an old note are gone, its node has to hand over anew", note=key, files=missing)
             self._store.remove([key])
         return not missing
+
+
+def passed_over(found: Notes, events: Table, quarantine: Table) -> dict[str, str]:
+    """The notes that cannot be committed, whatever is tried, each with the reason."""
+    bad = dict(found.bad)
+    for key, note in found.good.items():
+        if note.table_id != events.id:
+            bad[key] = "it is of another table"
+        elif (why := _misfit(note, events, quarantine)) is not None:
+            bad[key] = why
+    return bad
+
+
+def _misfit(note: Note, events: Table, quarantine: Table) -> str | None:
+    """Why the tables would refuse a note's files, and all that is committed with them."""
+    for table, files in ((events, note.events), (quarantine, note.quarantine)):
+        try:
+            table.check_places({file.key: _places(table, file) for file in files})
+        except TableMismatch as error:
+            return str(error)
+    return None
 
 
 def notes_in(store: Store) -> dict[str, Note]:

@@ -111,6 +111,8 @@ class Table:
         """
         self.name, self.partition_by, self._store = name, partition_by, store
         self._uri, self._options = store.uri(name), store.storage_options()
+        self._watermarks_of: tuple[DeltaTable, int] | None = None
+        self._watermarks: dict[str, int] = {}
         if columns is None:
             self.handle = self._open()
         else:
@@ -166,7 +168,13 @@ class Table:
 
     def watermark(self, stream: str) -> int:
         """The last sequence of a stream that this handle has seen committed."""
-        return self.handle.transaction_version(stream) or 0
+        # deltalake reads every commit since the last checkpoint for an answer, twice; a snapshot never changes.
+        seen, version = self._watermarks_of, self.handle.version()
+        if seen is None or seen[0] is not self.handle or seen[1] != version:
+            self._watermarks_of, self._watermarks = (self.handle, version), {}
+        if stream not in self._watermarks:
+            self._watermarks[stream] = self.handle.transaction_version(stream) or 0
+        return self._watermarks[stream]
 
     def add_columns(self, wanted: dict[str, str]) -> list[str]:
         """Make sure the table has `wanted`; returns the names of what was changed. Raises TableMismatch, with nothing

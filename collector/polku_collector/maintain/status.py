@@ -57,6 +57,15 @@ class JournalStatus(Struct, frozen=True):
     dedup_bounded_by_bytes: bool
 
 
+class NotesStatus(Struct, frozen=True):
+    """What other nodes have handed over."""
+
+    waiting: int
+    """Notes that are there to be committed."""
+    passed_over: dict[str, str]
+    """Those that cannot be, whatever is tried, each with the reason: their nodes wait."""
+
+
 class Mirrored(Struct, frozen=True):
     """How far the Iceberg mirror of a table is."""
 
@@ -87,6 +96,8 @@ class Status(Struct, frozen=True):
     to_do: list[str]
     mirror: MirrorStatus | None = None
     """None: there is to be no mirror."""
+    notes: NotesStatus | None = None
+    """None: nobody has handed over anything that is not committed."""
 
 
 def table_status(table: Table, maintainer: Maintainer, rules: Rules, now: datetime.datetime) -> TableStatus:
@@ -141,6 +152,7 @@ def to_do(
     maintenance: bool,
     mirror: MirrorStatus | None = None,
     mirror_seconds: float = 60.0,
+    notes: NotesStatus | None = None,
 ) -> list[str]:
     """What is off, and what to do about it. Pure."""
     lines = []
@@ -171,6 +183,12 @@ def to_do(
                 f"copies are recognised for {_duration(journal.dedup_window_seconds or 0)} instead of "
                 f"{_duration(window_seconds)}: raise lake.dedup_max_bytes"
             )
+    if notes is not None:
+        lines += [
+            f"the note {key} cannot be committed ({reason}), and its node waits: find out what happened to it and "
+            "delete it, then the node hands over anew"
+            for key, reason in sorted(notes.passed_over.items())
+        ]
     if mirror is not None:
         lines += [
             f"the Iceberg table of {table.table} lacks commits of {_duration(table.behind_seconds)} ago: is a "
@@ -206,6 +224,8 @@ def lines_of(status: Status) -> list[str]:
             f"{_size(journal.waiting_bytes)}{waited}",
             f"  copies are recognised for: {window}",
         ]
+    if (notes := status.notes) is not None:
+        lines += ["", f"handed over: {notes.waiting:,} notes wait, {len(notes.passed_over):,} are passed over"]
     if (mirror := status.mirror) is not None:
         known = "" if mirror.problem is None else " not known"
         lines += [

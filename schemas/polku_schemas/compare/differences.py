@@ -24,6 +24,7 @@ class DifferenceKind(StrEnum):
     CHANNELS_CHANGED = "channels_changed"
     RESERVED_CHANGED = "reserved_changed"
     TREATMENT_CHANGED = "treatment_changed"
+    IDENTITY_CHANGED = "identity_changed"
     EVENT_ADDED = "event_added"
     EVENT_REMOVED = "event_removed"
     EVENT_RENAMED = "event_renamed"
@@ -78,6 +79,7 @@ CLASSIFICATIONS: Final[dict[DifferenceKind, Classification]] = {
     DifferenceKind.STAGES_CHANGED: Classification("minor"),
     DifferenceKind.CHANNELS_CHANGED: Classification("minor"),
     DifferenceKind.RESERVED_CHANGED: Classification("none"),
+    DifferenceKind.IDENTITY_CHANGED: Classification("minor"),
     DifferenceKind.TREATMENT_CHANGED: Classification("minor"),
     DifferenceKind.EVENT_ADDED: Classification("minor"),
     DifferenceKind.EVENT_REMOVED: Classification(

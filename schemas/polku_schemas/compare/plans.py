@@ -103,6 +103,11 @@ def _plan_differences(old: Plan, new: Plan) -> Iterator[Difference]:
         if before != now:
             message = f"{key}: {', '.join(now) or 'none'}; was {', '.join(before) or 'none'}"
             yield difference(kind, "plan", message, name=key)
+    joining = [(*plan.join_by, *(("users too",) if plan.join_users else ())) for plan in (old, new)]
+    if joining[0] != joining[1]:
+        was, becomes = (", ".join(names) or "none" for names in joining)
+        message = f"identity: {becomes}; was {was}. It also counts for the past"
+        yield difference(DifferenceKind.IDENTITY_CHANGED, "plan", message, name="identity")
     for privacy_class in get_args(ForbiddingPrivacy):
         was, becomes = (plan.privacy.get(privacy_class, "store") for plan in (old, new))
         if was != becomes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from polku_schemas.columns import TRAIT_PREFIX
 from polku_schemas.documents import Document, MemberPath
@@ -22,17 +22,23 @@ from polku_schemas.model import (
     Property,
     Rule,
 )
+from polku_schemas.rules import Kind
 
 _HISTORY: Final = {name: Domain("boolean", (True, False)) for name in HISTORY_FACTS}
 _NO_ORDER: Final = _HISTORY | {"first_order": Domain("boolean", (False,), admits=lambda value: value is False)}
 _SETTINGS: Final = {name: Domain("string") for name in SETTING_FACTS}
-_PERSON: Final = {
-    "orders": Domain("integer", low=0, admits=lambda value: int(value) >= 0),
-    "revenue": Domain("number"),
-    "sessions": Domain("integer", low=0, admits=lambda value: int(value) >= 0),
+_COUNT: Final = Domain("integer", low=0, admits=lambda value: int(value) >= 0)
+_SCORE: Final = Domain("integer", low=1, high=5, admits=lambda value: 1 <= int(value) <= 5)
+_BANDS: Final = ("promoter", "passive", "detractor")
+_PERSON: Final = {name: Domain(cast("Kind", kind)) for name, kind in PERSON_FACTS.items()} | {
+    **dict.fromkeys(
+        ("orders", "sessions", "touchpoints", "frequency", "contacts", "complaints", "open_complaints"), _COUNT
+    ),
+    **dict.fromkeys(("r_score", "f_score", "m_score"), _SCORE),
     "known_person": Domain("boolean", (True, False)),
+    "recency_days": Domain("number", low=0, admits=lambda value: float(value) >= 0),
+    "satisfaction_band": Domain("string", _BANDS, admits=lambda value: value in _BANDS),
 }
-assert set(_PERSON) == set(PERSON_FACTS)  # noqa: S101 - a fact without a domain would be a KeyError in somebody's plan
 
 _LISTED: Final = 12
 """How many values of an enum a message lists."""
@@ -145,7 +151,8 @@ def _journey_findings(plan: Plan, places: Places) -> Iterator[Finding]:
             if step.when:
                 path = (funnel.name, "steps", index, "when")
                 yield from _when_findings(places.journey["funnels"], path, step.when, domains[step.event])
-    traits = _domains(plan.traits, TRAIT_PREFIX) | _PERSON
+    stages = Domain("string", plan.stages, admits=lambda value: value in plan.stages)
+    traits = _domains(plan.traits, TRAIT_PREFIX) | _PERSON | {"stage": stages}
     for segment in plan.segments.values():
         yield from _when_findings(places.journey["segments"], (segment.name, "when"), segment.when, traits)
 

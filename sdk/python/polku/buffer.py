@@ -23,6 +23,9 @@ from polku.settings import Settings
 if TYPE_CHECKING:
     from polku.spool import Spool, Taken
 
+TAKE_OVER_SECONDS = 86_400.0
+"""A copy of events that is older is not delivered: the collector knows ids for seven days, if it has the room."""
+
 
 class Batch(msgspec.Struct, frozen=True):
     """Encoded events that travel together."""
@@ -110,6 +113,15 @@ class Buffer:
         self._untold: dict[LossReason, int] = {}
         if self._spool is not None:
             self._spool.reset()
+
+    def waiting(self) -> list[bytes]:
+        """What is in memory, unless that is long ago. Asks for no lock: after a fork nobody may be there to release it.
+
+        Somebody else's copies of these events may be delivered too, which a collector notices for some days.
+        """
+        if time.monotonic() - self._opened_at > TAKE_OVER_SECONDS:
+            return []
+        return [*self._on_their_way, *(raw for batch in self._sealed for raw in batch), *self._open]
 
     def put(self, raw: bytes) -> LossReason | None:
         """Keep one encoded event; the reason if it got no place. Waits only if the settings say so."""

@@ -26,7 +26,7 @@ from polku.event import (
     now,
     repaired,
 )
-from polku.gate import Gate, Hook, HookFailed
+from polku.gate import Gate, Hook, HookFailed, decision_of
 from polku.report import Reporter, calling_place, show
 from polku.settings import Settings, settings_from, switches
 from polku.transport import HttpTransport, Transport
@@ -285,7 +285,11 @@ class Tracker:
         gate = self._gate
         if gate is None or self.settings.consent is None:
             return
-        gate.purposes = None if purposes is None else tuple(purposes)
+        before, gate.purposes = gate.purposes, None if purposes is None else tuple(purposes)
+        if self.settings.consent_ping and self.settings.enabled:
+            decision = decision_of(self.settings.consent, before, gate.purposes)
+            if decision is not None:
+                self._delivery.ping(decision)
         while self._undecided and gate.purposes is not None:
             raw = self._undecided.popleft()
             if self.settings.consent in gate.purposes:

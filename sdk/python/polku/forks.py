@@ -5,6 +5,7 @@ Python tells of a fork by `os.register_at_fork`. Servers that fork in C may not 
 """
 
 import os
+import sys
 from collections.abc import Callable
 
 pid = os.getpid()
@@ -29,6 +30,24 @@ def look() -> None:
     """Find out whether this process is a child that nobody has told so."""
     if os.getpid() != pid:
         in_child()
+
+
+def parent_may_be_mute() -> bool:
+    """Whether the parent, perhaps, does not deliver what it had queued: `is_heir` knows it, a little later."""
+    return "uwsgi" in sys.modules
+
+
+def is_heir() -> bool:
+    """Whether this child has to deliver what its parent had queued: the first worker of a uWSGI has.
+
+    The master of a uWSGI runs no Python after it has forked. A worker that takes the place of the first one does the
+    same again, with the same events.
+    """
+    uwsgi = sys.modules.get("uwsgi")
+    try:
+        return uwsgi is not None and uwsgi.worker_id() == 1 and os.getppid() == uwsgi.masterpid()
+    except Exception:  # something else of this name
+        return False
 
 
 if hasattr(os, "register_at_fork"):

@@ -4,7 +4,7 @@ A client without any of these has no gate, and pays nothing for it.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from zlib import crc32
 
 import msgspec
@@ -90,6 +90,18 @@ class Gate:
                 return None
             weight /= rate
         return weight
+
+
+def decision_of(
+    category: str, before: Collection[str] | None, now: Collection[str] | None
+) -> Literal["granted", "refused", "withdrawn"] | None:
+    """What a person decided about a purpose, as it is counted; None if there is nothing new to count."""
+    if now is None:
+        return None
+    had, has = category in (before or ()), category in now
+    if before is not None and had == has:
+        return None
+    return "granted" if has else "withdrawn" if had else "refused"
 
 
 def _drawn(text: str) -> float:

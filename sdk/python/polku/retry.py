@@ -92,6 +92,13 @@ def decide(
     return GiveUp(LossReason.REFUSED, f"the collector refused the batch: {answer.summary()}{_advice(status)}")
 
 
+def was_not_taken(answer: Answer) -> bool:
+    """Whether the collector certainly did not take what was sent: it said so, or there was no connection to it."""
+    if answer.status is None:
+        return answer.error.startswith(("ConnectError:", "ConnectTimeout:"))
+    return answer.status in (429, 503)
+
+
 def _random() -> float:
     import random  # only here: most programs never need it, and the import is felt at their start
 

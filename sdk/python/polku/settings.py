@@ -80,6 +80,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The purpose that an event needs consent to, such as `"analytics"`: without it nothing leaves or is spooled."""
     consent_buffer_events: MaybeNone = 0
     """So many events are kept in memory while it is not known what the person agrees to; the oldest make room."""
+    consent_ping: bool = False
+    """Each decision that `consent()` brings is counted by the collector: the day and the decision, nothing else."""
     sample_people: Share = 1.0
     """The share of people whose events are sent: all of a person's or none. The weight goes with each event."""
     sample_events: dict[str, Share] = {}
@@ -116,6 +118,8 @@ def settings_from(write_key: object, endpoint: object, options: Mapping[str, Any
         findings += _endpoint_findings(values["endpoint"])
     if values.get("full_queue") == "spill" and not values.get("spool"):
         findings.append("option 'full_queue': \"spill\" needs a directory: give 'spool'")
+    if values.get("consent_ping") and values.get("consent") is None:
+        findings.append("option 'consent_ping' counts decisions about a purpose: give 'consent'")
     if values.get("compression") == "zstd" and not has_zstd():
         findings.append("option 'compression': zstd needs Python 3.14 or pip install 'polku[zstd]'")
     if values.get("spool") and sys.platform == "win32":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from polku.errors import Loss
 from polku.report import Reporter
 from polku.settings import Settings
-from polku.transport import MAX_ANSWER_BYTES, Answer, connection_options, importing
+from polku.transport import MAX_ANSWER_BYTES, Answer, connection_options, importing, ping_url
 from polku.worker import Delivery, Send
 
 if TYPE_CHECKING:
@@ -33,14 +33,19 @@ class AsyncTransport:
 
     async def send(self, body: bytes, headers: dict[str, str], timeout_seconds: float) -> Answer:
         """Send one body and return what came back, failures of the network included."""
+        return await self._post(self._url, body, headers, timeout_seconds)
+
+    async def ping(self, body: bytes, headers: dict[str, str], timeout_seconds: float) -> Answer:
+        """Send one decision to where they are counted."""
+        return await self._post(ping_url(self._url), body, headers, timeout_seconds)
+
+    async def _post(self, url: str, body: bytes, headers: dict[str, str], timeout_seconds: float) -> Answer:
         try:
             if self._connection is None:
                 # Some hundred milliseconds the first time: not on the loop.
                 self._connection = await asyncio.get_running_loop().run_in_executor(None, self._made)
             phases = dict.fromkeys(("connect", "read", "write", "pool"), timeout_seconds)
-            request = self._httpx.Request(
-                "POST", self._url, headers=headers, content=body, extensions={"timeout": phases}
-            )
+            request = self._httpx.Request("POST", url, headers=headers, content=body, extensions={"timeout": phases})
             async with asyncio.timeout(2 * timeout_seconds):
                 response = await self._connection.handle_async_request(request)
                 try:
@@ -169,7 +174,8 @@ class TaskWorker(Delivery):
                     self._changed.set()  # who waits for `flush` looks again
                 answer = None
                 if isinstance(step, Send):
-                    answer = await self._transport.send(step.body, step.headers, step.timeout_seconds)
+                    send = self._transport.ping if step.ping else self._transport.send
+                    answer = await send(step.body, step.headers, step.timeout_seconds)
                 else:
                     await self._rest(step.seconds)
 

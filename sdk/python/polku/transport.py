@@ -47,7 +47,10 @@ class _ErrorBody(msgspec.Struct):
 
 
 class Transport(Protocol):
-    """Where batches go. Implementations need not be safe for use from several threads."""
+    """Where batches go. Implementations need not be safe for use from several threads.
+
+    With `consent_ping=True` one needs a `ping` too: as `send`, with a decision that is to be counted.
+    """
 
     def send(self, body: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
         """Send one body and return what came back. Should not raise."""
@@ -70,12 +73,18 @@ class HttpTransport:
         self._inherited: list[Any] = []
 
     def send(self, body: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
+        return self._post(self._url, body, headers, timeout_seconds)
+
+    def ping(self, body: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
+        return self._post(ping_url(self._url), body, headers, timeout_seconds)
+
+    def _post(self, url: str, body: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
         try:
             if self._connection is None:
                 self._open()
             phases = dict.fromkeys(("connect", "read", "write", "pool"), timeout_seconds)
             request = self._httpx.Request(
-                "POST", self._url, headers=dict(headers), content=body, extensions={"timeout": phases}
+                "POST", url, headers=dict(headers), content=body, extensions={"timeout": phases}
             )
             ends_at = time.monotonic() + 2 * timeout_seconds
             response = self._connection.handle_request(request)
@@ -114,6 +123,11 @@ class HttpTransport:
             self._httpx = httpx
             # The transport below `httpx.Client`: half its cost a request, and no INFO line of httpx's logger for each.
             self._connection = httpx.HTTPTransport(**connection_options(self._url, self._proxy, self._ca_file))
+
+
+def ping_url(batch_url: str) -> str:
+    """Where decisions about consent are counted, beside where batches are posted."""
+    return f"{batch_url.removesuffix('/batch')}/consent"
 
 
 class _Importing:
@@ -185,6 +199,8 @@ class MemoryTransport:
         """The headers of each."""
         self.events: list[dict[str, Any]] = []
         """The events of the bodies that were answered with success, decoded."""
+        self.pings: list[dict[str, Any]] = []
+        """What was to be counted of decisions about consent."""
 
     def send(self, body: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
         if headers.get("Content-Encoding") == "gzip":
@@ -201,9 +217,13 @@ class MemoryTransport:
             self.events += msgspec.json.decode(body)["batch"]
         return answer
 
+    def ping(self, body: bytes, headers: Mapping[str, str], timeout_seconds: float) -> Answer:
+        self.pings.append(msgspec.json.decode(body))
+        return Answer(200, b'{"success":true}')
+
     def close(self) -> None:
         """Nothing to let go of."""
 
     def forget(self) -> None:
         """What the parent sent is not the child's."""
-        self.bodies, self.headers, self.events = [], [], []
+        self.bodies, self.headers, self.events, self.pings = [], [], [], []

@@ -11,6 +11,7 @@ import binascii
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,7 +23,7 @@ from polku.compress import compressor
 from polku.errors import Loss, LossReason
 from polku.event import new_id, now
 from polku.report import Reporter
-from polku.retry import Delivered, GiveUp, Prune, Recompress, Split, Wait, decide
+from polku.retry import Delivered, GiveUp, Prune, Recompress, Split, Wait, decide, was_not_taken
 from polku.settings import Settings
 from polku.transport import Answer, Transport
 from polku.verdicts import read_reply, report_verdicts, show_verdicts
@@ -35,6 +36,8 @@ TELL_LOSSES_EVERY_SECONDS = 10.0
 """Losses in the host program's own threads are summed up and told this often at most."""
 ENDING_SECONDS = 0.2
 """With a spool: how long `close` waits beyond its time for the thread to let go of the files."""
+MAX_PINGS = 100
+"""Decisions that wait to be counted; one person decides a few times at most."""
 SHORTEST_ATTEMPT_SECONDS = 0.05
 """Time given to an attempt that starts just before the deadline of `close`."""
 
@@ -45,6 +48,8 @@ class Send(msgspec.Struct, frozen=True):
     body: bytes
     headers: dict[str, str]
     timeout_seconds: float
+    ping: bool = False
+    """It is no batch, but a decision to be counted."""
 
 
 class Rest(msgspec.Struct, frozen=True):
@@ -99,6 +104,8 @@ class Delivery:
         self._next_telling = 0.0
         self._missed: list[Missed] = []
         self._reported: dict[LossReason, int] = {}
+        self._pings: deque[bytes] = deque(maxlen=MAX_PINGS)
+        self._ping_attempt, self._next_ping = 0, 0.0
         self.requests = 0
         self.retries = 0
         self.rejected = 0
@@ -113,6 +120,7 @@ class Delivery:
             # Read before the buffer: only then does an empty one mean that nothing more can come.
             closing = self._closing
             try:
+                yield from self._send_pings()
                 batch = self.buffer.take()
                 if batch is not None:
                     yield from self._deliver(batch)
@@ -129,10 +137,36 @@ class Delivery:
 
     def _idle_seconds(self) -> float | None:
         due = self.buffer.due_in()
+        if self._pings:
+            turn = max(0.0, self._next_ping - time.monotonic())
+            due = turn if due is None else min(due, turn)
         if not self.buffer.has_untold():
             return due
         telling = max(0.0, self._next_telling - time.monotonic())
         return telling if due is None else min(due, telling)
+
+    def ping(self, decision: str) -> None:
+        """Have one decision counted: it, and the day, and nothing else."""
+        self._pings.append(msgspec.json.encode({"decision": decision, "day": now().date()}))
+        self._wake()
+
+    def _send_pings(self) -> Steps:
+        """Sent again only when it is certain that the collector did not count it: it cannot know it from another."""
+        while self._pings and self._next_ping <= time.monotonic() < self._deadline:
+            remaining = max(SHORTEST_ATTEMPT_SECONDS, self._deadline - time.monotonic())
+            headers = {name: self._headers[name] for name in ("Authorization", "Content-Type")}
+            timeout = min(self._settings.timeout_seconds, remaining)
+            answer = (yield Send(self._pings[0], headers, timeout, ping=True)) or Answer(error="no answer")
+            if was_not_taken(answer) and not self._closing:
+                self._ping_attempt += 1
+                wait = decide(answer, attempt=self._ping_attempt, elapsed_seconds=0, events=1, settings=self._settings)
+                if isinstance(wait, Wait):
+                    self._next_ping = time.monotonic() + wait.seconds
+                    return
+            self._pings.popleft()
+            self._ping_attempt = 0
+            if answer.status != 200:
+                self.reporter.limited("ping", f"a decision about consent was not counted: {answer.summary()}")
 
     def _deliver(self, batch: Batch) -> Steps:
         """Send until every one of the events is settled, or it is known that they stay in the spool."""
@@ -341,6 +375,7 @@ class Worker(Delivery):
         spool: "Spool | None" = None,
     ) -> None:
         self._transport = transport
+        self._inherited: list[bytes] = []
         self._prepare_thread()
         super().__init__(settings, context, reporter, on_loss, spool)
         _open_workers.add(self)
@@ -355,11 +390,19 @@ class Worker(Delivery):
 
     def forget_parent(self) -> None:
         """In a forked child: leave events, files, thread, locks and connections to the parent."""
+        self._inherited = self.buffer.waiting() if forks.parent_may_be_mute() else []
         self.buffer.worker_thread = None
         self.buffer.reset()
         self._prepare_thread()
         self._begin_anew()
         self._transport.forget()
+
+    def _take_over(self) -> None:
+        """Queue what a parent had queued that cannot deliver it. Not in the fork: who this child is, it knows later."""
+        left, self._inherited = self._inherited, []
+        if left and forks.is_heir():
+            for raw in left:
+                self.buffer.put(raw)
 
     def flush(self, timeout_seconds: float) -> bool:
         """Send what is queued now and wait until it is settled; False if the time was too short."""
@@ -380,6 +423,7 @@ class Worker(Delivery):
 
     def begin_close(self, deadline: float) -> None:
         """Take no more events and be done by the deadline (on the monotonic clock). Does not wait."""
+        self._take_over()
         self.buffer.close()
         self._closing = True
         self._deadline = min(self._deadline, deadline)
@@ -414,6 +458,8 @@ class Worker(Delivery):
             self.buffer.close_spool()
 
     def _wake(self) -> None:
+        if self._inherited:
+            self._take_over()
         # Never waited for: who holds it is starting the thread, and may be the code that a signal has interrupted.
         starting = self._starting
         if self._thread is None and not self._closing and starting.acquire(blocking=False):
@@ -460,7 +506,9 @@ class Worker(Delivery):
 
     def _transmit(self, step: Send) -> Answer:
         try:
-            return self._transport.send(step.body, step.headers, step.timeout_seconds)
+            send = getattr(self._transport, "ping" if step.ping else "send")
+            answer: Answer = send(step.body, step.headers, step.timeout_seconds)
+            return answer
         except Exception as error:
             return Answer(error=f"{type(error).__name__}: {error}")
 

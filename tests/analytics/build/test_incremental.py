@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from polku_analytics.build import build, run
 from polku_analytics.build.record import newest_record
@@ -58,6 +59,7 @@ def histories(draw: st.DrawFn) -> list[list[Row]]:
             ("session_id", [None, None, None, "s"]),
             ("group_id", [None, None, "g"]),
             ("trait_city", [None, "Oulu"]),
+            ("trait_email", [None, None, "x", "y"]),
         ):
             value = draw(st.sampled_from(values))
             if value is not None:
@@ -106,10 +108,11 @@ def opened(lake: Lake, plan: Plan) -> Journeys:
 
 
 @settings(deadline=None, max_examples=25)
-@given(batches=histories())
+@given(batches=histories(), join_users=st.booleans())
 def test_batches_in_any_order_give_the_tables_of_a_full_build(
-    batches: Sequence[Sequence[Row]], plan: Plan, tmp_path_factory: pytest.TempPathFactory
+    batches: Sequence[Sequence[Row]], join_users: bool, plan: Plan, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    plan = structs.replace(plan, join_by=("email",), join_users=join_users)
     lake = Lake(tmp_path_factory.mktemp("lake"), environ={})
     kinds = []
     for batch in batches:
@@ -255,3 +258,23 @@ def test_only_what_has_changed_is_written(tmp_path: Path, plan: Plan, monkeypatc
     before = {file.uri for file in lake.snapshot("touchpoints").files}
     build(lake, plan)
     assert before < {file.uri for file in lake.snapshot("touchpoints").files}
+
+
+def test_a_value_that_one_more_tells_is_nobodys_any_more(tmp_path: Path, plan: Plan) -> None:
+    joining = structs.replace(plan, join_by=("email",))
+    lake = Lake(tmp_path, environ={})
+
+    def tell(first: int, last: int) -> list[Row]:
+        told = {"event_type": "identify", "trait_email": "info@x"}
+        return [_event("identify", n, n, anonymous_id=f"d{n}", **told) for n in range(first, last)]
+
+    write_table(tmp_path / "events", tell(0, 20))
+    build(lake, joining)
+    assert opened(lake, joining).rows("SELECT COUNT(*) FROM persons") == [(1,)]
+    for last in (21, 22):  # one too many; and one more, whom the others need not be asked about
+        write_table(tmp_path / "events", tell(last - 1, last))
+        assert build(lake, joining).kind == "incremental"
+        grown = stored(opened(lake, joining))
+        assert len(grown["persons"]) == last
+        build(lake, joining, full=True)
+        assert grown == stored(opened(lake, joining))

@@ -160,6 +160,7 @@ def test_more_than_there_is_room_for_are_told_to_come_again() -> None:
         with connected(world) as refused:
             answer = until_closed(refused)
         assert answer.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in answer and b'"error":"busy"' in answer
+        assert world.counted.errors == ["busy"]
 
 
 def test_one_address_has_a_share_and_a_trusted_proxy_has_all() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import httpx
+import msgspec
 import uvicorn
 
 from polku_collector.app import CollectorApp, below
@@ -88,6 +89,12 @@ class Counted(Silent):
         self.closings: list[str] = []
         self.outcomes: list[tuple[str, str]] = []
         self.errors: list[str] = []
+        self.judgements: list[Judged] = []
+
+    def judged(self, source: str, judged: Judged, body_bytes: int) -> Callable[[], None]:
+        # Of the lines nothing is left after the answer.
+        self.judgements.append(msgspec.structs.replace(judged, lines=[*judged.lines]))
+        return super().judged(source, judged, body_bytes)
 
     def error(self, error: str) -> None:
         self.errors.append(error)
@@ -135,7 +142,7 @@ def intake(
 ) -> Iterator[World]:
     """`senders`: default are those of SOURCES. `files`: how many may be open at most."""
     counted = Counted()
-    guard = Guard(limits, proxies, counted.closings.append, files=files)
+    guard = Guard(limits, proxies, counted.closings.append, counted.errors.append, files=files)
     journal, commits, numbers = MemoryJournal(), MemoryCommits(), iter(range(10**9))
     senders = senders or senders_of(SOURCES, limits)
     endpoint = IntakeEndpoint(

@@ -2,10 +2,13 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,6 +22,7 @@ from polku_collector.intake.validate import Arrival, Validator
 from polku_collector.intake.wire import parse_batch
 from polku_collector.journal.block import decode_block, decode_head, encode_block
 from polku_collector.journal.writer import encoded_runs
+from polku_collector.lake import columns
 from polku_collector.lake.columns import ColumnsStep, Keys, Repeats, Written
 from polku_collector.lake.enrich import UserAgents
 from polku_collector.planned import schemas_of
@@ -35,6 +39,18 @@ AGENTS = UserAgents()
 @pytest.fixture(scope="module")
 def step(tmp_path_factory: pytest.TempPathFactory) -> ColumnsStep:
     return ColumnsStep(tmp_path_factory.mktemp("scratch"), AGENTS.table, threads=1)
+
+
+def test_what_does_not_fit_into_memory_takes_its_share_of_the_disk_and_no_more(tmp_path: Path) -> None:
+    bounded = ColumnsStep(tmp_path, AGENTS.table, threads=1, spill_max_bytes=1 << 20)._connection
+    bounded.execute("SET memory_limit = '50MiB'")
+    bounded.execute("CREATE TEMP TABLE numbers AS SELECT range AS n FROM range(1_000_000)")
+    with pytest.raises(duckdb.OutOfMemoryException, match="max_temp_directory_size"):
+        bounded.execute("CREATE TEMP TABLE texts AS SELECT md5(n::VARCHAR) AS text FROM numbers, range(3)")
+    # And each that writes for the tables is told how much that is.
+    made = re.compile(r"\bColumnsStep\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*spill_max_bytes=")
+    for name in ("compose_committer.py", "compose_replay.py"):
+        assert made.search((Path(columns.__file__).parents[1] / name).read_text()), name
 
 
 def nothing_repeats(keys: Keys, streams: list[str]) -> Repeats:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polku_collector.batch import QuarantineLine, Schemas
+from polku_collector.compose_status import status
 from polku_collector.errors import CommitUncertain
 from polku_collector.journal.reader import StreamReader
 from polku_collector.journal.stream import segment_path, streams_directory
@@ -27,6 +28,7 @@ from polku_collector.lake.loop import Committer
 from polku_collector.lake.remember import open_memory
 from polku_collector.lake.store import LocalStore
 from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
+from polku_collector.settings import Lake, Settings
 from polku_schemas import ENVELOPE_COLUMNS
 from tests.power_cut.test_journal import NOW, line
 from tests.power_cut.test_lake import Silent, ids, no_agents
@@ -397,6 +399,10 @@ def test_a_bad_note_is_passed_over_told_and_kept_and_keeps_only_its_own_node_wai
     one = Taker(store, *tables, checkpoint_commits=20, passed_over=told.append)
     assert len(one.take()) == 1
     assert (ids(lake), told) == (["2"], [1])
+    seen = status(Settings(lake=Lake(uri=str(lake))), None)
+    assert seen.notes is not None
+    assert (seen.notes.waiting, [*seen.notes.passed_over]) == (0, [path.relative_to(lake).as_posix()])
+    assert str(path.relative_to(lake)) in seen.to_do[-1]
     assert path.is_file(), "nobody else knows what it was"
     bad.take_in("3")
     life.flush()

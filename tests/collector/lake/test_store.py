@@ -16,12 +16,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
+import msgspec
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from polku_collector.errors import LakeError, SettingsError, StoreUnreachable, StoreUntrusted
 from polku_collector.files import Files
 from polku_collector.lake import store as stores
+from polku_collector.lake.handover import Note, note_key, read_notes
 from polku_collector.lake.probe import probe_commits, prove_single_winner
 from polku_collector.lake.store import LocalStore, S3Store, open_store
 from polku_collector.settings import S3, load
@@ -397,6 +399,41 @@ def test_a_winner_whose_object_was_overwritten_is_noticed(endpoint: str, monkeyp
     monkeypatch.setattr(store, "_connect", lying)
     with pytest.raises(StoreUntrusted, match="had overwritten the object"):
         store.probe()
+
+
+def test_a_note_that_the_store_does_not_give_is_bad_and_the_others_are_not(endpoint: str) -> None:
+    """As by a policy of the bucket, or with a key that was encrypted by another: 403 for one object."""
+
+    class Strict(Proxy):
+        upstream = endpoint.removeprefix("http://")
+
+        def forward(self) -> None:
+            if self.command != "GET" or "/_handover/b/" not in self.path:
+                super().forward()
+                return
+            self.send_response(403)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = forward  # noqa: N815 - http.server asks for these names
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Strict)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        store = open_store(f"s3://{BUCKET}/notes", environment(f"http://127.0.0.1:{server.server_address[1]}"))
+        for stream in ("a", "b", "c"):
+            note = Note(1, "t", {stream: 0}, {stream: 3}, 0.0, [], [])
+            assert store.create(note_key(note.before), msgspec.json.encode(note))
+        found = read_notes(store)
+        assert [key.split("/")[1] for key in found.good] == ["a", "c"]
+        [(key, why)] = found.bad.items()
+        assert key.split("/")[1] == "b"
+        assert "could not be read" in why and "403" in why
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def test_a_store_that_does_not_answer_is_worth_another_try(tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from polku_collector.maintain.status import Mirrored, MirrorStatus, Status, lines_of, to_do
+from polku_collector.maintain.status import Mirrored, MirrorStatus, NotesStatus, Status, lines_of, to_do
 
 
-def told(mirror: MirrorStatus | None, seconds: float = 60.0) -> list[str]:
+def told(mirror: MirrorStatus | None, seconds: float = 60.0, notes: NotesStatus | None = None) -> list[str]:
     return to_do(
         [],
         None,
@@ -15,6 +15,7 @@ def told(mirror: MirrorStatus | None, seconds: float = 60.0) -> list[str]:
         maintenance=True,
         mirror=mirror,
         mirror_seconds=seconds,
+        notes=notes,
     )
 
 
@@ -22,6 +23,13 @@ def told(mirror: MirrorStatus | None, seconds: float = 60.0) -> list[str]:
 def test_a_mirror_far_behind_is_something_to_do(behind: float, interval: float, is_told: int) -> None:
     assert len(told(MirrorStatus("shop", [Mirrored("events", 9, 7, 2, behind)]), interval)) == is_told
     assert told(None) == []
+
+
+def test_notes_that_are_passed_over_are_shown_and_something_to_do() -> None:
+    notes = NotesStatus(2, {"_handover/s/1.json": "it is no JSON"})
+    shown = lines_of(Status("lake", "now", [], None, None, told(None, notes=notes), None, notes))
+    assert shown[1:3] == ["", "handed over: 2 notes wait, 1 are passed over"]
+    assert "the note _handover/s/1.json cannot be committed (it is no JSON)" in shown[-1]
 
 
 def test_a_mirror_is_shown_as_a_person_reads_it() -> None:

@@ -1,0 +1,253 @@
+"""Retention: of those who began in an interval, how many came back in the ones after it.
+
+A cohort is the units whose start lies in one day, week or month of the time zone: their first ever, or any. Returns
+count until the end of the data, also beyond the period, which is that of the starts. docs/definitions.md has it all.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, Final, Literal
+
+import numpy as np
+from msgspec import Struct
+
+from polku_analytics.analyses.answer import Finding, answer
+from polku_analytics.analyses.intervals import (
+    ROLLING_SECONDS,
+    Calendar,
+    Interval,
+    WeekStart,
+    bucket_sql,
+    calendar,
+    span,
+)
+from polku_analytics.analyses.scope import Part, Scope, check_unit
+from polku_analytics.analyses.steps import Step, parse_step, step_sql, vocabulary
+from polku_analytics.engines.engine import unit_numbers
+from polku_analytics.errors import AnalyticsError
+from polku_analytics.journeys import Journeys, period_sql
+from polku_analytics.result import UNIT_WORDS, AnalysisResult, share
+
+Mode = Literal["on", "on-or-after", "on-or-before"]
+"""Back in that interval; in it or a later one; in it or an earlier one."""
+Cohorts = Literal["first-time", "recurring"]
+"""A unit belongs to the cohort of its first start of all, or to that of each interval with a start."""
+
+ALL: Final = "(all)"
+
+COLUMNS: Final = ("cohort_number", "cohort", "size", "interval", "count", "share", "complete")
+
+
+class RetentionQuestion(Struct, frozen=True, kw_only=True):
+    """A retention to compute."""
+
+    start: Step | None = None
+    """What makes a unit part of a cohort; None: any touchpoint."""
+    back: Step | None = None
+    """What counts as coming back; None: any touchpoint."""
+    mode: Mode = "on"
+    cohorts: Cohorts = "first-time"
+    interval: Interval = "week"
+    rolling: bool = False
+    """Intervals of 24 hours, 7 or 30 days from each unit's own start, not those of the calendar."""
+    intervals: int = 8
+    """So many after the first."""
+    week_start: WeekStart = "monday"
+    scope: Scope = Scope()
+
+
+def retention_question(journeys: Journeys, start: str | None, back: str | None, **options: Any) -> RetentionQuestion:
+    """Read the steps as people write them."""
+    known = vocabulary(journeys)
+    question = RetentionQuestion(
+        start=None if start is None else parse_step(start, known),
+        back=None if back is None else parse_step(back, known),
+        **options,
+    )
+    if question.intervals < 1:
+        raise AnalyticsError("retention needs at least one interval after the first")
+    return question
+
+
+def run_retention(journeys: Journeys, question: RetentionQuestion) -> AnalysisResult:
+    """Compute a retention over the built tables."""
+    check_unit(question.scope, ("person", "account"), "retention")
+    if any(step is not None and step.when for step in (question.start, question.back)):
+        journeys.with_events()
+    start, back = (step.label if step else "any touchpoint" for step in (question.start, question.back))
+    return answer(
+        journeys,
+        question.scope,
+        lambda part: _find(question, part),
+        question=f"Of {UNIT_WORDS[question.scope.unit]} with {start}, how many have {back} {question.mode} later "
+        f"{question.interval}s?",
+        options={
+            "start": start,
+            "return": back,
+            "mode": question.mode,
+            "cohorts": question.cohorts,
+            "interval": question.interval,
+            "rolling": question.rolling,
+            "week_start": question.week_start if question.interval == "week" else None,
+        },
+        columns=COLUMNS,
+        keys=("cohort_number", "interval"),
+        measure="share",
+    )
+
+
+class Entries(Struct, frozen=True):
+    """Units in cohorts: which unit, which interval, and when it started."""
+
+    unit: np.ndarray
+    cohort: np.ndarray
+    at: np.ndarray
+
+
+def _find(question: RetentionQuestion, part: Part) -> Finding:
+    sql = ""
+    known = span(part)
+    if known is None:
+        return Finding(rows=[], sql=sql)
+    days = calendar(*known, question.interval, part.period.time_zone, question.week_start)
+    sql = retention_sql(question, part, days)
+    arrays = part.journeys.engine.columns(sql)
+    if len(arrays["unit"]) == 0:
+        return Finding(rows=[], sql=sql)
+    numbers = unit_numbers(arrays["unit"])
+    unit = np.cumsum(np.append(True, numbers[1:] != numbers[:-1])) - 1
+    entries = _entries(question, part, unit, arrays["started"], days)
+    returned = arrays["returned"] >= 0
+    came = _rolling if question.rolling else _by_calendar
+    hits = came(question, entries, unit[returned], arrays["returned"][returned], days)
+    as_of = part.journeys.as_of
+    end = days.begins[0] if as_of is None else round(as_of.timestamp() * 1_000_000)
+    return Finding(rows=_rows(question, entries, hits, days, int(end)), sql=sql)
+
+
+def retention_sql(question: RetentionQuestion, part: Part, days: Calendar) -> str:
+    """Per unit and interval (or day) the first start and the latest return; with rolling intervals every one of them.
+
+    -1 where there is none. Only the starts of recurring cohorts are bound to the period: which start was the first is
+    known only from all of them.
+    """
+    say = part.journeys.engine.dialect
+    at = say.microseconds("t.event_time")
+    start = "TRUE" if question.start is None else step_sql(question.start, "t")
+    back = "TRUE" if question.back is None else step_sql(question.back, "t")
+    started = start
+    if question.cohorts == "recurring":
+        started = f"{start} AND {period_sql(part.period, 't', dialect=say)}"
+    source = f"FROM touchpoints AS t WHERE ({start} OR {back}) AND {part.members('t')}"
+    if question.rolling:
+        return (
+            f"SELECT t.{part.unit_column} AS unit, CASE WHEN {started} THEN {at} ELSE -1 END AS started, "
+            f"CASE WHEN {back} THEN {at} ELSE -1 END AS returned {source} ORDER BY unit, {at}"
+        )
+    return (
+        f"SELECT t.{part.unit_column} AS unit, COALESCE(MIN(CASE WHEN {started} THEN {at} END), -1) AS started, "
+        f"COALESCE(MAX(CASE WHEN {back} THEN {at} END), -1) AS returned {source} "
+        f"GROUP BY t.{part.unit_column}, {bucket_sql(part, days)} ORDER BY unit, MIN({at})"
+    )
+
+
+def _entries(question: RetentionQuestion, part: Part, unit: np.ndarray, started: np.ndarray, days: Calendar) -> Entries:
+    rows = np.flatnonzero(started >= 0)
+    unit, at = unit[rows], started[rows]
+    cohort = days.place(at)
+    first = np.append(True, unit[1:] != unit[:-1])[: len(unit)]
+    if question.cohorts == "recurring":
+        first |= np.append(True, cohort[1:] != cohort[:-1])[: len(unit)]
+    kept = first
+    for edge, later in ((part.period.start, True), (part.period.end, False)):
+        if edge is not None:
+            moment = round(edge.timestamp() * 1_000_000)
+            kept = kept & ((at >= moment) if later else (at < moment))
+    return Entries(unit[kept], cohort[kept], at[kept])
+
+
+def _by_calendar(
+    question: RetentionQuestion, entries: Entries, unit: np.ndarray, at: np.ndarray, days: Calendar
+) -> np.ndarray:
+    """Whether each entry (second axis) has come back in each interval (first axis), by the mode."""
+    width = len(days.days) + question.intervals + 1
+    place = days.place(at)
+    key = unit * width + place  # grows along the rows
+    hits = np.zeros((question.intervals + 1, len(entries.unit)), dtype=bool)
+    if len(key) == 0:
+        return hits
+    for number in range(question.intervals + 1):
+        wanted = entries.unit * width + entries.cohort + number
+        # The last of a unit's rows of the interval (there are several where they are days) has its latest return.
+        found = np.searchsorted(key, wanted, side="right") - 1
+        hits[number] = (found >= 0) & (key[found] == wanted)
+        if number == 0:
+            hits[0] &= at[found] > entries.at
+    if question.mode == "on-or-before":
+        return np.asarray(np.logical_or.accumulate(hits, axis=0))
+    if question.mode == "on-or-after":
+        last = np.searchsorted(unit, entries.unit, side="right") - 1
+        has = (last >= 0) & (unit[last] == entries.unit)
+        hits[0] = has & (at[last] > entries.at)
+        for number in range(1, question.intervals + 1):
+            hits[number] = has & (place[last] >= entries.cohort + number)
+    return hits
+
+
+def _rolling(
+    question: RetentionQuestion, entries: Entries, unit: np.ndarray, at: np.ndarray, days: Calendar
+) -> np.ndarray:
+    """The same for intervals that begin with each entry's own start."""
+    length = ROLLING_SECONDS[question.interval] * 1_000_000
+    hits = np.zeros((question.intervals + 1, len(entries.unit)), dtype=bool)
+    low, high = np.searchsorted(unit, entries.unit), np.searchsorted(unit, entries.unit, side="right")
+    counts = high - low
+    entry = np.repeat(np.arange(len(entries.unit)), counts)
+    row = np.arange(len(entry)) - np.repeat(np.cumsum(counts) - counts, counts) + low[entry]
+    later = at[row] > entries.at[entry]
+    entry, row = entry[later], row[later]
+    number = (at[row] - entries.at[entry]) // length
+    if question.mode == "on-or-after":
+        last = np.full(len(entries.unit), -1, dtype=np.int64)
+        np.maximum.at(last, entry, number)
+        return np.asarray(last[None, :] >= np.arange(question.intervals + 1)[:, None])
+    near = number <= question.intervals
+    hits[number[near], entry[near]] = True
+    return np.asarray(np.logical_or.accumulate(hits, axis=0)) if question.mode == "on-or-before" else hits
+
+
+def _rows(question: RetentionQuestion, entries: Entries, hits: np.ndarray, days: Calendar, end: int) -> list[list[Any]]:
+    if len(entries.unit) == 0:
+        return []
+    first, last = int(entries.cohort.min()), int(entries.cohort.max())
+    sizes = np.bincount(entries.cohort, minlength=last + 1)
+    counts = [np.bincount(entries.cohort[hits[k]], minlength=last + 1) for k in range(question.intervals + 1)]
+    rows: list[list[Any]] = []
+    totals = [[0, 0] for _ in counts]
+    for cohort in range(first, last + 1):
+        size, day = int(sizes[cohort]), days.days[cohort]
+        for k in range(question.intervals + 1):
+            begin, finish = _reach(question, days, cohort, k)
+            if begin > end:
+                break
+            count, complete = int(counts[k][cohort]), finish <= end
+            if complete:
+                totals[k][0] += count
+                totals[k][1] += size
+            rows.append([cohort - first + 1, day.isoformat(), size, k, count, share(count, size), complete])
+    overall: list[list[Any]] = [
+        [0, ALL, size, k, count, share(count, size), True] for k, (count, size) in enumerate(totals) if size
+    ]
+    return overall + rows
+
+
+def _reach(question: RetentionQuestion, days: Calendar, cohort: int, k: int) -> tuple[int, int]:
+    """When interval k of a cohort begins for the first, and has passed for the last that can be in it."""
+    if question.rolling:
+        length = ROLLING_SECONDS[question.interval] * 1_000_000
+        return int(days.begins[cohort]) + k * length, int(days.begins[cohort + 1]) + (k + 1) * length
+    if cohort + k + 1 < len(days.begins):
+        return int(days.begins[cohort + k]), int(days.begins[cohort + k + 1])
+    never = int(datetime.datetime.max.replace(tzinfo=datetime.UTC).timestamp()) * 1_000_000
+    return (int(days.begins[-1]), never) if cohort + k + 1 == len(days.begins) else (never, never)

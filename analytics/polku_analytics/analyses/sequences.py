@@ -1,0 +1,88 @@
+"""Sequences: the touchpoints of each unit in their order, as numbers; what graphs and routes are counted from."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from msgspec import Struct
+
+from polku_analytics.analyses.scope import Part
+from polku_analytics.engines.engine import unit_numbers
+from polku_analytics.journeys import Journeys
+
+By = Literal["touchpoint", "event"]
+"""What an item of a sequence is."""
+
+
+class Sequences(Struct, frozen=True):
+    """Rows ordered by unit and time; units count from 0."""
+
+    unit: np.ndarray
+    person: np.ndarray
+    times: np.ndarray
+    item: np.ndarray
+    marked: np.ndarray
+    """Rows for which the condition held that was asked for."""
+
+    def only(self, kept: np.ndarray) -> Sequences:
+        """Some of the rows."""
+        return Sequences(self.unit[kept], self.person[kept], self.times[kept], self.item[kept], self.marked[kept])
+
+    def without_repeats(self, piece: np.ndarray) -> np.ndarray:
+        """Rows that are not of the same item as the one before in the same piece: runs at the time of their first."""
+        kept = np.ones(len(self.item), dtype=bool)
+        kept[1:] = (piece[1:] != piece[:-1]) | (self.item[1:] != self.item[:-1])
+        return kept
+
+
+def sequences_sql(part: Part, by: By, names: Sequence[str], mark: str = "FALSE", staged: bool = False) -> str:
+    """All touchpoints of the part in the order of their unit, each item as its place in `names`."""
+    say = part.journeys.engine.dialect
+    column = "t.touchpoint" if by == "touchpoint" else "t.event_name"
+    more = f" AND (t.stage IS NOT NULL OR {mark})" if staged else ""
+    return (
+        f"SELECT t.{part.unit_column} AS unit, t.person_key, {say.microseconds('t.event_time')} AS microseconds, "
+        f"{say.code(column, names)} AS item, CASE WHEN {mark} THEN 1 ELSE 0 END AS marked "
+        f"FROM touchpoints AS t WHERE {part.condition('t')}{more} ORDER BY {part.order('t')}"
+    )
+
+
+def read_sequences(part: Part, sql: str) -> Sequences:
+    """The rows of `sequences_sql`."""
+    arrays = part.journeys.engine.columns(sql)
+    numbers = unit_numbers(arrays["unit"])
+    unit = np.cumsum(np.append(True, numbers[1:] != numbers[:-1])[: len(numbers)]) - 1
+    return Sequences(
+        unit, arrays["person_key"], arrays["microseconds"], arrays["item"].astype(np.int64), arrays["marked"] == 1
+    )
+
+
+def item_names(journeys: Journeys, by: By) -> list[str]:
+    """All items that occur."""
+    column = "touchpoint" if by == "touchpoint" else "event_name"
+    found = journeys.rows(f"SELECT DISTINCT {column} FROM touchpoints")
+    return sorted(row[0] for row in found if row[0] is not None) or ["(none)"]
+
+
+def distinct_per_group(group: np.ndarray, value: np.ndarray, groups: int) -> np.ndarray:
+    """How many different values each group has."""
+    order = np.lexsort((value, group))
+    group, value = group[order], value[order]
+    first = np.ones(len(group), dtype=bool)
+    first[1:] = (group[1:] != group[:-1]) | (value[1:] != value[:-1])
+    return np.bincount(group[first], minlength=groups)
+
+
+def medians(group: np.ndarray, value: np.ndarray, groups: int) -> list[float | None]:
+    """The median of each group in seconds, of microseconds; None for an empty one."""
+    order = np.lexsort((value, group))
+    group, value = group[order], value[order]
+    ends = np.searchsorted(group, np.arange(groups + 1))
+    found: list[float | None] = []
+    for low, high in itertools.pairwise(ends.tolist()):
+        middle = (value[(low + high - 1) // 2] + value[(low + high) // 2]) / 2 if high > low else None
+        found.append(None if middle is None else round(float(middle) / 1e6, 6))
+    return found

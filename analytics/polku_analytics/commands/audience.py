@@ -1,0 +1,58 @@
+"""`polku audience`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import msgspec
+
+from polku_analytics.commands.options import common, opened
+from polku_analytics.result import parse_window
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[SEGMENT]...")
+@click.option("--cart-idle", help="Only who has left something in the cart for so long, such as 24h, and not bought.")
+@click.option("--products", type=click.Choice(["cart", "viewed"]), help="List these product ids.")
+@click.option("--with", "columns", multiple=True, help="Further columns of profiles, such as trait_email.")
+@click.option("--out", type=click.Choice(["csv", "ndjson"]), default="csv", show_default=True, help="Format.")
+@click.option("--to", "path", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: stdout]")
+@common
+def audience(
+    names: tuple[str, ...],
+    cart_idle: str | None,
+    products: str | None,
+    columns: tuple[str, ...],
+    out: str,
+    path: Path | None,
+    **given: Any,
+) -> None:
+    """Who is in all of the SEGMENTs (names of the plan, or conditions), as a list to send messages by.
+
+    Ids that identify people are in it, addresses only on request: --with trait_email.
+    """
+    from polku_analytics.analyses.audience import AudienceQuestion, Products, check_choice, run_audience
+    from polku_analytics.printing import as_csv, as_json
+
+    question = AudienceQuestion(
+        segments=names,
+        cart_idle_seconds=None if cart_idle is None else parse_window(cart_idle),
+        products=cast("Products | None", products),
+        columns=columns,
+    )
+    check_choice(question)
+    result = run_audience(opened(given), question)
+    if given["as_json_text"]:
+        text = as_json(result) + "\n"
+    elif out == "csv":
+        text = as_csv(result.columns, result.rows)
+    else:
+        lines = (dict(zip(result.columns, row, strict=True)) for row in result.rows)
+        text = "".join(msgspec.json.encode(line, enc_hook=str).decode() + "\n" for line in lines)
+    if path is None:
+        click.echo(text, nl=False)
+    else:
+        path.write_text(text, encoding="utf-8", newline="")
+        click.echo(f"{len(result.rows)} people in {path}", err=True)

@@ -1,0 +1,149 @@
+"""Spark, over Spark Connect: a cluster of Spark or Databricks, or Sail.
+
+The cluster reads the lake itself, so it must reach it under the same address; only answers come here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from polku_analytics.engines.dialect import Dialect, code_by_case, utc_text
+from polku_analytics.engines.engine import table_arrays, table_rows
+from polku_analytics.engines.files import arrow_schema
+from polku_analytics.engines.spelling import Spelling
+from polku_analytics.errors import AnalyticsError, QueryError
+from polku_analytics.lake import Lake, TableSnapshot
+from polku_schemas.rules import sql_literal
+
+_DEFAULT_PORT: Final = 15002
+_KNOCK_SECONDS: Final = 10
+
+
+class SparkDialect(Dialect):
+    """What Spark says otherwise."""
+
+    name = "spark"
+    spelling = Spelling(
+        backslash_escapes=True,
+        backslash_in_like=True,
+        backticks=True,
+        nulls_first=True,
+        types={"VARCHAR": "STRING", "TIMESTAMPTZ": "TIMESTAMP"},
+    )
+
+    def microseconds(self, column: str) -> str:
+        """A timestamp as microseconds since 1970 in UTC, a whole number."""
+        return f"UNIX_MICROS({column})"
+
+    def moment(self, at: datetime.datetime) -> str:
+        """A timestamp literal."""
+        return f"TIMESTAMP '{utc_text(at)}Z'"
+
+    def local_day(self, column: str, time_zone: str) -> str:
+        """The date a timestamp falls on in a time zone."""
+        # The session is in UTC, so what is shifted is read as it stands.
+        return f"CAST(FROM_UTC_TIMESTAMP({column}, {sql_literal(time_zone)}) AS DATE)"
+
+    def code(self, column: str, names: Sequence[str]) -> str:
+        """A text as its place in `names`, which hold all that occur."""
+        return code_by_case(column, names)
+
+
+class Spark:
+    """A session of its own on the cluster, with a temporary view for each table of the lake."""
+
+    dialect = SparkDialect()
+
+    def __init__(self, remote: str) -> None:
+        try:
+            _knock(remote)
+            self.session = SparkSession.builder.remote(remote).create()
+            self.session.conf.set("spark.sql.session.timeZone", "UTC")
+        except Exception as error:
+            raise AnalyticsError(f"no Spark Connect server answers at {remote}: {spark_words(error)}") from error
+
+    def open(self, lake: Lake, snapshot: TableSnapshot, expected: Mapping[str, str]) -> None:
+        """Let SQL read one version of a table under its name; expected columns that it lacks are null."""
+        try:
+            frame = self.session.read.format("delta").option("versionAsOf", str(snapshot.version))
+            table = frame.load(lake.table_uri(snapshot.name))
+            lacking = {name: kind for name, kind in expected.items() if name not in snapshot.columns}
+            nulls = [f"CAST(NULL AS {spark_type(field.type)}) AS `{field.name}`" for field in arrow_schema(lacking)]
+            (table.selectExpr("*", *nulls) if nulls else table).createOrReplaceTempView(snapshot.name)
+        except Exception as error:
+            raise QueryError(f"Spark cannot open {lake.table_uri(snapshot.name)}: {spark_words(error)}") from error
+
+    def arrow(self, sql: str) -> pa.Table:
+        """All rows as Arrow. QueryError with Spark's words."""
+        try:
+            table: pa.Table = self.session.sql(self.dialect.spelling.spell(sql)).toArrow()
+            return table
+        except Exception as error:
+            raise QueryError(spark_words(error)) from error
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """All rows as tuples; times are aware, in UTC."""
+        return table_rows(self.arrow(sql))
+
+    def columns(self, sql: str) -> dict[str, np.ndarray[Any, Any]]:
+        """All rows as one array a column."""
+        return table_arrays(self.arrow(sql))
+
+    def keep(self, name: str, sql: str) -> None:
+        """Compute a query once, on the cluster, in the place of an earlier one of the name."""
+        try:
+            frame = self.session.sql(self.dialect.spelling.spell(sql))
+            frame.persist()
+            frame.createOrReplaceTempView(name)
+        except Exception as error:
+            raise QueryError(spark_words(error)) from error
+
+
+def _knock(remote: str) -> None:
+    """OSError where nobody listens: the client would try for ten minutes before it says so."""
+    address = urlsplit(remote)
+    with socket.create_connection((address.hostname or "", address.port or _DEFAULT_PORT), _KNOCK_SECONDS):
+        pass
+
+
+def spark_words(error: Exception) -> str:
+    """What Spark complains about, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def spark_type(kind: pa.DataType) -> str:
+    """The name of an Arrow type in Spark."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"ARRAY<{spark_type(kind.value_type)}>"
+    if pa.types.is_struct(kind):
+        return f"STRUCT<{', '.join(f'`{field.name}`: {spark_type(field.type)}' for field in kind)}>"
+    if pa.types.is_map(kind):
+        return f"MAP<{spark_type(kind.key_type)}, {spark_type(kind.item_type)}>"
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision}, {kind.scale})"
+    return _TYPES[str(kind)]
+
+
+_TYPES: Final = {
+    "string": "STRING",
+    "binary": "BINARY",
+    "int64": "BIGINT",
+    "int32": "INT",
+    "int16": "SMALLINT",
+    "int8": "TINYINT",
+    "double": "DOUBLE",
+    "float": "FLOAT",
+    "bool": "BOOLEAN",
+    "date32[day]": "DATE",
+    "timestamp[us, tz=UTC]": "TIMESTAMP",
+    "timestamp[us]": "TIMESTAMP_NTZ",
+}

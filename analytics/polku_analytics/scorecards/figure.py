@@ -1,0 +1,127 @@
+"""What a figure of a scorecard is, and how one asks a part for numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from polku_analytics.analyses.scope import Part
+from polku_analytics.analyses.when import PUSHED_CHANNELS
+from polku_analytics.errors import LakeError, MissingTableError
+from polku_analytics.journeys import Journeys
+from polku_analytics.lake import attach
+from polku_schemas.rules import sql_literal
+
+
+class Value(Struct, frozen=True):
+    """A number and, where it has one, what it is of: a currency, a product group."""
+
+    number: float | int | None
+    of: str | None = None
+
+
+class Figure(Struct, frozen=True, kw_only=True):
+    """One figure of a scorecard."""
+
+    name: str
+    formula: str
+    definition: str
+    """What the words of the formula mean."""
+    decision: str
+    """What one does with it."""
+    find: Callable[[Part], Value]
+    table: str = "touchpoints"
+    """The table it cannot do without, and of that the columns."""
+    columns: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+    """At least one of these has to occur in the data: what nobody collects is not 0."""
+    target: tuple[str, str] | None = None
+    """The measure and the goal or funnel whose target of the plan is the figure's."""
+    smaller_is_better: bool = False
+
+
+def missing(journeys: Journeys, figure: Figure) -> str | None:
+    """Why a figure cannot be computed from this lake; None where it can."""
+    if figure.table == "events":
+        journeys.with_events()
+    held = columns_of(journeys, figure.table)
+    if held is None:
+        return f"the lake has no table {figure.table}"
+    lacking = [name for name in figure.columns if name not in held]
+    if lacking:
+        return f"{figure.table} has no column {', '.join(lacking)}"
+    if figure.events:
+        names = ", ".join(sql_literal(name) for name in figure.events)
+        if not journeys.rows(f"SELECT 1 FROM touchpoints WHERE event_name IN ({names}) LIMIT 1"):
+            return f"not collected: no event {' or '.join(figure.events)} was ever seen"
+    return None
+
+
+def columns_of(journeys: Journeys, table: str) -> set[str] | None:
+    """The columns of a table, opened if it is in the lake; None where there is none."""
+    try:
+        return set(journeys.engine.arrow(f"SELECT * FROM {table} LIMIT 0").column_names)
+    except MissingTableError:
+        pass
+    try:
+        attach(journeys.connection, journeys.lake, journeys.lake.snapshot(table), {})
+    except LakeError:
+        return None
+    return set(journeys.engine.arrow(f"SELECT * FROM {table} LIMIT 0").column_names)
+
+
+def first_row(part: Part, sql: str) -> tuple[Any, ...]:
+    """The one row of a query."""
+    return part.journeys.rows(sql)[0]
+
+
+def ratio(above: float | int | None, below: float | int | None) -> Value:
+    """A quotient; no number where there is nothing to divide by."""
+    return Value(round(float(above or 0) / float(below), 6) if below else None)
+
+
+def visits_sql(part: Part) -> str:
+    """The sessions of the part that are visits: they began where people come to us."""
+    pushed = ", ".join(sql_literal(channel) for channel in PUSHED_CHANNELS)
+    rows = part.rows("sessions", "started_at")
+    return f"(SELECT v.* FROM {rows} AS v WHERE v.channel IS NULL OR v.channel NOT IN ({pushed}))"
+
+
+def events_in(part: Part, *names: str) -> int:
+    """How many touchpoints of the part are one of these events."""
+    listed = ", ".join(sql_literal(name) for name in names)
+    return int(first_row(part, f"SELECT COUNT(*) FROM {part.rows()} AS t WHERE t.event_name IN ({listed})")[0])
+
+
+def orders_in(part: Part) -> int:
+    """How many orders the part has."""
+    return int(first_row(part, f"SELECT COUNT(*) FROM {part.rows('orders', 'ordered_at')} AS o")[0])
+
+
+def money_column(part: Part) -> str:
+    """Revenue net of returns, where the build knows it."""
+    return "net_revenue" if "net_revenue" in (columns_of(part.journeys, "orders") or ()) else "revenue"
+
+
+def main_currency(part: Part) -> str:
+    """The currency of most of the orders in the period, of whomever; empty where orders say none."""
+    whole = Part(journeys=part.journeys, unit="person", period=part.period)
+    rows = part.journeys.rows(
+        "SELECT COALESCE(o.currency, '') AS currency, COUNT(*) AS orders "
+        f"FROM {whole.rows('orders', 'ordered_at')} AS o GROUP BY COALESCE(o.currency, '')"
+    )
+    return str(max(rows, key=lambda row: (row[1], row[0]), default=("", 0))[0])
+
+
+def money(part: Part, terms: Sequence[str]) -> tuple[list[float], str]:
+    """Sums over the orders `o` in the main currency, and that currency."""
+    currency = main_currency(part)
+    sums = ", ".join(f"SUM({term})" for term in terms)
+    row = first_row(
+        part,
+        f"SELECT {sums} FROM {part.rows('orders', 'ordered_at')} AS o "
+        f"WHERE COALESCE(o.currency, '') = {sql_literal(currency)}",
+    )
+    return [round(float(value or 0), 6) for value in row], currency

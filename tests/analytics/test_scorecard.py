@@ -1,0 +1,147 @@
+"""Scorecards against figures counted by hand; what cannot be known is left out with a reason, never 0."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from msgspec.structs import replace
+
+from polku_analytics.analyses.scope import Scope
+from polku_analytics.build import build
+from polku_analytics.commands import options
+from polku_analytics.commands.scorecard import scorecard
+from polku_analytics.errors import AnalyticsError, UnknownNameError
+from polku_analytics.journeys import Journeys, open_journeys
+from polku_analytics.lake import Lake
+from polku_analytics.period import Period
+from polku_analytics.scorecards.card import COLUMNS, run_scorecard
+from polku_analytics.scorecards.roles import FIGURES
+from polku_schemas import Goal, Plan, Target
+
+Make = Callable[..., Any]
+DAY = 86_400
+DEFINITIONS = (Path(__file__).parents[2] / "docs" / "definitions.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def shop(new_history: Make, make_lake: Callable[..., Lake], plan: Plan) -> Journeys:
+    event = new_history()
+    money = {"currency": "EUR"}
+    week = 7 * DAY
+    rows = [
+        event("order_completed", 0, user_id="u", order_id="1", revenue=10.0, **money),
+        event("order_completed", week, user_id="u", order_id="2", revenue=30.0, device="mobile", **money),
+        event("store_order_completed", week + 5, user_id="v", order_id="3", revenue=10.0, **money),
+        event("order_completed", week + 6, user_id="w", order_id="4", revenue=99.0, currency="SEK"),
+        event("page_viewed", week + 7, user_id="x", device="mobile"),
+        event("email_sent", week + 8, user_id="x"),
+        event("checkout_started", week - 5, user_id="u"),
+        event("checkout_started", week + 20, user_id="x"),
+        event("agent_contacted", week + 9, user_id="x", duration_seconds=60.0, resolved=True),
+        event("complaint_opened", week + 10, user_id="x", complaint_id="c"),
+        event("survey_answered", week + 30, user_id="x", scale="nps", score=3.0),
+        event("survey_answered", week + 31, user_id="w", scale="nps", score=10.0),
+        event("page_performance_measured", week + 40, user_id="x", browser="Firefox", load_ms=100.0),
+        event("page_performance_measured", week + 41, user_id="x", browser="Safari", load_ms=300.0),
+        event("page_viewed", 2 * week, user_id="x"),
+    ]
+    order = Goal(name="order", description="", events=("order_completed",), value="revenue")
+    target = Target(name="orders", description="", measure="count", of="order", value=2, period="week")
+    aimed = replace(plan, goals={"order": order}, targets={"orders": target})
+    lake = make_lake(rows)
+    build(lake, aimed)
+    return open_journeys(lake, aimed)
+
+
+WEEK = Period(datetime.date(2026, 3, 9), datetime.date(2026, 3, 16))
+
+
+def card(journeys: Journeys, role: str, **scope: Any) -> dict[str, list[Any]]:
+    result = run_scorecard(journeys, role, Scope(**{"period": WEEK, **scope}))
+    at = result.columns.index("figure")
+    assert [name for name in result.columns if name in COLUMNS] == list(COLUMNS)
+    return {row[at]: row[at + 1 :] for row in result.rows}
+
+
+def numbers(figures: dict[str, list[Any]]) -> dict[str, Any]:
+    """The value of each figure that is not left out."""
+    return {name: row[0] for name, row in figures.items() if row[-3] is None}
+
+
+def test_management(shop: Journeys) -> None:
+    figures = card(shop, "management")
+    assert numbers(figures) == {
+        "orders": 3,
+        "net_revenue": 40.0,
+        "digital_share": 0.75,
+        "average_order_value": 20.0,
+        "buyers": 3,
+        "new_customers": 2,
+        "repeat_order_share": 0.333333,
+        "complaints_per_order": 0.333333,
+        "net_promoter_score": 0.0,
+    }
+    assert figures["net_revenue"][1] == "EUR"
+    assert figures["orders"][2:4] == [2.0, True] and figures["orders"][-2:] == [1, 2.0]
+    assert figures["late_delivery_share"][0] is None and "deliveries" in figures["late_delivery_share"][-3]
+    fortnight = card(shop, "management", period=Period(WEEK.since, datetime.date(2026, 3, 23)))
+    assert fortnight["orders"][2:4] == [4.0, False]
+    of_segment = card(shop, "management", segments=("orders >= 2",))
+    assert of_segment["orders"][:4] == [1, None, None, None]
+
+
+def test_the_other_roles(shop: Journeys) -> None:
+    marketing = card(shop, "marketing")
+    assert marketing["visits"][0] == 4 and marketing["mails_opened"][0] == 0.0
+    assert marketing["ads_clicked"][-3] == "not collected: no event ad_viewed was ever seen"
+    ecommerce = card(shop, "ecommerce")
+    assert ecommerce["checkout_completion"][0] == 0.5 and ecommerce["checkout_median_seconds"][0] == 5.0
+    it = card(shop, "it")
+    assert it["page_load_p75_ms"][0] == 250.0 and it["slowest_browser_p75_ms"][:2] == [300.0, "Safari"]
+    assert it["peak_hour_visits"][0] == 3 and it["mobile_visit_share"][0] == 0.5
+    service = card(shop, "service")
+    assert service["contacts_per_order"][0] == 0.333333 and service["handling_median_seconds"][0] == 60.0
+    assert service["satisfaction_after_contact"][0] == -1.0 and service["complaints_solved_share"][0] == 0.0
+    assert service["waiting_median_seconds"][0] is None and service["waiting_median_seconds"][-3] is None
+
+
+def test_every_figure_says_what_it_is_and_what_for() -> None:
+    for figures in FIGURES.values():
+        assert len({figure.name for figure in figures}) == len(figures)
+        for figure in figures:
+            assert figure.formula and figure.definition and figure.decision
+            assert f"| {figure.name} | " in DEFINITIONS and f"{figure.formula}; {figure.definition}" in DEFINITIONS
+
+
+def test_nothing_in_the_period_is_no_crash(shop: Journeys) -> None:
+    nobody = Period(datetime.date(2020, 1, 1), datetime.date(2020, 1, 8))
+    for role in FIGURES:
+        for row in card(shop, role, period=nobody).values():
+            assert row[0] in (None, 0, 0.0)
+    with pytest.raises(UnknownNameError, match="Did you mean management"):
+        run_scorecard(shop, "managment", Scope())
+    with pytest.raises(AnalyticsError, match="counts person"):
+        run_scorecard(shop, "it", Scope(unit="session"))
+
+
+def test_the_command_prints_the_last_four_weeks(shop: Journeys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "load_plan", lambda folder: shop.plan)
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(scorecard, ["--lake", shop.lake.uri, *arguments], standalone_mode=False)
+        if result.exception is not None:
+            raise result.exception
+        return str(result.stdout)
+
+    text = run("service", "--formulas")
+    assert "contacts ÷ orders" in text and "since: 2026-02-16; until: 2026-03-16" in text
+    assert "left out:\n" in run("ecommerce")
+    told = json.loads(run("it", "--json", "--since", "2026-03-09", "--until", "2026-03-16"))
+    assert told["options"]["compared_with"] == "2026-03-02 up to 2026-03-09"
+    assert told["columns"][-2:] == ["previous", "change"]

@@ -1,0 +1,161 @@
+"""The tables that a cluster builds are those that DuckDB builds, value by value."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import itertools
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from polku_analytics.build import build
+from polku_analytics.engines.choice import build_on_spark, open_engine
+from polku_analytics.engines.files import arrow_schema
+from polku_analytics.file_cache import ObjectStore
+from polku_analytics.journeys import BUILT_TABLES, open_journeys
+from polku_analytics.lake import Lake, connect
+from polku_analytics.model_files import expected_event_columns
+from polku_schemas import Plan
+from tests.engines.compare import differences
+from tests.s3_server import s3_bucket
+
+TABLES = BUILT_TABLES
+BEGIN = datetime.datetime(2026, 3, 2, 12, 0, tzinfo=datetime.UTC)
+
+
+def tables(lake: Lake) -> dict[str, tuple[list[tuple[str, str]], list[tuple[Any, ...]]]]:
+    """Columns with types, and rows, of every built table."""
+    connection = connect(lake, TABLES)
+    found = {}
+    for name in TABLES:
+        relation = connection.sql(f"SELECT * FROM {name} ORDER BY ALL")
+        found[name] = (list(zip(relation.columns, map(str, relation.types), strict=True)), relation.fetchall())
+    return found
+
+
+def assert_equal_builds(lake: Lake, plan: Plan, spark_remote: str, copy: Path) -> None:
+    other = Lake(shutil.copytree(lake.uri, copy), environ={})
+    here = build(lake, plan, full=True)
+    there = build_on_spark(spark_remote, other, plan, lambda text: None)
+    expected, found = tables(lake), tables(other)
+    for name in TABLES:
+        assert found[name][0] == expected[name][0], name
+        assert differences(found[name][1], expected[name][1], name) == []
+    for field in ("events", "bot_events", "duplicate_events", "unplaced_events", "as_of", "people", "new_events"):
+        assert getattr(there, field) == getattr(here, field), field
+    assert {table.name: table.rows for table in there.tables} == {table.name: table.rows for table in here.tables}
+    assert not list(copy.glob("building-*"))
+    opened = open_journeys(other, plan)
+    assert (opened.build_id, opened.as_of) == (there.build_id, here.as_of)
+
+
+def test_the_shop_is_built_alike(lake: Lake, plan: Plan, spark_remote: str, tmp_path: Path) -> None:
+    assert_equal_builds(lake, plan, spark_remote, tmp_path / "copy")
+
+
+def test_a_second_build_replaces_the_first(
+    plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake]
+) -> None:
+    lake = write_events(tmp_path, [{"event_name": "product_viewed", "user_id": "a"}])
+    for _ in range(2):
+        built = build_on_spark(spark_remote, lake, plan, lambda text: None)
+    assert open_journeys(lake, plan).build_id == built.build_id
+    assert open_journeys(lake, plan).rows("SELECT COUNT(*) FROM persons") == [(1,)]
+    after = build(lake, plan)
+    assert (after.kind, build(lake, plan).kind) == ("full", "nothing new")
+
+
+def test_no_events_are_no_rows(
+    plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake]
+) -> None:
+    assert_equal_builds(write_events(tmp_path / "lake", []), plan, spark_remote, tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def write_events(plan: Plan) -> Callable[..., Lake]:
+    """`write_events(folder, rows)`: a lake of events a second apart, with ids of their own."""
+
+    def write(folder: Path, rows: list[dict[str, Any]]) -> Lake:
+        expected = arrow_schema(expected_event_columns(plan))
+        made = []
+        for number, row in enumerate(rows):
+            at = BEGIN + datetime.timedelta(seconds=row.get("second", number))
+            kind = row["event_name"] if row["event_name"] in ("identify", "alias") else "track"
+            ids = {"event_id": f"e{number:04}", "event_type": kind, "source": "web", "stream": "s", "sequence": number}
+            times = {"event_time": at, "received_at": at, "event_date": at.date()}
+            made.append({**ids, **times, **{name: value for name, value in row.items() if value is not None}})
+        lacking = [("stream", pa.string()), ("sequence", pa.int64())]
+        schema = pa.schema([*expected, *(pa.field(*one) for one in lacking if one[0] not in expected.names)])
+        deltalake.write_deltalake(str(folder / "events"), pa.Table.from_pylist(made, schema=schema))
+        return Lake(folder, environ={})
+
+    return write
+
+
+NAMES = st.sampled_from(["product_viewed", "order_completed", "logged_out", "alias"])
+SOMEBODY = st.none() | st.sampled_from(["u1", "u2", "u3", "u4", "d1"])
+DEVICE = st.none() | st.sampled_from(["d1", "d2", "d3"])
+EVENTS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "event_name": NAMES,
+            "user_id": SOMEBODY,
+            "anonymous_id": DEVICE,
+            "previous_id": st.none() | SOMEBODY,
+            "second": st.integers(0, 12),
+            "event_id": st.none() | st.sampled_from(["twice", "thrice"]),
+        }
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(EVENTS)
+def test_who_is_who_is_the_same(
+    plan: Plan,
+    spark_remote: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    write_events: Callable[..., Lake],
+    events: list[dict[str, Any]],
+) -> None:
+    folder = tmp_path_factory.mktemp("who")
+    assert_equal_builds(write_events(folder / "lake", events), plan, spark_remote, folder / "copy")
+
+
+def test_a_long_chain_of_aliases_is_one_person(
+    plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake]
+) -> None:
+    users = [f"u{number:02}" for number in (3, 11, 0, 7, 9, 1, 12, 5, 2, 10, 4, 8, 6)]
+    rows = [{"event_name": "product_viewed", "user_id": user} for user in users]
+    rows += [{"event_name": "alias", "previous_id": one, "user_id": other} for one, other in itertools.pairwise(users)]
+    lake = write_events(tmp_path / "lake", rows)
+    assert_equal_builds(lake, plan, spark_remote, tmp_path / "copy")
+    assert open_journeys(Lake(tmp_path / "copy", environ={}), plan).rows("SELECT user_ids FROM persons") == [(13,)]
+
+
+def test_a_lake_on_a_store(
+    plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster writes its files there, and leaves none of its steps."""
+    with s3_bucket("lake", monkeypatch):
+        monkeypatch.setenv("POLKU_CACHE_DIR", str(tmp_path / "cache"))
+        local = write_events(tmp_path / "lake", [{"event_name": "product_viewed", "user_id": "a"}])
+        events = local.delta("events").to_pyarrow_table()
+        lake = Lake("s3://lake/shop")
+        deltalake.write_deltalake(lake.table_uri("events"), events, storage_options=lake.storage_options())
+        built = build_on_spark(spark_remote, lake, plan, lambda text: None)
+        assert {table.name: table.rows for table in built.tables}["persons"] == 1
+        asked = functools.partial(open_engine, "spark", spark_remote)
+        for engine in (open_engine, asked):
+            assert open_journeys(lake, plan, engine=engine).rows("SELECT person_id FROM persons") == [("a",)]
+        assert not [name for name in ObjectStore(lake.uri, os.environ).folders(lake.uri) if "-" in name]
