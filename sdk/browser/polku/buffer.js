@@ -37,8 +37,8 @@ export function bufferOf(settings, kept) {
    * @type {Set<string>}
    */
   let names = new Set();
-  /** The same of losses. @type {Set<string>} */
-  let losses = new Set();
+  /** Of losses, what earlier pages left, as of the first batch, and those that came since. @type {Set<string> | undefined} */
+  let losses;
   /** Losses that may still grow, by reason: they have not been sent. @type {Record<string, Loss>} */
   let growing = {};
 
@@ -76,14 +76,13 @@ export function bufferOf(settings, kept) {
       const loss = (growing[reason] ||= { id: newId(), reason, count: 0 });
       loss.count += count;
       kept._set(lossStart + loss.id, JSON.stringify(loss));
-      losses.add(lossStart + loss.id);
+      losses?.add(lossStart + loss.id);
       settings.onLoss?.({ ...loss, count });
     },
 
     /** See what there is, whoever has queued or removed it. */
     _look() {
       names = new Set(kept._names(start).sort());
-      losses = new Set(kept._names(lossStart));
       if (!names.size) characters = 0;
     },
 
@@ -113,6 +112,7 @@ export function bufferOf(settings, kept) {
     /** The losses nobody has been told of: they do not grow any more. */
     _losses() {
       growing = {};
+      losses ||= new Set(kept._names(lossStart));
       return /** @type {Entry[]} */ ([...losses].map((name) => [name, kept._get(name)]).filter((entry) => entry[1]));
     },
 

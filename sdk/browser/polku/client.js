@@ -50,7 +50,7 @@ import { workerOf } from "./worker.js";
 
 /** Each call, and the members of the item that its arguments become; the second is `properties` where none is named. */
 const CALLS =
-  "track event,identify userId traits,page name,screen name,group groupId traits,alias previousId userId";
+  "identify userId traits,page name,track event,screen name,group groupId traits,alias previousId userId";
 
 /**
  * Make a client of one source of a collector.
@@ -141,7 +141,7 @@ export function createClient(writeKey, endpoint, options) {
   if (!settings.consent) allow(!(doNotTrack > 0 || globalPrivacyControl));
   else if (settings.consent != "required") client.consent(settings.consent);
   // A page that is left while it is seen becomes hidden after its `pagehide`; one that is hidden already has only that.
-  for (const sign of ["visibilitychange", "pagehide", "online"])
+  for (const sign of ["pagehide", "visibilitychange", "online"])
     addEventListener(sign, () => (document.hidden ? worker._deliver(true) : worker._back()));
   if (settings.pages) watchPages(client.page);
   return client;

@@ -25,7 +25,7 @@ export function workerOf(settings, buffer, kept) {
   /** @type {Promise<unknown> | undefined} */
   let running;
 
-  /** @param {any} seconds */
+  /** @type {(seconds: any) => any} Returns nothing. */
   const wait = (seconds) => {
     clearTimeout(timer);
     timer = setTimeout(worker._run, seconds * 1000);
@@ -101,7 +101,7 @@ export function workerOf(settings, buffer, kept) {
       } else if (settled) buffer._lose(decision, settled);
     }
     settings.onAnswer?.(answer._status, answer._body, events);
-    return !attempt && buffer.queued && (wait(0), true);
+    return !attempt && buffer.queued && !wait(0);
   }
 
   return worker;
