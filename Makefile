@@ -11,7 +11,8 @@ INPUTS ?= 20000
 # Whole collectors that are killed, reloaded, replayed and measured: half the time of all tests.
 PROCESSES := tests/e2e tests/test_benchmarks.py tests/collector/test_new_plan.py tests/collector/test_maintenance.py \
 	tests/collector/mirror/test_process.py tests/collector/replay/test_process.py tests/collector/test_ack_lake.py \
-	tests/collector/test_traces.py tests/collector/test_recipes.py tests/sdk/test_hosts.py tests/sdk/send tests/pytest_polku
+	tests/collector/test_traces.py tests/collector/test_recipes.py tests/sdk/test_hosts.py tests/sdk/send tests/pytest_polku \
+	tests/analytics/build tests/demo/test_questions.py
 # Packages of the system are installed where they are missing, with sudo unless one is root.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 

@@ -28,6 +28,10 @@ class BuildError(AnalyticsError):
     """A model cannot be built or published. Tables that were already there are left as they were."""
 
 
+class LoadError(AnalyticsError):
+    """A file that cannot be loaded into a reference table; the text lists what is wrong with it. Nothing is changed."""
+
+
 class QueryError(AnalyticsError):
     """SQL that the engine does not take; the text is the engine's, without its trace."""
 

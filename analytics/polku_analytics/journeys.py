@@ -14,7 +14,7 @@ from polku_analytics.engines.choice import open_engine
 from polku_analytics.engines.dialect import Dialect
 from polku_analytics.engines.duckdb import DuckDB
 from polku_analytics.engines.engine import Engine
-from polku_analytics.errors import AnalyticsError, LakeError
+from polku_analytics.errors import AnalyticsError, LakeError, QueryError
 from polku_analytics.lake import Lake
 from polku_analytics.model_files import expected_event_columns
 from polku_analytics.period import Period
@@ -27,17 +27,24 @@ TABLES: Final = (
     "sessions",
     "stages",
     "transitions",
-    "orders",
+    *("orders", "order_lines", "revenue", "carts", "checkout_steps", "searches", "deliveries"),
     "contacts",
     "complaints",
     "satisfaction",
     "accounts",
     "journeys",
+    "campaign_steps",
+    "campaigns",
+    "web_vitals",
+    "daily_metrics",
 )
 """What `open_journeys` opens; `events` joins them when a question needs a property."""
 
-BUILT_TABLES: Final = (*TABLES, "preferences", "person_links", "event_copies")
+BUILT_TABLES: Final = (*TABLES, "cart_contents", "preferences", "person_links", "event_copies")
 """The tables of a build: all that `polku build` leaves in a lake, but for its own record, `builds`."""
+
+PUSHED_CHANNELS: Final = ("ads", "delivery", "email", "push", "server", "sms")
+"""Places of contact where we come to people; a visit is a session that began elsewhere."""
 
 
 class Journeys(Struct, frozen=True, kw_only=True):
@@ -83,6 +90,20 @@ class Journeys(Struct, frozen=True, kw_only=True):
     def with_events(self) -> None:
         """Open `events` too, with every column of the plan."""
         self.engine.open(self.lake, self.lake.snapshot("events"), expected_event_columns(self.plan))
+
+    def columns_of(self, table: str) -> list[str]:
+        """The columns of an open table; none if it is not there, as in a lake that was built by an older Polku."""
+        try:
+            return list(self.engine.arrow(f"SELECT * FROM {table} LIMIT 0").schema.names)
+        except QueryError:  # each engine has its own words for a table that is not there
+            return []
+
+    def with_loaded(self, name: str) -> bool:
+        """Open a table that people load into the lake (`spend`, `products` …); whether there is one."""
+        if name not in self.lake.tables():
+            return False
+        self.engine.open(self.lake, self.lake.snapshot(name), {})
+        return True
 
 
 def open_journeys(

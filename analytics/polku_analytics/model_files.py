@@ -8,7 +8,7 @@ depends on the plan or on the engine stands as `{{ name }}` or `{{ name argument
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Final, Literal, cast
@@ -34,6 +34,55 @@ MODELS_FOLDER: Final = Path(__file__).parent / "models"
 
 ORDER_EVENTS: Final = ("order_completed", "store_order_completed")
 """The events that are orders."""
+
+CART_ADDING_EVENTS: Final = ("product_added", "wishlist_product_added_to_cart")
+"""The events that put something into a cart."""
+
+CART_EVENTS: Final = (*CART_ADDING_EVENTS, "product_removed", "cart_viewed", "checkout_started")
+"""The events of a cart, but for the order that ends it."""
+
+COMMERCE_EVENTS: Final = (
+    *ORDER_EVENTS,
+    *("order_returned", "order_refunded", "order_cancelled", "order_shipped", "order_delivered"),
+    *CART_EVENTS,
+    *("checkout_step_viewed", "checkout_step_completed", "payment_info_entered"),
+    *("products_searched", "search_results_viewed", "search_result_clicked"),
+    *("subscription_started", "subscription_renewed"),
+)
+"""The events whose properties the models of commerce read."""
+
+AD_EVENTS: Final = ("ad_viewed", "ad_clicked")
+"""The events that earn something where others' advertisements are shown."""
+
+PRODUCT_LOOKS: Final = ("product_viewed", "product_clicked", *CART_ADDING_EVENTS)
+"""The events by which a search has led to a product."""
+
+CONTENT_LOOKS: Final = ("article_read", "playback_started")
+"""The events by which a search has led to something to read or watch."""
+
+CART_IDLE_HOURS: Final = 24
+"""A cart in which nothing has happened for so long is abandoned."""
+
+REFERENCE_TABLES: Final[dict[str, dict[str, str]]] = {
+    "products": {
+        "product_id": "string",
+        "name": "string",
+        "category": "string",
+        "brand": "string",
+        "cost": "double",
+        "currency": "string",
+        "stock": "double",
+    },
+}
+"""The reference tables that models read, with the columns they ask for (neutral types): nulls until they are loaded."""
+
+SENT_EVENTS: Final = ("email_sent", "campaign_received", "ad_viewed")
+OPENED_EVENTS: Final = ("email_opened",)
+CLICKED_EVENTS: Final = ("email_clicked", "ad_clicked")
+"""The events by which a campaign reaches a person, is looked at, and is followed."""
+
+PERFORMANCE_EVENTS: Final = ("page_performance_measured",)
+"""The events that say how fast a page was."""
 
 ORDER_COLUMNS: Final = {"order_id": "string", "revenue": "double", "currency": "string"}
 """What the models read of an order; a plan without them gives nulls."""
@@ -184,6 +233,7 @@ def fillings(
     """What the placeholders stand for with this plan; `event_columns` are those that `events` has."""
     traits = [name for name in trait_columns(plan) if name in event_columns]
     stages = " ".join(f"WHEN {sql_literal(stage)} THEN {n}" for n, stage in enumerate(plan.stages, start=1))
+    lines = struct_members(event_columns.get("products", ""))
     named_stages = " ".join(f"WHEN {n} THEN {sql_literal(stage)}" for n, stage in enumerate(plan.stages, start=1))
     return {
         "stage": stage_sql(plan),
@@ -192,7 +242,14 @@ def fillings(
         "stage_number": f"CASE stage {stages} END",
         "stage_name": lambda number: f"CASE {number} {named_stages} END",
         "order_events": " and ".join(ORDER_EVENTS),
-        "order_event_names": ", ".join(sql_literal(name) for name in ORDER_EVENTS),
+        "order_event_names": _listed(ORDER_EVENTS),
+        "cart_event_names": _listed(CART_EVENTS),
+        "cart_adding_event_names": _listed(CART_ADDING_EVENTS),
+        "commerce_event_names": _listed(COMMERCE_EVENTS),
+        "ad_event_names": _listed(AD_EVENTS),
+        "product_look_names": _listed(PRODUCT_LOOKS),
+        "content_look_names": _listed(CONTENT_LOOKS),
+        "cart_idle_hours": str(CART_IDLE_HOURS),
         "session_rule": sessions.words,
         "session_begins": _session_begins(sessions),
         "client_session_id": "session_id" if sessions.client_ids else "CAST(NULL AS VARCHAR)",
@@ -213,7 +270,18 @@ def fillings(
         "read": lambda name, kind: _read_as(name, kind, event_columns),
         "day_of": lambda column: f"CAST({column} AS DATE)",
         "seconds_between": _seconds_between,
+        "property": lambda name, kind: _cast(f"e.{quoted(name)}", event_columns.get(name), kind),
+        "sent_event_names": _listed(SENT_EVENTS),
+        "opened_event_names": _listed(OPENED_EVENTS),
+        "clicked_event_names": _listed(CLICKED_EVENTS),
+        "performance_event_names": _listed(PERFORMANCE_EVENTS),
         "microseconds_between": _microseconds_between,
+        "products": "e.products" if lines else "NULL",
+        "no_products": "COALESCE(LEN(products), 0) = 0" if lines else "TRUE",
+        "line": lambda name, kind: _cast(f"line.{quoted(name)}", lines.get(name), kind),
+        "each_product": lambda table, columns: _each_product(table, columns, known=bool(lines)),
+        "sorted_list": lambda column: f"LIST({column} ORDER BY {column})",
+        "in_order": "(event_time, event_id)",
     }
 
 
@@ -321,8 +389,56 @@ def _seconds_between(start: str, end: str) -> str:
     return f"(EPOCH_US({end}) - EPOCH_US({start})) / 1000000.0"
 
 
+def _cast(expression: str, kind: str | None, wanted: str) -> str:
+    """A property in the type that a model needs; null where there is no such column, or what it holds does not fit."""
+    of_type = duckdb_type_of_neutral(wanted)
+    if kind is None or kind.endswith("]") or kind.startswith(("STRUCT", "MAP")):
+        return f"CAST(NULL AS {of_type})"
+    return expression if kind == of_type else f"TRY_CAST({expression} AS {of_type})"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sql_literal(name) for name in names)
+
+
 def _microseconds_between(start: str, end: str) -> str:
     return f"(EPOCH_US({end}) - EPOCH_US({start}))"
+
+
+def struct_members(kind: str) -> dict[str, str]:
+    """The members (name → type) of a list of structs as DuckDB names its type; none of any other type."""
+    match = re.fullmatch(r"STRUCT\((.*)\)\[\]", kind, re.DOTALL)
+    if match is None:
+        return {}
+    members: dict[str, str] = {}
+    for text in _split_at_commas(match[1]):
+        name, of_type = re.match(r'\s*("(?:[^"]|"")*"|\S+)\s+(.*)', text, re.DOTALL).groups()  # type: ignore[union-attr]
+        members[name[1:-1].replace('""', '"') if name.startswith('"') else name] = of_type.strip()
+    return members
+
+
+def _split_at_commas(text: str) -> list[str]:
+    """Split at the commas that stand in no bracket and no quotes."""
+    parts, depth, in_quotes, start = [], 0, False, 0
+    for at, mark in enumerate(text):
+        if mark == '"':
+            in_quotes = not in_quotes
+        elif not in_quotes and mark in "()":
+            depth += 1 if mark == "(" else -1
+        elif mark == "," and depth == 0 and not in_quotes:
+            parts.append(text[start:at])
+            start = at + 1
+    return [*parts, text[start:]]
+
+
+def _each_product(table: str, columns: str, *, known: bool) -> str:
+    """The rows of a table, one for each of its products: `line`, and `line_number` from 1."""
+    if not known:
+        return f"(SELECT {columns}, NULL AS line, CAST(NULL AS BIGINT) AS line_number FROM {table} WHERE FALSE)"
+    return (
+        f"(SELECT {columns}, UNNEST(products) AS line, GENERATE_SUBSCRIPTS(products, 1) AS line_number FROM {table} "
+        "WHERE LEN(products) > 0)"
+    )
 
 
 def _read_as(name: str, kind: str, event_columns: Mapping[str, str]) -> str:

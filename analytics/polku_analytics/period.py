@@ -27,6 +27,10 @@ class Period(Struct, frozen=True):
         """The first moment that is no longer in it, in UTC."""
         return None if self.until is None else midnight(self.until, self.time_zone)
 
+    def local_day(self, at: datetime.datetime) -> datetime.date:
+        """The day of the time zone on which a moment lies."""
+        return at.astimezone(zone(self.time_zone)).date()
+
     def holds(self, day: datetime.date | None) -> bool:
         """Whether a file of this UTC day may hold moments of the period; a file of no known day may."""
         if day is None:

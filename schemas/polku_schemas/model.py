@@ -201,6 +201,28 @@ class Change(Struct, frozen=True, kw_only=True):
     description: str
 
 
+ReferenceType = Literal["string", "integer", "number", "boolean", "date", "date-time"]
+"""The types a column of a reference table may have."""
+
+
+class ReferenceColumn(Struct, frozen=True, kw_only=True):
+    """One column of a reference table."""
+
+    type: ReferenceType
+    description: str
+    required: bool = False
+    """Every row has a value in it."""
+
+
+class ReferenceTable(Struct, frozen=True, kw_only=True):
+    """A table that the business keeps itself, with one row for each value of `keys`."""
+
+    name: str
+    description: str
+    keys: tuple[str, ...]
+    columns: dict[str, ReferenceColumn]
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """A whole, checked tracking plan. Two plans with the same content have the same fingerprint."""
 
@@ -224,4 +246,5 @@ class Plan(Struct, frozen=True, kw_only=True):
     funnels: dict[str, Funnel] = {}
     targets: dict[str, Target] = {}
     changes: tuple[Change, ...] = ()
+    reference: dict[str, ReferenceTable] = {}
     fingerprint: str = ""

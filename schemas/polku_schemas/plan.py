@@ -26,6 +26,7 @@ from polku_schemas.lint.reachability import rule_findings, unreached_findings, u
 from polku_schemas.lint.stored import not_stored_findings
 from polku_schemas.members import Members
 from polku_schemas.model import ForbiddingPrivacy, Plan, Privacy, Treatment
+from polku_schemas.reference_files import read_reference_tables
 
 __all__ = ["Plan", "PlanReport", "builtin_plan_path", "load_plan", "read_plan"]
 
@@ -104,7 +105,7 @@ def _read(folder: Path, findings: list[Finding]) -> Plan:
     if document is not None and not unclear_traits:
         _check_join_by(Members(document, (), findings), plan)
     journey = JourneyReader(folder, findings, plan, events.unclear, unclear_traits=unclear_traits)
-    plan = journey.read()
+    plan = replace(journey.read(), reference=read_reference_tables(folder, findings))
     places = Places(document, properties.document, traits.document, events.documents, journey.documents)
     findings += _lint(plan, places)
     # What an event may use or reach that could not be read is not missed.

@@ -23,7 +23,17 @@ from polku_analytics.lake import Lake
 from polku_schemas import Comparison, Event, Funnel, FunnelStep, Goal, Plan, Property, Rule
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
-LINE = pa.list_(pa.struct([("product_id", pa.string()), ("quantity", pa.int64())]))
+LINE = pa.list_(
+    pa.struct(
+        [
+            ("product_id", pa.string()),
+            ("quantity", pa.int64()),
+            ("price", pa.float64()),
+            ("revenue", pa.float64()),
+            ("category", pa.string()),
+        ]
+    )
+)
 TYPES = {
     "event_time": TIMESTAMP,
     "received_at": TIMESTAMP,
@@ -40,7 +50,15 @@ TYPES = {
     "resolved": pa.bool_(),
     "score": pa.float64(),
     "rating": pa.float64(),
+    "position": pa.int64(),
+    "lowest_position": pa.int64(),
+    "results_count": pa.int64(),
+    "value": pa.float64(),
+    "total": pa.float64(),
+    "promised_at": TIMESTAMP,
+    "delivered_at": TIMESTAMP,
     "products": LINE,
+    **dict.fromkeys(("load_ms", "ttfb_ms", "lcp_ms", "inp_ms", "cls"), pa.float64()),
 }
 START = datetime.datetime(2026, 3, 2, 12, 0, tzinfo=datetime.UTC)
 

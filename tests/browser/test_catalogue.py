@@ -168,7 +168,7 @@ def test_a_link_to_an_event_that_is_filtered_away_shows_it(open_page: Open, page
     assert "page_viewed" not in shown(page)
     page.evaluate("location.hash = 'event-page_viewed'")
     page.wait_for_selector("#event-page_viewed > .body", state="visible")
-    assert len(shown(page)) == 74
+    assert len(shown(page)) == 77
 
 
 # Links ----------------------------------------------------------------------------------------------------------------

@@ -16,10 +16,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from polku_analytics.build import build
 from polku_analytics.engines.choice import build_on_spark, open_engine
 from polku_analytics.engines.files import arrow_schema
+from polku_analytics.errors import BuildError
 from polku_analytics.file_cache import ObjectStore
 from polku_analytics.journeys import BUILT_TABLES, open_journeys
 from polku_analytics.lake import Lake, connect
@@ -42,10 +44,12 @@ def tables(lake: Lake) -> dict[str, tuple[list[tuple[str, str]], list[tuple[Any,
     return found
 
 
-def assert_equal_builds(lake: Lake, plan: Plan, spark_remote: str, copy: Path) -> None:
+def assert_equal_builds(lake: Lake, plain_plan: Plan, spark_remote: str, copy: Path) -> None:
+    # Copies both, because other tests ask the lake as it was built with another plan.
     other = Lake(shutil.copytree(lake.uri, copy), environ={})
-    here = build(lake, plan, full=True)
-    there = build_on_spark(spark_remote, other, plan, lambda text: None)
+    lake = Lake(shutil.copytree(lake.uri, copy.with_name(f"{copy.name}-here")), environ={})
+    here = build(lake, plain_plan, full=True)
+    there = build_on_spark(spark_remote, other, plain_plan, lambda text: None)
     expected, found = tables(lake), tables(other)
     for name in TABLES:
         assert found[name][0] == expected[name][0], name
@@ -54,38 +58,54 @@ def assert_equal_builds(lake: Lake, plan: Plan, spark_remote: str, copy: Path) -
         assert getattr(there, field) == getattr(here, field), field
     assert {table.name: table.rows for table in there.tables} == {table.name: table.rows for table in here.tables}
     assert not list(copy.glob("building-*"))
-    opened = open_journeys(other, plan)
+    opened = open_journeys(other, plain_plan)
     assert (opened.build_id, opened.as_of) == (there.build_id, here.as_of)
 
 
-def test_the_shop_is_built_alike(lake: Lake, plan: Plan, spark_remote: str, tmp_path: Path) -> None:
-    assert_equal_builds(lake, plan, spark_remote, tmp_path / "copy")
+@pytest.fixture(scope="session")
+def plain_plan(plan: Plan) -> Plan:
+    """The plan without traits as evidence, which `--engine spark` refuses."""
+    assert plan.join_by
+    return structs.replace(plan, join_by=(), join_users=False)
 
 
-def test_a_second_build_replaces_the_first(
+def test_traits_as_evidence_are_refused(
     plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake]
 ) -> None:
     lake = write_events(tmp_path, [{"event_name": "product_viewed", "user_id": "a"}])
+    with pytest.raises(BuildError, match=r"joins people by traits \(crm_id, email\), which --engine spark cannot do"):
+        build_on_spark(spark_remote, lake, plan, lambda text: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["events"]
+
+
+def test_the_shop_is_built_alike(lake: Lake, plain_plan: Plan, spark_remote: str, tmp_path: Path) -> None:
+    assert_equal_builds(lake, plain_plan, spark_remote, tmp_path / "copy")
+
+
+def test_a_second_build_replaces_the_first(
+    plain_plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake]
+) -> None:
+    lake = write_events(tmp_path, [{"event_name": "product_viewed", "user_id": "a"}])
     for _ in range(2):
-        built = build_on_spark(spark_remote, lake, plan, lambda text: None)
-    assert open_journeys(lake, plan).build_id == built.build_id
-    assert open_journeys(lake, plan).rows("SELECT COUNT(*) FROM persons") == [(1,)]
-    after = build(lake, plan)
-    assert (after.kind, build(lake, plan).kind) == ("full", "nothing new")
+        built = build_on_spark(spark_remote, lake, plain_plan, lambda text: None)
+    assert open_journeys(lake, plain_plan).build_id == built.build_id
+    assert open_journeys(lake, plain_plan).rows("SELECT COUNT(*) FROM persons") == [(1,)]
+    after = build(lake, plain_plan)
+    assert (after.kind, build(lake, plain_plan).kind) == ("full", "nothing new")
 
 
 def test_no_events_are_no_rows(
-    plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake]
+    plain_plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake]
 ) -> None:
-    assert_equal_builds(write_events(tmp_path / "lake", []), plan, spark_remote, tmp_path / "copy")
+    assert_equal_builds(write_events(tmp_path / "lake", []), plain_plan, spark_remote, tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")
-def write_events(plan: Plan) -> Callable[..., Lake]:
+def write_events(plain_plan: Plan) -> Callable[..., Lake]:
     """`write_events(folder, rows)`: a lake of events a second apart, with ids of their own."""
 
     def write(folder: Path, rows: list[dict[str, Any]]) -> Lake:
-        expected = arrow_schema(expected_event_columns(plan))
+        expected = arrow_schema(expected_event_columns(plain_plan))
         made = []
         for number, row in enumerate(rows):
             at = BEGIN + datetime.timedelta(seconds=row.get("second", number))
@@ -122,29 +142,35 @@ EVENTS = st.lists(
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(EVENTS)
 def test_who_is_who_is_the_same(
-    plan: Plan,
+    plain_plan: Plan,
     spark_remote: str,
     tmp_path_factory: pytest.TempPathFactory,
     write_events: Callable[..., Lake],
     events: list[dict[str, Any]],
 ) -> None:
     folder = tmp_path_factory.mktemp("who")
-    assert_equal_builds(write_events(folder / "lake", events), plan, spark_remote, folder / "copy")
+    assert_equal_builds(write_events(folder / "lake", events), plain_plan, spark_remote, folder / "copy")
 
 
 def test_a_long_chain_of_aliases_is_one_person(
-    plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake]
+    plain_plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake]
 ) -> None:
     users = [f"u{number:02}" for number in (3, 11, 0, 7, 9, 1, 12, 5, 2, 10, 4, 8, 6)]
     rows = [{"event_name": "product_viewed", "user_id": user} for user in users]
     rows += [{"event_name": "alias", "previous_id": one, "user_id": other} for one, other in itertools.pairwise(users)]
     lake = write_events(tmp_path / "lake", rows)
-    assert_equal_builds(lake, plan, spark_remote, tmp_path / "copy")
-    assert open_journeys(Lake(tmp_path / "copy", environ={}), plan).rows("SELECT user_ids FROM persons") == [(13,)]
+    assert_equal_builds(lake, plain_plan, spark_remote, tmp_path / "copy")
+    assert open_journeys(Lake(tmp_path / "copy", environ={}), plain_plan).rows("SELECT user_ids FROM persons") == [
+        (13,)
+    ]
 
 
 def test_a_lake_on_a_store(
-    plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake], monkeypatch: pytest.MonkeyPatch
+    plain_plan: Plan,
+    spark_remote: str,
+    tmp_path: Path,
+    write_events: Callable[..., Lake],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The cluster writes its files there, and leaves none of its steps."""
     with s3_bucket("lake", monkeypatch):
@@ -153,9 +179,9 @@ def test_a_lake_on_a_store(
         events = local.delta("events").to_pyarrow_table()
         lake = Lake("s3://lake/shop")
         deltalake.write_deltalake(lake.table_uri("events"), events, storage_options=lake.storage_options())
-        built = build_on_spark(spark_remote, lake, plan, lambda text: None)
+        built = build_on_spark(spark_remote, lake, plain_plan, lambda text: None)
         assert {table.name: table.rows for table in built.tables}["persons"] == 1
         asked = functools.partial(open_engine, "spark", spark_remote)
         for engine in (open_engine, asked):
-            assert open_journeys(lake, plan, engine=engine).rows("SELECT person_id FROM persons") == [("a",)]
+            assert open_journeys(lake, plain_plan, engine=engine).rows("SELECT person_id FROM persons") == [("a",)]
         assert not [name for name in ObjectStore(lake.uri, os.environ).folders(lake.uri) if "-" in name]

@@ -250,9 +250,36 @@ def _sentence(question: FunnelQuestion) -> str:
     return f"How many {units} go {names}{within}?"
 
 
+def funnel_counts(question: FunnelQuestion, part: Part) -> tuple[list[int], str]:
+    """How many units of a part reach each step, and the SQL that read the data."""
+    outcome, _, sql = _outcome(question, part, [])
+    return outcome.counts, sql
+
+
 def _find(question: FunnelQuestion, part: Part) -> Finding:
-    whole = question.order == "strict" or question.drop_off is not None
     names = _touchpoints(part.journeys) if question.drop_off is not None else []
+    outcome, arrays, sql = _outcome(question, part, names)
+    units, times = unit_numbers(arrays["unit"]), arrays["microseconds"]
+    coverage: dict[str, Any] = {"still_in_window": sum(outcome.still_in_window)}
+    if question.drop_off is not None:
+        stops = outcome.stops.get(question.drop_off - 1, np.empty(0, dtype=np.int64))
+        within = _microseconds(question.step_window_seconds or question.window_seconds)
+        rows = _drop_off_rows(units, times, arrays["item"].astype(np.int64), stops, names, within)
+        coverage["dropped"] = len(stops)
+    elif question.show == "times":
+        rows = _times_rows(outcome, question.window_seconds)
+        if not part.value and not part.segment:
+            coverage |= {"median_seconds": outcome.median_seconds[-1], "p90_seconds": outcome.p90_seconds[-1]}
+        coverage |= {"began": outcome.counts[0], "took_all_steps": outcome.counts[-1]}
+    else:
+        rows = _rows(question.steps, outcome, question.order)
+    return Finding(rows=rows, sql=sql, coverage=coverage)
+
+
+def _outcome(
+    question: FunnelQuestion, part: Part, names: Sequence[str]
+) -> tuple[FunnelOutcome, dict[str, np.ndarray], str]:
+    whole = question.order == "strict" or question.drop_off is not None
     sql = funnel_sql([*question.steps, *(one.step for one in question.exclusions)], part, whole=whole, names=names)
     arrays = part.journeys.engine.columns(sql)
     bits = [
@@ -280,20 +307,7 @@ def _find(question: FunnelQuestion, part: Part) -> Finding:
         ),
         stops_wanted=question.drop_off is not None,
     )
-    coverage: dict[str, Any] = {"still_in_window": sum(outcome.still_in_window)}
-    if question.drop_off is not None:
-        stops = outcome.stops.get(question.drop_off - 1, np.empty(0, dtype=np.int64))
-        within = _microseconds(question.step_window_seconds or question.window_seconds)
-        rows = _drop_off_rows(units, times, arrays["item"].astype(np.int64), stops, names, within)
-        coverage["dropped"] = len(stops)
-    elif question.show == "times":
-        rows = _times_rows(outcome, question.window_seconds)
-        if not part.value and not part.segment:
-            coverage |= {"median_seconds": outcome.median_seconds[-1], "p90_seconds": outcome.p90_seconds[-1]}
-        coverage |= {"began": outcome.counts[0], "took_all_steps": outcome.counts[-1]}
-    else:
-        rows = _rows(question.steps, outcome, question.order)
-    return Finding(rows=rows, sql=sql, coverage=coverage)
+    return outcome, arrays, sql
 
 
 def _microseconds(seconds: int | None) -> int | None:

@@ -72,6 +72,8 @@ class Part(Struct, frozen=True, kw_only=True):
     """Of the breakdown; None without one."""
     values: str = _VALUES
     """The table of the value of each unit, while this part is looked at."""
+    units: str | None = None
+    """Only these units: SQL that selects them."""
 
     def before(self) -> Part:
         """The same in the period before, in which units have values of their own."""
@@ -103,6 +105,8 @@ class Part(Struct, frozen=True, kw_only=True):
         if self.value is not None:
             units = f"SELECT unit FROM {self.values} WHERE value = {sql_literal(self.value)}"
             terms.append(f"{alias}.{self.unit_column} IN ({units})")
+        if self.units is not None:
+            terms.append(f"{alias}.{self.unit_column} IN ({self.units})")
         if self.unit == "account":
             terms.append(f"{alias}.account_id IS NOT NULL")
         return " AND ".join(terms) or "TRUE"
@@ -137,7 +141,7 @@ def _decide(whole: Part, name: str, top: int, kept: Sequence[str] | None = None)
     `kept`: the values that have their name, whatever their size.
     """
     engine = whole.journeys.engine
-    engine.keep("unit_values_all", _values_sql(whole, name))
+    engine.keep("unit_values_all", values_sql(whole, name))
     counts = whole.journeys.rows("SELECT value, COUNT(*) AS units FROM unit_values_all GROUP BY value")
     ranked = [value for value, _ in sorted(counts, key=lambda row: (-row[1], str(row[0]))) if value is not None]
     named = ranked[:top] if kept is None else kept
@@ -151,7 +155,8 @@ def _decide(whole: Part, name: str, top: int, kept: Sequence[str] | None = None)
     return [*named, *rest, *([NONE] if any(value is None for value, _ in counts) else [])]
 
 
-def _values_sql(whole: Part, name: str) -> str:
+def values_sql(whole: Part, name: str) -> str:
+    """The value of each unit of a part: `unit`, `value`. UnknownNameError for a name that is no breakdown."""
     journeys, unit = whole.journeys, whole.unit_column
     say = journeys.engine.dialect
     people = person_kinds(journeys)

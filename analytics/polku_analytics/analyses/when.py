@@ -12,7 +12,7 @@ from polku_analytics.analyses.answer import Finding, answer
 from polku_analytics.analyses.scope import Part, Scope
 from polku_analytics.analyses.steps import Step, parse_step, step_sql, vocabulary
 from polku_analytics.engines.engine import unit_numbers
-from polku_analytics.journeys import Journeys
+from polku_analytics.journeys import PUSHED_CHANNELS, Journeys
 from polku_analytics.period import zone
 from polku_analytics.result import UNIT_WORDS, AnalysisResult, share
 from polku_schemas.rules import sql_literal
@@ -20,8 +20,6 @@ from polku_schemas.rules import sql_literal
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 COLUMNS: Final = ("weekday", "hour", "count", "share")
 
-PUSHED_CHANNELS: Final = ("ads", "delivery", "email", "push", "server", "sms")
-"""Channels in which we come to people: what happens there says when we send, not when they come."""
 
 _CELLS: Final = 7 * 24
 _QUARTER: Final = 15 * 60 * 1_000_000

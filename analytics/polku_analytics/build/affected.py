@@ -65,6 +65,10 @@ def gather_affected(connection: duckdb.DuckDBPyConnection, join_by: Sequence[str
         UNION
         SELECT UNNEST([anonymous_id, previous_id]), FALSE FROM new_events
         UNION
+        -- What a warehouse says of an order names no person.
+        SELECT UNNEST([user_id, anonymous_id]), UNNEST([TRUE, FALSE]) FROM shared_orders
+        WHERE order_id IN (SELECT order_id FROM new_events WHERE user_id IS NULL AND anonymous_id IS NULL)
+        UNION
         SELECT c.user_id, TRUE FROM copies AS c SEMI JOIN new_events AS n
           ON n.event_id = c.event_id AND n.source = c.source
         UNION
@@ -86,6 +90,12 @@ def gather_affected(connection: duckdb.DuckDBPyConnection, join_by: Sequence[str
                   SELECT source, event_id FROM new_events
                   UNION ALL
                   SELECT source, event_id FROM copies
+                  WHERE user_id IN (SELECT id FROM affected_ids WHERE is_user)
+                    OR anonymous_id IN (SELECT id FROM affected_ids WHERE NOT is_user)
+                ))
+              OR (e.user_id IS NULL AND e.anonymous_id IS NULL
+                AND e.order_id IN (
+                  SELECT order_id FROM shared_orders
                   WHERE user_id IN (SELECT id FROM affected_ids WHERE is_user)
                     OR anonymous_id IN (SELECT id FROM affected_ids WHERE NOT is_user)
                 ))

@@ -110,13 +110,28 @@ def count(
     ).fetchall()
     bots = connection.execute(f"SELECT COUNT(*) FROM {events} WHERE COALESCE(is_bot, FALSE)").fetchall()[0][0]
     newest = max((row[3] for row in rows if row[3] is not None), default=None)
-    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
     unplaced: dict[str, int] = {}
     for name, kind, number, _ in rows:
         if kind not in ("identify", "group", "alias") and name not in plan.events:
             unplaced[str(name)] = unplaced.get(str(name), 0) + number
     counts = Counts(events=sum(row[2] for row in rows), bots=bots, copies=copies, unplaced=unplaced)
-    return counts, None if newest is None else epoch + datetime.timedelta(microseconds=newest)
+    return counts, moment(newest)
+
+
+def newest_counted(connection: duckdb.DuckDBPyConnection, copies: Computed) -> datetime.datetime | None:
+    """The time of the newest event that counts, of all in `events`; `copies` is what `event_copies` will hold."""
+    listed = ", ".join(literal(str(file.path)) for file in copies.files)
+    rows = connection.execute(
+        "SELECT EPOCH_US(MAX(event_time)) FROM events WHERE NOT COALESCE(is_bot, FALSE) AND (stream, sequence) NOT IN "
+        f"(SELECT stream, sequence FROM read_parquet([{listed}]) WHERE NOT counted)"
+    ).fetchall()
+    return moment(rows[0][0])
+
+
+def moment(microseconds: int | None) -> datetime.datetime | None:
+    """Microseconds since 1970 as a time in UTC."""
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    return None if microseconds is None else epoch + datetime.timedelta(microseconds=microseconds)
 
 
 def run_models(

@@ -33,6 +33,7 @@ from polku_analytics.build.compute import (
     compute,
     count,
     count_events_once,
+    newest_counted,
     read_as,
     run_models,
 )
@@ -41,6 +42,7 @@ from polku_analytics.build.identity_traits import join_columns
 from polku_analytics.build.news import IS_NEW, files_since, read_marks, why_not_incremental
 from polku_analytics.build.publish import change_table, place_files, replace_table
 from polku_analytics.build.record import BuildRecord, BuiltTable, Counts, Mark, append_record, newest_record
+from polku_analytics.build.reference import attach_reference_tables
 from polku_analytics.errors import BuildError
 from polku_analytics.lake import Lake, TableSnapshot, attach, connect
 from polku_analytics.model_files import Filling, chosen, expected_event_columns, fill, fillings, read_models, run_order
@@ -127,6 +129,7 @@ class _Run:
         self.expected = expected_event_columns(plan)
         self.connection = connect(lake, [])
         attach(self.connection, lake, snapshot, self.expected)
+        self.reference_versions = attach_reference_tables(self.connection, lake)
         self.models = run_order(chosen(read_models(), select))
         self.since = since
         columns = {row[0]: row[1] for row in self.connection.execute(f"DESCRIBE {EVENTS}").fetchall()}
@@ -152,7 +155,7 @@ class _Run:
             return "the plan has changed"
         if before.models != self.fingerprint:
             return (
-                "the models, the rules of sessions, the columns of the events or what was chosen of these have changed"
+                "the models, reference tables, rules of sessions, columns of the events or what was chosen have changed"
             )
         if before.events_version == self.snapshot.version:
             return None
@@ -163,6 +166,8 @@ class _Run:
         """Of everything but the events that the tables follow from."""
         parts = [
             str(self.since),
+            # A new cost changes the margin of everybody's orders.
+            str(self.reference_versions),
             inspect.getsource(sys.modules[resolve_identity.__module__]),
             inspect.getsource(sys.modules[join_columns.__module__]),
             *(f"{m.name}{m.order}{fill(m.sql, self.filled)}" for m in self.models),
@@ -211,7 +216,7 @@ class _Run:
         attach(connection, self.lake, structs.replace(old[COPIES.name], name=OLD_COPIES), {})
         self.progress("whom it concerns")
         gather_affected(connection, join_columns(self.plan))
-        counts, as_of = self._counted(before)
+        counts = self._counted(before)
         computed = self._compute(
             KeptKeys(OLD_LINKS, before.next_key),
             f"UNION ALL SELECT * FROM {OLD_COPIES} "
@@ -220,6 +225,7 @@ class _Run:
         next_key = connection.execute("SELECT COALESCE(MAX(person_key), -1) + 1 FROM person_links").fetchall()[0][0]
         people = connection.execute("SELECT COUNT(DISTINCT person_key) FROM person_links").fetchall()[0][0]
 
+        as_of = newest_counted(connection, next(table for table in computed if table.model.name == COPIES.name))
         self.progress("what has changed")
         changes = self._changes(computed, old, local)
         self.progress("publishing")
@@ -252,14 +258,13 @@ class _Run:
             f"CREATE TEMP TABLE new_events AS SELECT e.* FROM events_of_new_files AS e WHERE {IS_NEW}"
         )
 
-    def _counted(self, before: BuildRecord) -> tuple[Counts, datetime.datetime | None]:
+    def _counted(self, before: BuildRecord) -> Counts:
         """All events by what has become of them: those of the affected people are counted before and now."""
         connection = self.connection
         connection.execute("CREATE TEMP VIEW events_before AS SELECT * FROM affected_events WHERE NOT is_new")
         was, _ = count(connection, self.plan, count_events_once(connection, "events_before"), "events_before")
-        now, newest = count(connection, self.plan, count_events_once(connection, "affected_events"), "affected_events")
-        times = [time for time in (before.as_of, newest) if time is not None]
-        return before.counts.plus(was, -1).plus(now), max(times, default=None)
+        now, _ = count(connection, self.plan, count_events_once(connection, "affected_events"), "affected_events")
+        return before.counts.plus(was, -1).plus(now)
 
     def _compute(self, kept_keys: KeptKeys | None, more_copies: str = "") -> list[Computed]:
         """All models over `unique_events`; in an incremental build those that are written whole come later."""
@@ -292,10 +297,12 @@ class _Run:
         changes.extend(whole_change_of(table) for table in stored if table.model.increment == "whole")
         whole = [model for model in self.models if model.increment == "whole"]
         if whole:
+            read = {name for model in whole for name in model.inputs}
             # The links of the affected people make place for those of all.
             connection.execute(f"DROP TABLE {LINKS.name}")
             for change in changes:
-                read_as(connection, change.model.name, change.paths(local), change.columns)
+                if change.model.name in read:
+                    read_as(connection, change.model.name, change.paths(local), change.columns)
             computed = run_models(connection, whole, self.filled, self.scratch, self.progress)
             changes.extend(whole_change_of(table) for table in computed)
         return changes

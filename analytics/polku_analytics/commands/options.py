@@ -101,7 +101,7 @@ def opened(given: Mapping[str, Any]) -> Journeys:
     from polku_analytics.journeys import open_journeys
     from polku_analytics.lake import Lake
 
-    engine = functools.partial(open_engine, given["engine"], given["spark_remote"])
+    engine = functools.partial(open_engine, given.get("engine", "duckdb"), given.get("spark_remote"))
     return open_journeys(Lake(given["lake_uri"]), plan_of(given["plan_folder"]), engine=engine)
 
 

@@ -41,6 +41,10 @@ class Dialect:
         listed = ", ".join(sql_literal(name) for name in names) or "''"
         return f"ENUM_CODE(CAST({column} AS ENUM({listed})))"
 
+    def each(self, column: str) -> str:
+        """In a SELECT list: a row for each member of a list."""
+        return f"UNNEST({column})"
+
 
 def code_by_case(column: str, names: Sequence[str]) -> str:
     """`Dialect.code` for engines without enums."""

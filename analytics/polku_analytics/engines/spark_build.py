@@ -23,7 +23,7 @@ from pyspark.sql import types
 
 from polku_analytics.build import Build, BuiltTable
 from polku_analytics.build.compute import COPIES, LINKS
-from polku_analytics.build.identity import EVIDENCE, HOLDERS, NUMBERED, PERSONS
+from polku_analytics.build.identity import COUNTS, EVIDENCE, HOLDERS, NUMBERED, PERSONS
 from polku_analytics.build.publish import PlacedFile, replace_table
 from polku_analytics.build.record import BuildRecord, Counts, append_record, newest_record
 from polku_analytics.delta_types import quoted
@@ -55,6 +55,11 @@ def build(spark: Spark, lake: Lake, plan: Plan, progress: Callable[[str], None] 
 
 
 def _build(building: _Building, plan: Plan, progress: Callable[[str], None]) -> Build:
+    if plan.join_by:
+        raise BuildError(
+            f"the plan joins people by traits ({', '.join(plan.join_by)}), which --engine spark cannot do: "
+            "build with DuckDB (`polku build`), or take `join_by` out of the plan"
+        )
     started = time.perf_counter()
     spark, lake = building.spark, building.lake
     before = newest_record(lake)
@@ -244,11 +249,12 @@ def count_events_once(building: _Building) -> int:
 
 
 def resolve_identity(building: _Building) -> None:
-    """`identity.resolve_identity` in what Spark and Sail can say; the tables are the same."""
+    """`identity.resolve_identity` in what Spark and Sail can say; the tables are the same. Traits join nobody here."""
     for statement in EVIDENCE:
         _keep_table(building, statement)
     _join_users(building)
-    for statement in (HOLDERS, NUMBERED, *PERSONS):
+    building.show("piece_holders", _NO_HOLDERS)
+    for statement in (*COUNTS, HOLDERS, NUMBERED, *PERSONS):
         _keep_table(building, statement)
 
 
@@ -307,6 +313,13 @@ def _join_users(building: _Building) -> None:
         """,
     )
 
+
+_NO_HOLDERS: Final = """
+    SELECT CAST(NULL AS VARCHAR) AS anonymous_id, CAST(NULL AS BIGINT) AS piece,
+      CAST(NULL AS VARCHAR) AS holder_id, CAST(NULL AS BIGINT) AS holder_piece
+    WHERE FALSE
+"""
+"""Only traits put several pieces of anonymous timelines together."""
 
 _OTHERWISE: Final = {
     # IN (SELECT …) as a value is more than Sail can do.

@@ -33,7 +33,7 @@ seen AS (
 bought AS (
   SELECT
     t.account_id,
-    o.revenue,
+    o.net_revenue,
     o.currency,
     o.ordered_at,
     ROW_NUMBER() OVER (PARTITION BY t.account_id ORDER BY o.ordered_at DESC, o.order_id DESC, o.event_name DESC) AS place
@@ -46,7 +46,7 @@ money AS (
     b.account_id,
     MIN(l.currency) AS currency,
     COUNT(*) AS orders,
-    SUM(CASE WHEN COALESCE(b.currency, '') = COALESCE(l.currency, '') THEN b.revenue END) AS net_revenue,
+    SUM(CASE WHEN COALESCE(b.currency, '') = COALESCE(l.currency, '') THEN b.net_revenue END) AS net_revenue,
     MAX(b.ordered_at) AS last_ordered_at
   FROM bought AS b
   JOIN bought AS l ON l.account_id = b.account_id AND l.place = 1

@@ -1,13 +1,14 @@
 -- profiles: one row a person with all that is known: what persons has, and money, habits, satisfaction and contacts.
 -- Grain: person
 -- Keys: person_key, person_id
--- Inputs: persons, orders, sessions, contacts, complaints, satisfaction, preferences
+-- Inputs: persons, orders, sessions, contacts, complaints, satisfaction, preferences, carts
 -- Order: person_key
 -- Increment: whole
 -- Definition: money is in `currency`, that of the person's latest order; orders in others are in none of the sums. lifetime_value is
 --   net_revenue so far. recency_days: from the latest order to the newest event of anybody. frequency: different days (UTC)
 --   with an order; monetary: net_revenue of such a day on average. rfm: three scores from 1 to 5, each 1 + floor(5 × share of the
---   buyers who are strictly worse). satisfaction_band is that of the latest answer to a survey that has one.
+--   buyers who are strictly worse). satisfaction_band is that of the latest answer to a survey that has one. margin: known
+--   where that of each of these orders is. open_cart: the cart last used of those that are neither ordered nor emptied.
 WITH latest_order AS (
   SELECT
     person_key,
@@ -20,7 +21,11 @@ money AS (
     o.person_key,
     MIN(l.currency) AS currency,
     COUNT(DISTINCT COALESCE(o.currency, '')) AS currencies,
-    SUM(CASE WHEN COALESCE(o.currency, '') = COALESCE(l.currency, '') THEN o.revenue END) AS net_revenue,
+    SUM(CASE WHEN COALESCE(o.currency, '') = COALESCE(l.currency, '') THEN o.net_revenue END) AS net_revenue,
+    CASE
+      WHEN COUNT(CASE WHEN COALESCE(o.currency, '') = COALESCE(l.currency, '') AND o.margin IS NULL THEN 1 END) = 0
+        THEN SUM(CASE WHEN COALESCE(o.currency, '') = COALESCE(l.currency, '') THEN o.margin END)
+    END AS margin,
     COUNT(DISTINCT {{ day_of o.ordered_at }}) AS frequency,
     MAX(o.ordered_at) AS last_ordered_at
   FROM orders AS o
@@ -71,6 +76,15 @@ accounts_seen AS (
   FROM sessions
   WHERE account_id IS NOT NULL
 ),
+open_carts AS (
+  SELECT
+    person_key,
+    cart_key,
+    value_left,
+    ROW_NUMBER() OVER (PARTITION BY person_key ORDER BY last_at DESC, cart_key DESC) AS place
+  FROM carts
+  WHERE outcome IN ('open', 'abandoned')
+),
 contacted AS (
   SELECT person_key, COUNT(*) AS contacts, MAX(contacted_at) AS last_contact_at FROM contacts GROUP BY person_key
 ),
@@ -104,7 +118,7 @@ SELECT
   s.currency,
   COALESCE(s.currencies, 0) AS currencies,
   COALESCE(s.net_revenue, 0.0) AS net_revenue,
-  CAST(NULL AS DOUBLE) AS margin,
+  s.margin,
   COALESCE(s.net_revenue, 0.0) AS lifetime_value,
   s.recency_days,
   COALESCE(s.frequency, 0) AS frequency,
@@ -114,8 +128,8 @@ SELECT
   s.m_score,
   CAST(s.r_score AS VARCHAR) || '-' || CAST(s.f_score AS VARCHAR) || '-' || CAST(s.m_score AS VARCHAR) AS rfm,
   f.category AS preferred_category,
-  CAST(NULL AS BIGINT) AS open_cart_key,
-  CAST(NULL AS DOUBLE) AS open_cart_value,
+  k.cart_key AS open_cart_key,
+  k.value_left AS open_cart_value,
   b.band AS satisfaction_band,
   c.last_contact_at,
   COALESCE(c.contacts, 0) AS contacts,
@@ -130,3 +144,4 @@ LEFT JOIN accounts_seen AS a ON a.person_key = p.person_key AND a.place = 1
 LEFT JOIN contacted AS c ON c.person_key = p.person_key
 LEFT JOIN complained AS x ON x.person_key = p.person_key
 LEFT JOIN preferences AS f ON f.person_key = p.person_key AND f.place = 1
+LEFT JOIN open_carts AS k ON k.person_key = p.person_key AND k.place = 1

@@ -1,7 +1,7 @@
 -- touchpoints: every contact a person had with us, placed in the journey: who, when, where, which stage, which session.
 -- Grain: event (identify, group and alias calls, bots and second copies of an event are left out)
 -- Keys: source, event_id
--- Inputs: ordered_events, orders
+-- Inputs: ordered_events, counted_orders
 -- Order: person_key, touchpoint_number
 -- Definition: stage, touchpoint and channel are the plan's; an event the plan does not place keeps its name as touchpoint
 --   and has no stage. A session is {{ session_rule }}.
@@ -43,11 +43,11 @@ facts AS (
     ON s.person_key = e.person_key AND s.session_id = e.session_id
   LEFT JOIN gap_sessions AS g
     ON g.person_key = e.person_key AND g.touchpoint_number = e.touchpoint_number
-  LEFT JOIN orders AS o
+  LEFT JOIN counted_orders AS o
     ON o.person_key = e.person_key
     AND o.event_name = e.event_name
     AND o.order_id = CASE WHEN e.event_name IN ({{ order_event_names }}) THEN COALESCE(e.order_id, e.event_id) END
-  LEFT JOIN (SELECT person_key, ordered_at FROM orders WHERE first_order) AS f
+  LEFT JOIN (SELECT person_key, ordered_at FROM counted_orders WHERE first_order) AS f
     ON f.person_key = e.person_key
 )
 SELECT

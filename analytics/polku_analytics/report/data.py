@@ -12,9 +12,8 @@ from msgspec import Struct
 from polku_analytics.analyses.funnel import funnel_question, run_funnel
 from polku_analytics.analyses.paths import LEFT, PathsQuestion, run_paths
 from polku_analytics.analyses.scope import Scope
-from polku_analytics.analyses.when import PUSHED_CHANNELS
 from polku_analytics.errors import AnalyticsError, UnknownNameError
-from polku_analytics.journeys import Journeys
+from polku_analytics.journeys import PUSHED_CHANNELS, Journeys
 from polku_analytics.period import Period
 from polku_analytics.report.wording import percent
 from polku_analytics.result import AnalysisResult

@@ -8,10 +8,8 @@ from typing import Any
 from msgspec import Struct
 
 from polku_analytics.analyses.scope import Part
-from polku_analytics.analyses.when import PUSHED_CHANNELS
-from polku_analytics.errors import LakeError, MissingTableError
-from polku_analytics.journeys import Journeys
-from polku_analytics.lake import attach
+from polku_analytics.errors import LakeError, QueryError
+from polku_analytics.journeys import PUSHED_CHANNELS, Journeys
 from polku_schemas.rules import sql_literal
 
 
@@ -63,10 +61,10 @@ def columns_of(journeys: Journeys, table: str) -> set[str] | None:
     """The columns of a table, opened if it is in the lake; None where there is none."""
     try:
         return set(journeys.engine.arrow(f"SELECT * FROM {table} LIMIT 0").column_names)
-    except MissingTableError:
+    except QueryError:  # each engine has its own words for a table that is not there
         pass
     try:
-        attach(journeys.connection, journeys.lake, journeys.lake.snapshot(table), {})
+        journeys.engine.open(journeys.lake, journeys.lake.snapshot(table), {})
     except LakeError:
         return None
     return set(journeys.engine.arrow(f"SELECT * FROM {table} LIMIT 0").column_names)

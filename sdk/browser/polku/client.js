@@ -141,7 +141,7 @@ export function createClient(writeKey, endpoint, options) {
   if (!settings.consent) allow(!(doNotTrack > 0 || globalPrivacyControl));
   else if (settings.consent != "required") client.consent(settings.consent);
   // A page that is left while it is seen becomes hidden after its `pagehide`; one that is hidden already has only that.
-  for (const sign of ["pagehide", "visibilitychange", "online"])
+  for (const sign of ["visibilitychange", "pagehide", "online"])
     addEventListener(sign, () => (document.hidden ? worker._deliver(true) : worker._back()));
   if (settings.pages) watchPages(client.page);
   return client;

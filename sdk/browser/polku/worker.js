@@ -68,7 +68,7 @@ export function workerOf(settings, buffer, kept) {
   const turn = async () => {
     const leased = /** @type {any} */ (kept._get(PREFIX + "l")) - now();
     // A longer one was made by another clock.
-    if (leased > 0 && leased < 302) return wait(leased);
+    if (leased > 0 && leased < 305) return wait(leased);
     lease(LEASE_SECONDS);
     return deliver();
   };

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -32,6 +32,10 @@ NAMES = [
     "identify",
     "alias",
     "email_sent",
+    "order_returned",
+    "order_delivered",
+    "checkout_started",
+    "products_searched",
 ]
 
 
@@ -66,8 +70,10 @@ def histories(draw: st.DrawFn) -> list[list[Row]]:
                 row[column] = value
         if name == "alias":
             row["previous_id"] = draw(st.sampled_from(["a", "b", "u", "v", "w"]))
-        if name == "order_completed":
+        if name in ("order_completed", "order_returned", "order_delivered"):
             row |= {"order_id": draw(st.sampled_from(["1", "2", f"o{number}"])), "revenue": float(number)}
+        if name in ("order_returned", "order_delivered") and draw(st.booleans()):
+            row = {column: value for column, value in row.items() if column not in ("anonymous_id", "user_id")}
         if draw(st.integers(0, 15)) == 0:
             row["is_bot"] = True
         rows.append(row)
@@ -87,17 +93,18 @@ def stored(journeys: Journeys) -> dict[str, list[tuple[Any, ...]]]:
     people = dict(journeys.rows("SELECT person_key, person_id FROM persons"))
     links = dict(journeys.rows("SELECT person_key, person_id FROM person_links"))
     tables = {}
-    for name in [*(m.name for m in read_models().values() if m.stored == "yes"), "person_links"]:
-        table = journeys.engine.arrow(f"SELECT * FROM {name}")
+    for table_name in [*(m.name for m in read_models().values() if m.stored == "yes"), "person_links"]:
+        table = journeys.engine.arrow(f"SELECT * FROM {table_name}")
         rows = []
         for row in table.to_pylist():
-            if "session_key" in row and row["session_key"] is not None:
-                key, start = divmod(row["session_key"], 16777216)
-                row["session_key"] = (people[key], start)
+            for name in ("session_key", "cart_key", "checkout_key", "search_key"):
+                if row.get(name) is not None:
+                    key, start = divmod(row[name], 16777216)
+                    row[name] = (people[key], start)
             if "person_key" in row:
                 row["person_key"] = {**links, **people}[row["person_key"]]
             rows.append(tuple(row.values()))
-        tables[name] = sorted(rows, key=repr)
+        tables[table_name] = sorted(rows, key=repr)
     return tables
 
 
@@ -107,7 +114,8 @@ def opened(lake: Lake, plan: Plan) -> Journeys:
     return open_journeys(lake, plan, record.tables)
 
 
-@settings(deadline=None, max_examples=25)
+# Without shrinking: every try is a dozen builds.
+@settings(deadline=None, max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(batches=histories(), join_users=st.booleans())
 def test_batches_in_any_order_give_the_tables_of_a_full_build(
     batches: Sequence[Sequence[Row]], join_users: bool, plan: Plan, tmp_path_factory: pytest.TempPathFactory

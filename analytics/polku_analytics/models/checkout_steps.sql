@@ -1,0 +1,121 @@
+-- checkout_steps: the steps that people came to in each checkout, and whether they went on.
+-- Grain: step of a checkout
+-- Keys: checkout_key, step_number
+-- Inputs: commerce_events, counted_orders
+-- Increment: person
+-- Order: person_key, checkout_key, step_number
+-- Definition: a checkout is the events of a person with one checkout id; an event without one belongs to the id last used in the
+--   session since the person's last order, else to the checkout without an id, which a checkout_started begins anew. Step 0 is
+--   checkout_started. The others are those of checkout_step_viewed, checkout_step_completed and payment_info_entered, by their
+--   number; entered_at is the first such event. completed_at is the first checkout_step_completed of the step, else the first
+--   entry into a later step or the order after it. outcome: left at the furthest step of a checkout without an order,
+--   completed elsewhere. started_at and last_at are the first and the last event of the checkout.
+WITH moves AS (
+  SELECT
+    c.*,
+    o.order_id AS counted_order,
+    COUNT(o.order_id) OVER (
+      PARTITION BY c.person_key ORDER BY c.touchpoint_number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS orders_before
+  FROM commerce_events AS c
+  LEFT JOIN (SELECT source, event_id, order_id FROM counted_orders WHERE event_name = 'order_completed') AS o
+    ON o.source = c.source AND o.event_id = c.event_id
+  WHERE c.person_key IS NOT NULL
+    AND (
+      c.event_name IN ('checkout_started', 'checkout_step_viewed', 'checkout_step_completed', 'payment_info_entered')
+      OR o.order_id IS NOT NULL
+    )
+),
+known AS (
+  SELECT
+    moves.*,
+    COALESCE(
+      checkout_id,
+      LAST_VALUE(checkout_id IGNORE NULLS) OVER (
+        PARTITION BY person_key, session_key, orders_before ORDER BY touchpoint_number
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+      )
+    ) AS known_id
+  FROM moves
+),
+begun AS (
+  SELECT
+    known.*,
+    CASE WHEN known_id IS NULL THEN orders_before ELSE 0 END AS order_part,
+    CASE WHEN known_id IS NULL THEN session_key ELSE 0 END AS session_part,
+    CASE
+      WHEN known_id IS NULL
+        THEN COUNT(CASE WHEN event_name = 'checkout_started' AND known_id IS NULL THEN 1 END) OVER (
+          PARTITION BY person_key, session_key, orders_before ORDER BY touchpoint_number
+          ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        )
+      ELSE 0
+    END AS start_part,
+    COALESCE(known_id, '') AS id_part
+  FROM known
+),
+keyed AS (
+  SELECT
+    begun.*,
+    person_key * 16777216
+      + MIN(touchpoint_number) OVER of_checkout AS checkout_key,
+    MIN(event_time) OVER of_checkout AS started_at,
+    MAX(event_time) OVER of_checkout AS last_at,
+    MIN(CASE WHEN counted_order IS NOT NULL THEN event_time END) OVER of_checkout AS ordered_at,
+    MIN(counted_order) OVER of_checkout AS checkout_order,
+    CASE WHEN event_name = 'checkout_started' THEN 0 WHEN counted_order IS NULL THEN step END AS step_number
+  FROM begun
+  WINDOW of_checkout AS (PARTITION BY person_key, id_part, order_part, session_part, start_part)
+),
+entries AS (
+  SELECT
+    checkout_key,
+    step_number,
+    MIN(person_key) AS person_key,
+    MIN_BY(session_key, touchpoint_number) AS session_key,
+    MAX_BY(account_id, touchpoint_number) AS account_id,
+    MIN_BY(channel, touchpoint_number) AS channel,
+    MIN_BY(device, CASE WHEN device IS NOT NULL THEN touchpoint_number END) AS device,
+    MIN(checkout_id) AS checkout_id,
+    MIN_BY(step_name, CASE WHEN step_name IS NOT NULL THEN touchpoint_number END) AS step_name,
+    MIN(event_time) AS entered_at,
+    MIN(CASE WHEN event_name = 'checkout_step_completed' THEN event_time END) AS told_completed_at,
+    MIN(started_at) AS started_at,
+    MIN(last_at) AS last_at,
+    MIN(ordered_at) AS ordered_at,
+    MIN(checkout_order) AS order_id
+  FROM keyed
+  WHERE step_number IS NOT NULL
+  GROUP BY checkout_key, step_number
+),
+followed AS (
+  SELECT
+    entries.*,
+    MIN(entered_at) OVER (
+      PARTITION BY checkout_key ORDER BY step_number ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
+    ) AS later_entered_at,
+    step_number = MAX(step_number) OVER (PARTITION BY checkout_key) AS furthest
+  FROM entries
+)
+SELECT
+  person_key,
+  session_key,
+  account_id,
+  checkout_key,
+  checkout_id,
+  step_number,
+  CASE WHEN step_number = 0 THEN COALESCE(step_name, 'checkout_started') ELSE step_name END AS step_name,
+  channel,
+  device,
+  entered_at,
+  COALESCE(
+    told_completed_at,
+    CASE WHEN later_entered_at >= entered_at THEN later_entered_at END,
+    CASE WHEN ordered_at >= entered_at THEN ordered_at END
+  ) AS completed_at,
+  CASE WHEN furthest AND order_id IS NULL THEN 'left' ELSE 'completed' END AS outcome,
+  started_at,
+  last_at,
+  order_id,
+  ordered_at
+FROM followed

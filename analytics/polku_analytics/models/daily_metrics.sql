@@ -1,0 +1,48 @@
+-- daily_metrics: the day in figures, by channel.
+-- Grain: day (UTC) and channel
+-- Keys: day, channel
+-- Inputs: touchpoints, orders
+-- Increment: whole
+-- Order: day, channel
+-- Definition: people and sessions with a touchpoint of the channel on that day (so they do not add up over channels or
+--   days), touchpoints, orders made there, and their net_revenue in the currency that most orders of the lake are in.
+WITH usual AS (
+  SELECT currency
+  FROM (
+    SELECT currency, ROW_NUMBER() OVER (ORDER BY COUNT(*) DESC, currency) AS place FROM orders GROUP BY currency
+  ) AS counted
+  WHERE place = 1
+),
+moved AS (
+  SELECT
+    CAST(event_time AS DATE) AS day,
+    channel,
+    COUNT(DISTINCT person_key) AS people,
+    COUNT(DISTINCT session_key) AS sessions,
+    COUNT(*) AS touchpoints
+  FROM touchpoints
+  GROUP BY CAST(event_time AS DATE), channel
+),
+sold AS (
+  SELECT
+    CAST(ordered_at AS DATE) AS day,
+    channel,
+    COUNT(*) AS orders,
+    SUM(CASE WHEN o.currency = u.currency OR (o.currency IS NULL AND u.currency IS NULL) THEN o.net_revenue END)
+      AS net_revenue,
+    MIN(u.currency) AS currency
+  FROM orders AS o
+  CROSS JOIN usual AS u
+  GROUP BY CAST(ordered_at AS DATE), channel
+)
+SELECT
+  m.day,
+  m.channel,
+  m.people,
+  m.sessions,
+  m.touchpoints,
+  COALESCE(s.orders, 0) AS orders,
+  COALESCE(s.net_revenue, 0.0) AS net_revenue,
+  s.currency
+FROM moved AS m
+LEFT JOIN sold AS s ON s.day = m.day AND COALESCE(s.channel, '') = COALESCE(m.channel, '')

@@ -1,0 +1,184 @@
+"""Campaigns, page speed and daily figures against counts by hand and plain loops."""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+from scipy import stats
+
+from polku_analytics.analyses.campaigns import CampaignsQuestion, run_campaigns
+from polku_analytics.analyses.performance import PerformanceQuestion, run_performance
+from polku_analytics.analyses.scope import Scope
+from polku_analytics.errors import AnalyticsError, UnknownNameError
+from polku_analytics.journeys import Journeys
+from polku_analytics.period import Period
+
+DAY = 86_400
+WINDOW = 7 * DAY
+SENT = 10 * DAY
+
+
+@pytest.fixture(scope="module")
+def shop(
+    new_history: Callable[[], Callable[..., dict[str, Any]]], built: Callable[..., Journeys]
+) -> tuple[Journeys, dict[bool, list[int]]]:
+    """A hundred people who were there before; half get a mail after which they order more. And two who came by it."""
+    draw, event, rows, number = random.Random(4), new_history(), [], 0
+    more: dict[bool, list[int]] = defaultdict(list)
+    for person in range(100):
+        user, treated = f"p{person}", person % 2 == 0
+        rows.append(event("page_viewed", 0, user_id=user))
+        counts = []
+        for begun, chance in ((SENT - WINDOW, 0.3), (SENT, 0.7 if treated else 0.3)):
+            orders = sum(draw.random() < chance for _ in range(2))
+            for _ in range(orders):
+                number += 1
+                at = begun + draw.randrange(1, WINDOW)
+                rows.append(event("order_completed", at, user_id=user, order_id=f"o{number}", revenue=1.0))
+            counts.append(orders)
+        more[treated].append(counts[1] - counts[0])
+        if treated:
+            mail = {"user_id": user, "campaign_id": "spring", "email_id": f"m{person}", "channel": None}
+            rows += [event("email_sent", SENT, **mail), event("email_opened", SENT + 60, **mail)][: 1 + (person < 60)]
+    for place, (user, money) in enumerate((("p0", "EUR"), ("p2", "EUR"), ("p4", "SEK"))):
+        visit = {"user_id": user, "session_id": f"s{place}", "utm_campaign": "spring", "device": "phone"}
+        at = SENT + WINDOW + DAY
+        rows.append(event("email_clicked", at - 9, user_id=user, campaign_id="spring", channel=None))
+        rows.append(event("page_viewed", at, **visit))
+        rows.append(event("product_added", at + 10, **visit))
+        rows.append(event("product_added", at + 15, **visit))
+        rows.append(event("order_completed", at + 20, order_id=f"c{place}", revenue=30.0, currency=money, **visit))
+    return built(rows), more
+
+
+def test_a_campaign_from_sent_to_earned(shop: tuple[Journeys, dict[bool, list[int]]]) -> None:
+    journeys, more = shop
+    result = run_campaigns(journeys, CampaignsQuestion(window_seconds=WINDOW))
+    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    assert [row["currency"] for row in rows] == ["EUR", "SEK"]
+    for row in rows:
+        counts = [row[name] for name in ("sent", "opened", "clicked", "visited", "with_cart", "ordered")]
+        assert counts == [50, 30, 3, 3, 3, 3]
+    assert [(row["orders"], row["net_revenue"], row["result"], row["spend"]) for row in rows] == [
+        (2, 60.0, 60.0, None),
+        (1, 30.0, 30.0, None),
+    ]
+    tested = stats.ttest_ind(more[True], more[False], equal_var=False)
+    assert rows[0]["extra_orders_per_person"] == pytest.approx(np.mean(more[True]) - np.mean(more[False]), abs=1e-6)
+    assert rows[0]["extra_p_value"] == pytest.approx(tested.pvalue, abs=1e-8)
+    assert tested.pvalue < 0.05
+
+
+def test_the_table_has_the_same(shop: tuple[Journeys, dict[bool, list[int]]]) -> None:
+    journeys, _ = shop
+    told = journeys.rows(
+        "SELECT campaign, sent, opened, clicked, visits, carts, orders, orders_in_other_currencies, net_revenue, "
+        "margin, currency FROM campaigns"
+    )
+    assert told == [("spring", 50, 30, 3, 3, 3, 3, 1, 60.0, None, "EUR")]
+
+
+def test_spend_and_the_options_of_every_question(shop: tuple[Journeys, dict[bool, list[int]]]) -> None:
+    journeys, _ = shop
+
+    def ask(**scope: Any) -> list[list[Any]]:
+        return run_campaigns(journeys, CampaignsQuestion(window_seconds=WINDOW, scope=Scope(**scope))).rows
+
+    assert [row[:7] for row in ask(breakdown="device")] == [
+        ["phone", "spring", 3, 3, 3, 3, 3],
+        ["phone", "spring", 3, 3, 3, 3, 3],
+        ["(none)", "spring", 47, 27, 0, 0, 0],
+    ]
+    before = datetime.date(2026, 3, 2), datetime.date(2026, 3, 9)
+    assert ask(period=Period(*before)) == []
+    week = Period(datetime.date(2026, 3, 9), datetime.date(2026, 3, 16))
+    assert [row[1] for row in ask(period=week, unit="session")] == [50]
+    assert ask(period=week, previous=True)[0][-2:] == [None, None]
+    assert [row[0] for row in ask(segments=("orders > 2", "orders > 0"), period=week)] == ["orders > 2", "orders > 0"]
+    with pytest.raises(UnknownNameError, match="Did you mean spring"):
+        run_campaigns(journeys, CampaignsQuestion(campaign="sprin"))
+    spend = [
+        {"date": datetime.date(2026, 3, 12), "utm_campaign": "spring", "amount": 20.0, "currency": "EUR"},
+        {"date": datetime.date(2026, 3, 12), "utm_campaign": "spring", "amount": 0.5, "currency": "EUR"},
+    ]
+    table = Path(journeys.lake.uri) / "spend"
+    write_deltalake(str(table), pa.Table.from_pylist(spend).append_column("marketing_channel", pa.array(["email"] * 2)))
+    told = {row[10]: row[11:14] for row in run_campaigns(journeys, CampaignsQuestion(campaign="spring")).rows}
+    assert told == {"EUR": [20.5, 39.5, pytest.approx(60 / 20.5, abs=1e-6)], "SEK": [None, 30.0, None]}
+
+
+def test_days(shop: tuple[Journeys, dict[bool, list[int]]]) -> None:
+    journeys, _ = shop
+    rows = journeys.rows(
+        "SELECT event_time, channel, person_key, session_key, order_id IS NOT NULL, revenue FROM touchpoints"
+    )
+    days: dict[Any, list[Any]] = defaultdict(lambda: [set(), set(), 0, 0])
+    for at, channel, person, session, ordered, _ in rows:
+        of_day = days[at.date(), channel]
+        of_day[0].add(person)
+        of_day[1].add(session)
+        of_day[2] += 1
+        of_day[3] += ordered
+    expected = {key: (len(a), len(b), c, d) for key, (a, b, c, d) in days.items()}
+    found = journeys.rows("SELECT day, channel, people, sessions, touchpoints, orders FROM daily_metrics")
+    assert {(row[0], row[1]): row[2:] for row in found} == expected
+
+
+def test_page_speed_and_conversion(event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]) -> None:
+    draw, rows, loads, sessions = random.Random(1), [], defaultdict(list), defaultdict(set)
+    bought = set()
+    for number in range(120):
+        browser = draw.choice(["Chrome", "Old"])
+        at, visit = number * DAY, {"user_id": f"u{number}", "session_id": f"s{number}", "browser": browser}
+        for place in range(draw.randrange(3)):
+            page = draw.choice(["/a", "/b"])
+            load = float(draw.randrange(500, 5000) * (2 if browser == "Old" else 1))
+            lcp = load * 0.8 if draw.random() < 0.5 else None
+            measured = {"page_path": page, "load_ms": load, "lcp_ms": lcp, **visit}
+            rows.append(event("page_performance_measured", at + place, **measured))
+            loads[page, browser].append((load, lcp))
+            sessions[page, browser].add(number)
+        if draw.random() < 0.4:
+            rows.append(event("order_completed", at + 60, order_id=f"{number}", revenue=1.0, **visit))
+            bought.add(number)
+    journeys = built(rows)
+    result = run_performance(journeys, PerformanceQuestion(fewest=1))
+    found = {(row[0], row[2]): dict(zip(result.columns, row, strict=True)) for row in result.rows}
+    assert found.keys() == loads.keys()
+    for key, measured in loads.items():
+        row, there = found[key], sessions[key]
+        assert row["samples"] == len(measured)
+        assert row["p75_load_ms"] == pytest.approx(np.percentile([load for load, _ in measured], 75), abs=1e-3)
+        painted = [lcp for _, lcp in measured if lcp is not None]
+        assert row["p75_lcp_ms"] == pytest.approx(np.percentile(painted, 75), abs=1e-3)
+        assert row["slow"] == sum((load if lcp is None else lcp) > 2500 for load, lcp in measured)
+        assert (row["sessions"], row["converted"]) == (len(there), len(there & bought))
+        assert row["p75_cls"] is None
+    slow = [row[result.columns.index("slow")] for row in result.rows]
+    assert slow == sorted(slow, reverse=True)
+
+    assert run_performance(journeys, PerformanceQuestion(fewest=1000)).rows == []
+    only = run_performance(journeys, PerformanceQuestion(fewest=1, scope=Scope(unit="session", breakdown="browser")))
+    assert {(row[0], row[3]) for row in only.rows} == {("Chrome", "Chrome"), ("Old", "Old")}
+    first = Period(datetime.date(2026, 4, 2), datetime.date(2026, 5, 2))
+    compared = run_performance(
+        journeys, PerformanceQuestion(by="page", fewest=1, scope=Scope(unit="session", period=first, previous=True))
+    )
+    assert any(row[-1] is not None for row in compared.rows)
+    buyers = run_performance(
+        journeys, PerformanceQuestion(fewest=1, scope=Scope(unit="session", segments=("orders > 0",)))
+    )
+    assert all(row[-1] == 1.0 for row in buyers.rows)
+    with pytest.raises(AnalyticsError, match="counts session"):
+        run_performance(journeys, PerformanceQuestion(scope=Scope()))
+    with pytest.raises(UnknownNameError, match="goal or event"):
+        run_performance(journeys, PerformanceQuestion(conversion="sale"))

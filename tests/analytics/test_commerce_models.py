@@ -1,0 +1,218 @@
+"""The tables of carts, checkouts, orders, searches and deliveries: by hand, and against a reckoning event by event."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from polku_analytics.build import build
+from polku_analytics.journeys import open_journeys
+from polku_analytics.lake import Lake
+from polku_analytics.model_files import struct_members
+from polku_schemas import Plan, builtin_plan_path, load_plan
+from tests.analytics import commerce
+
+Make = Callable[..., Any]
+SHOPPER = "(SELECT person_id FROM persons AS w WHERE w.person_key = x.person_key)"
+
+
+@pytest.fixture(scope="module")
+def shop_plan() -> Plan:
+    return load_plan(builtin_plan_path())
+
+
+@pytest.fixture(scope="module")
+def shop(make_lake: Callable[..., Lake], shop_plan: Plan) -> Make:
+    """`shop(rows)`: their journeys by the built-in plan."""
+
+    def make(rows: list[dict[str, Any]]) -> Any:
+        lake = make_lake(rows)
+        build(lake, shop_plan)
+        return open_journeys(lake, shop_plan)
+
+    return make
+
+
+def same(found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
+    """The same rows in any order, amounts up to rounding."""
+    assert sorted(map(_plain, found)) == sorted(map(_plain, expected))
+
+
+def _plain(row: tuple[Any, ...]) -> str:
+    return str([_value(value) for value in row])
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    return value if isinstance(value, bool) or not isinstance(value, int | float) else round(float(value), 6) + 0.0
+
+
+@settings(max_examples=2, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**32))
+def test_all_tables_agree_with_a_reckoning_event_by_event(seed: int, shop: Make, new_history: Make) -> None:
+    event = new_history()
+    start = new_history()("page_viewed", 0)["event_time"]
+    rows = commerce.rows_of(commerce.histories(Random(seed), 150), event, start)
+    journeys = shop(rows)
+
+    same(
+        journeys.rows(
+            f"SELECT {SHOPPER}, cart_id, started_at, items_added, items, value_added, value_left, product_ids, "
+            "checkout_started_at, order_id, last_at FROM carts AS x"
+        ),
+        commerce.carts(rows),
+    )
+    same(
+        journeys.rows(
+            f"SELECT {SHOPPER}, step_number, entered_at, completed_at, outcome, order_id FROM checkout_steps AS x"
+        ),
+        commerce.checkout_steps(rows),
+    )
+    same(
+        journeys.rows(
+            f"SELECT {SHOPPER}, searched_at, query, results_count, zero_results, refined, chosen_position, "
+            "lowest_position, clicked, success, exit_after FROM searches AS x"
+        ),
+        commerce.searches(rows),
+    )
+    same(
+        journeys.rows(
+            "SELECT event_name, order_id, revenue, returned_value, refunded_value, cancelled, net_revenue FROM orders"
+        ),
+        commerce.orders(rows),
+    )
+    same(
+        journeys.rows(
+            "SELECT event_name, order_id, line_number, product_id, quantity, revenue, returned_quantity, cancelled "
+            "FROM order_lines"
+        ),
+        commerce.order_lines(rows),
+    )
+    same(
+        journeys.rows(
+            "SELECT order_id, shipment_id, carrier, shipped_at, promised_at, delivered_at, on_time FROM deliveries"
+        ),
+        commerce.deliveries(rows),
+    )
+
+
+def test_what_comes_back_is_netted_whoever_says_so(shop: Make, event: Make) -> None:
+    """The example of docs/definitions.md, Orders: a warehouse that knows the order and not the person."""
+    lines = [
+        {"product_id": "coat", "quantity": 1, "price": 60.0},
+        {"product_id": "sock", "quantity": 4, "price": 10.0},
+    ]
+    coat_back = [{"product_id": "coat"}]
+    journeys = shop(
+        [
+            event("order_completed", 0, user_id="a", order_id="1", revenue=90.0, currency="EUR", products=lines),
+            event("order_returned", 10, order_id="1", products=coat_back, reason="too small"),
+            event("order_refunded", 20, order_id="1", total=50.0, currency="EUR"),
+            event("order_completed", 30, user_id="a", order_id="2", revenue=90.0, currency="EUR", products=lines),
+            event("order_cancelled", 40, order_id="2"),
+            event("order_completed", 50, user_id="b", order_id="3", revenue=90.0, currency="EUR", products=lines),
+            event("order_refunded", 60, order_id="3", total=50.0, currency="SEK"),
+            event("order_returned", 70, order_id="3"),
+            event("order_returned", 80, order_id="unheard of", value=5.0),
+        ]
+    )
+
+    found = journeys.rows(
+        "SELECT order_id, returned_value, refunded_value, cancelled, net_revenue, return_reason FROM orders ORDER BY 1"
+    )
+    assert found == [
+        ("1", 54.0, 50.0, False, 36.0, "too small"),
+        ("2", 0.0, 0.0, True, 0.0, None),
+        ("3", 90.0, 0.0, False, 0.0, None),
+    ]
+    lines_found = journeys.rows(
+        "SELECT order_id, product_id, revenue, returned_quantity, returned_value FROM order_lines "
+        "ORDER BY order_id, line_number"
+    )
+    assert lines_found == [
+        ("1", "coat", 54.0, 1.0, 54.0),
+        ("1", "sock", 36.0, 0.0, 0.0),
+        ("2", "coat", 54.0, 0.0, 0.0),
+        ("2", "sock", 36.0, 0.0, 0.0),
+        ("3", "coat", 54.0, 1.0, 54.0),
+        ("3", "sock", 36.0, 4.0, 36.0),
+    ]
+
+
+def test_a_cart_is_ordered_emptied_abandoned_or_still_open(shop: Make, event: Make) -> None:
+    """The example of docs/definitions.md, Carts."""
+    hour = 3600
+    journeys = shop(
+        [
+            event("product_added", 0, user_id="a", product_id="coat", price=60.0, currency="EUR"),
+            event("product_added", 10, user_id="a", product_id="sock", price=10.0, quantity=3),
+            event("product_removed", 20, user_id="a", product_id="sock", quantity=1),
+            event("checkout_started", 30, user_id="a"),
+            event("product_added", 0, user_id="b", product_id="coat", price=60.0),
+            event("product_removed", 10, user_id="b", product_id="coat"),
+            event("product_added", 0, user_id="c", product_id="coat", price=60.0),
+            event("order_completed", 60, user_id="c", order_id="1"),
+            event("product_added", 2 * hour, user_id="c", product_id="sock", price=10.0),
+            event("cart_viewed", 5, user_id="d"),
+            event("page_viewed", 30 + 24 * hour, user_id="d"),
+        ]
+    )
+
+    found = journeys.rows(
+        f"SELECT {SHOPPER}, outcome, value_added, value_left, items, product_ids, idle_hours, order_id "
+        "FROM carts AS x ORDER BY 1, started_at"
+    )
+    assert found == [
+        ("a", "abandoned", 90.0, 80.0, 3.0, ["coat", "sock"], 24.0, None),
+        ("b", "emptied", 60.0, 0.0, 0.0, None, pytest.approx(24 + 20 / 3600), None),
+        ("c", "ordered", 60.0, 60.0, 1.0, ["coat"], None, "1"),
+        ("c", "open", 10.0, 10.0, 1.0, ["sock"], pytest.approx(22 + 30 / 3600), None),
+    ]
+
+
+def test_revenue_is_orders_subscriptions_and_advertisements_once_each(shop: Make, event: Make) -> None:
+    journeys = shop(
+        [
+            event("order_completed", 0, user_id="a", order_id="1", revenue=90.0, currency="EUR"),
+            event("order_refunded", 5, user_id="a", order_id="1", value=40.0),
+            event("subscription_started", 1, user_id="a", subscription_id="s", value=9.0, order_id="1"),
+            event("subscription_renewed", 2, user_id="a", subscription_id="s", value=9.0, currency="EUR"),
+            event("subscription_renewed", 3, user_id="a", subscription_id="s"),
+        ]
+    )
+
+    found = journeys.rows("SELECT kind, amount, gross_amount, currency, reference FROM revenue ORDER BY kind")
+    assert found == [("order", 50.0, 90.0, "EUR", "1"), ("subscription", 9.0, 9.0, "EUR", "s")]
+
+
+def test_a_plan_without_these_properties_gives_nulls(built: Make, event: Make) -> None:
+    journeys = built(
+        [
+            event("product_added", 0, user_id="a", price=5.0),
+            event("products_searched", 1, user_id="a", query="wool"),
+            event("order_completed", 5, user_id="a", order_id="1", revenue=9.0),
+            event("order_delivered", 9, user_id="a", order_id="1"),
+        ]
+    )
+
+    assert journeys.rows("SELECT outcome, value_left, items, product_ids FROM carts") == [("ordered", None, None, None)]
+    assert journeys.rows("SELECT zero_results, success, exit_after FROM searches") == [(None, False, True)]
+    assert journeys.rows("SELECT net_revenue, margin, coupon FROM orders") == [(9.0, None, None)]
+    assert journeys.rows("SELECT on_time, late_hours, promised_at FROM deliveries") == [(None, None, None)]
+    assert journeys.rows("SELECT * FROM order_lines") == []
+
+
+def test_members_of_structs_are_read_from_the_name_of_their_type() -> None:
+    assert struct_members('STRUCT(a BIGINT, "b, ""c" STRUCT(d BIGINT, e VARCHAR)[], f DECIMAL(9,2))[]') == {
+        "a": "BIGINT",
+        'b, "c': "STRUCT(d BIGINT, e VARCHAR)[]",
+        "f": "DECIMAL(9,2)",
+    }
+    assert struct_members("VARCHAR") == struct_members("VARCHAR[]") == {}

@@ -1,0 +1,139 @@
+"""Recommendations and prompts against loops over plain sets."""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from polku_analytics.analyses.prompts import PromptQuestion, run_prompt
+from polku_analytics.analyses.recommend import RecommendQuestion, run_recommend
+from polku_analytics.analyses.scope import Scope
+from polku_analytics.errors import AnalyticsError, UnknownNameError
+from polku_analytics.journeys import Journeys
+from polku_analytics.period import Period
+
+DAY = 86_400
+
+
+@pytest.fixture(scope="module")
+def shop(
+    new_history: Callable[[], Callable[..., dict[str, Any]]], built: Callable[..., Journeys]
+) -> tuple[Journeys, dict[str, set[str]], dict[str, list[tuple[str, ...]]]]:
+    """Sixty people: tents go with stoves, everybody buys socks. What each owns, and their unknown sessions."""
+    draw, event, rows = random.Random(8), new_history(), []
+    owned: dict[str, set[str]] = defaultdict(set)
+    sessions: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for number in range(60):
+        person = f"p{number:02}"
+        basket = {"socks"} if draw.random() < 0.9 else set()
+        if draw.random() < 0.3:
+            basket |= {"tent"} | ({"stove"} if draw.random() < 0.7 else set())
+        basket |= {name for name in ("rope", "lamp", "stove") if draw.random() < 0.2}
+        for place, product in enumerate(sorted(basket)):
+            order = {
+                "order_id": f"{person}-{place}",
+                "revenue": 5.0,
+                "products": [{"product_id": product, "quantity": 1}],
+            }
+            rows.append(event("order_completed", 30 * DAY + place, user_id=person, **order))
+        owned[person] = basket
+        steps = tuple(draw.choice(["product", "search", "cart"]) for _ in range(draw.randrange(1, 5)))
+        if draw.random() < 0.5 and steps[-1] == "search":
+            steps += ("delivery",)
+        names = {"product": "product_viewed", "search": "products_searched", "cart": "product_added"}
+        for place, step in enumerate(steps):
+            at = number * 3600 + place
+            rows.append(event(names.get(step, "order_delivered"), at, anonymous_id=f"a{number}", device="phone"))
+            rows.append(event("logged_out", at + 0.5, anonymous_id=f"x{number}"))  # has no stage
+        sessions[f"a{number}"].append(steps)
+    return built(rows), {person: basket for person, basket in owned.items() if basket}, sessions
+
+
+def by_hand(owned: dict[str, set[str]], fewest: int) -> dict[tuple[str, str], float]:
+    count: dict[str, int] = defaultdict(int)
+    pairs: dict[tuple[str, str], int] = defaultdict(int)
+    for basket in owned.values():
+        for product in basket:
+            count[product] += 1
+        for pair in permutations(sorted(basket), 2):
+            pairs[pair] += 1
+    lifts = {(a, b): both * len(owned) / (count[a] * count[b]) for (a, b), both in pairs.items() if both >= fewest}
+    return {pair: lift for pair, lift in lifts.items() if lift > 1}
+
+
+Shop = tuple[Journeys, dict[str, set[str]], dict[str, list[tuple[str, ...]]]]
+
+
+def test_lift_is_what_a_plain_loop_says(shop: Shop) -> None:
+    journeys, owned, _ = shop
+    expected = by_hand(owned, 3)
+    result = run_recommend(journeys, RecommendQuestion(fewest=3, top=99))
+    assert {(row[0], row[1]): row[3] for row in result.rows} == pytest.approx(expected, abs=1e-5)
+    assert [row[3] for row in result.rows] == sorted((row[3] for row in result.rows), reverse=True)
+    of_tent = run_recommend(journeys, RecommendQuestion(product="tent", fewest=3))
+    assert of_tent.rows[0][1] == "stove"
+    # Nearly everybody who has a tent has socks, as has everybody else: that is no advice.
+    assert "socks" not in {row[1] for row in of_tent.rows if row[3] > 1.2}
+
+
+def test_a_person_is_not_told_what_they_own(shop: Shop) -> None:
+    journeys, owned, _ = shop
+    for person, basket in list(owned.items())[:8]:
+        result = run_recommend(journeys, RecommendQuestion(person=person, fewest=3, top=99))
+        lifts = {pair: lift for pair, lift in by_hand(owned, 3).items() if pair[0] in basket and pair[1] not in basket}
+        best: dict[str, float] = {}
+        for (_, product), lift in lifts.items():
+            best[product] = max(lift, best.get(product, 0.0))
+        assert {row[1]: row[3] for row in result.rows} == pytest.approx(best, abs=1e-5)
+
+
+def test_the_options_of_every_question(shop: Shop) -> None:
+    journeys, *_ = shop
+    early = Period(datetime.date(2026, 3, 2), datetime.date(2026, 3, 20))
+    assert run_recommend(journeys, RecommendQuestion(scope=Scope(period=early))).rows == []
+    later = Period(datetime.date(2026, 3, 25), datetime.date(2026, 4, 10))
+    compared = run_recommend(journeys, RecommendQuestion(fewest=3, top=1, scope=Scope(period=later, previous=True)))
+    assert compared.rows[0][-2:] == [None, None]
+    both = run_recommend(
+        journeys, RecommendQuestion(fewest=3, top=1, scope=Scope(segments=("orders >= 1", "orders > 1")))
+    )
+    assert [row[0] for row in both.rows] == ["orders >= 1", "orders > 1"]
+    assert run_recommend(journeys, RecommendQuestion(fewest=1, scope=Scope(unit="session", breakdown="source"))).rows
+    with pytest.raises(UnknownNameError, match="Did you mean stove"):
+        run_recommend(journeys, RecommendQuestion(product="stoves"))
+    with pytest.raises(AnalyticsError, match="nobody has the person_id"):
+        run_recommend(journeys, RecommendQuestion(person="nobody"))
+    with pytest.raises(AnalyticsError, match="no product_id"):
+        run_recommend(journeys, RecommendQuestion(based_on="viewed"))
+    with pytest.raises(AnalyticsError, match="not both"):
+        run_recommend(journeys, RecommendQuestion(product="tent", person="p00"))
+
+
+def test_the_step_after_which_unknown_people_leave_or_ask(shop: Shop) -> None:
+    journeys, _, sessions = shop
+    passes: dict[str, int] = defaultdict(int)
+    ended: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for steps in (steps for mine in sessions.values() for steps in mine):
+        for place, step in enumerate(steps):
+            if step != "delivery":
+                passes[step] += 1
+                following = steps[place + 1] if place + 1 < len(steps) else None
+                ended[step][0] += following == "delivery"
+                ended[step][1] += following is None
+    result = run_prompt(journeys, PromptQuestion(contact="touchpoint:delivery", fewest=1))
+    assert {row[0]: [row[1], row[3], row[4]] for row in result.rows} == {
+        step: [count, *ended[step]] for step, count in passes.items()
+    }
+    assert [row[6] for row in result.rows] == sorted((row[6] for row in result.rows), reverse=True)
+    assert all(row[6] < row[5] for row in result.rows)
+    broken = run_prompt(journeys, PromptQuestion(fewest=1, scope=Scope(unit="event", breakdown="device")))
+    assert {row[0] for row in broken.rows} == {"phone"}
+    assert run_prompt(journeys, PromptQuestion(fewest=10_000)).rows == []
+    with pytest.raises(UnknownNameError, match="Did you mean delivery"):
+        run_prompt(journeys, PromptQuestion(contact="touchpoint:deliver"))

@@ -1,0 +1,74 @@
+"""The page of questions: every command in it answers on the demo's web shop."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from polku_analytics.commands import options
+from polku_analytics.journeys import open_journeys
+from polku_analytics.lake import Lake
+from polku_demo.datasets import webshop
+from polku_demo.run import run
+from polku_schemas import builtin_plan_path, load_plan
+
+PAGE = (Path(__file__).parents[2] / "docs" / "questions.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| (\d+) \| (.+?) \| (.+) \|$", PAGE, re.MULTILINE)
+PLAN = load_plan(builtin_plan_path())
+
+
+def commands(answer: str) -> list[str]:
+    return re.findall(r"`(polku [^`]+)`", answer)
+
+
+ASKED = sorted({(number.zfill(2), line) for number, _, answer in ROWS for line in commands(answer)})
+NOT_QUESTIONS = ("polku build --watch", "polku send", "polku demo")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("shop")
+    (outcome,) = run([webshop(60, 1)], folder)
+    (folder / "polku-data").mkdir()
+    (folder / "polku-data" / "lake").symlink_to(outcome.lake)
+    yield folder
+
+
+@pytest.fixture(scope="module")
+def somebody(folder: Path) -> str:
+    rows = open_journeys(Lake(folder / "polku-data" / "lake", environ={}), PLAN).rows(
+        "SELECT person_id FROM persons WHERE known_person ORDER BY touchpoints DESC, person_id LIMIT 1"
+    )
+    return str(rows[0][0])
+
+
+def test_all_questions_are_there_and_each_is_answered_or_waits_for_a_reason() -> None:
+    assert [int(number) for number, _, _ in ROWS] == list(range(1, 58))
+    for number, question, answer in ROWS:
+        assert commands(answer) or "tests/" in answer or "waits: " in answer, f"{number}: {question}"
+
+
+@pytest.mark.parametrize(("number", "line"), ASKED, ids=[f"{number}-{line[6:30]}" for number, line in ASKED])
+def test_a_question_is_answered(
+    number: str, line: str, folder: Path, somebody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if line in NOT_QUESTIONS:
+        pytest.skip("goes on for ever, or sends events: its own tests have it")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(options, "load_plan", functools.cache(lambda path: PLAN))
+    name, *arguments = shlex.split(line)[1:]
+    arguments = [somebody if argument == "nobody-1" else argument for argument in arguments]
+    group = "polku.commands"
+    if name == "plan":
+        group, (name, *arguments) = "polku.plan_commands", arguments
+    (command,) = importlib.metadata.entry_points(group=group, name=name)
+    result = CliRunner().invoke(command.load(), arguments, standalone_mode=False)
+    assert result.exception is None, f"{line}: {result.exception}"
+    assert len(result.output.splitlines()) > (0 if name == "report" else 1)

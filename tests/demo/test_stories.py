@@ -1,0 +1,187 @@
+"""The stories planted in `b2b` and `media` are found by the commands, and nothing is found in their shuffled twins."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import polku
+from polku_analytics.build import build
+from polku_analytics.commands import options
+from polku_analytics.commands.attribution import attribution
+from polku_analytics.commands.compare import compare
+from polku_analytics.commands.friction import friction
+from polku_analytics.commands.query import query
+from polku_analytics.lake import Lake
+from polku_demo import b2b, media
+from polku_demo.b2b import B2b
+from polku_demo.calls import Call
+from polku_demo.media import Media
+from polku_demo.planted import USER_AGENTS
+from polku_demo.sending import make
+from polku_schemas import builtin_plan_path, compile_plan, load_plan
+from tests.analytics.conftest import write_table
+
+PLAN = load_plan(builtin_plan_path())
+BROWSER_OF = {agent: name for name, agent in USER_AGENTS.items()}
+KEPT = ("order_id", "revenue", "currency", "page_type", "form_type", "error_code", "content_id", "subscription_id")
+
+
+def lake_of(calls: Sequence[Call], channels: dict[str, str], folder: Path) -> str:
+    """The calls as the collector would store them, as far as the questions below need it."""
+    compiled, transport = compile_plan(PLAN), polku.MemoryTransport()
+    with polku.Client("dev", "http://127.0.0.1:9", transport=transport, full_queue="block", strict=True) as client:
+        for call in calls:
+            make(client, call)
+        assert client.flush(60)
+    rows = []
+    for number, (call, sent) in enumerate(zip(calls, transport.events, strict=True)):
+        event, context = compiled.find(sent["type"], sent.get("event")), sent.get("context", {})
+        given = sent.get("properties", {})
+        rows.append(
+            {
+                "event_id": sent["messageId"],
+                "event_type": sent["type"],
+                "event_name": event.name if event is not None else sent["type"],
+                "event_time": call.timestamp,
+                "received_at": call.timestamp,
+                "stream": "in-1",
+                "sequence": number,
+                "source": call.source,
+                "channel": channels[call.source],
+                "user_id": sent.get("userId"),
+                "anonymous_id": sent.get("anonymousId"),
+                "group_id": sent.get("groupId"),
+                "session_id": context.get("sessionId"),
+                "browser": BROWSER_OF.get(context.get("userAgent", "")),
+                "page_path": context.get("page", {}).get("path"),
+                **{name: given[name] for name in KEPT if name in given},
+            }
+        )
+    # Not a file a day: a thousand small files take longer to open than the questions below.
+    write_table(folder / "events", rows, partition=None)
+    build(Lake(folder), PLAN)
+    return str(folder)
+
+
+def ask(command: Any, lake: str, *arguments: str) -> list[dict[str, Any]]:
+    """The rows of a command's answer."""
+    result = CliRunner().invoke(command, [*arguments, "--lake", lake, "--json"], standalone_mode=False)
+    assert result.exception is None, result.exception
+    told = json.loads(result.stdout)
+    return told if isinstance(told, list) else [dict(zip(told["columns"], row, strict=True)) for row in told["rows"]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_plan() -> Iterator[None]:
+    """Commands read the plan anew each; here it is always the same one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(options, "load_plan", lambda folder: PLAN)
+        yield
+
+
+Lakes = tuple[str, str]
+
+
+@pytest.fixture(scope="module")
+def software(tmp_path_factory: pytest.TempPathFactory) -> Lakes:
+    return tuple(  # type: ignore[return-value]
+        lake_of(B2b(shuffled=twin).calls, b2b.SOURCES, tmp_path_factory.mktemp("b2b") / "lake")
+        for twin in (False, True)
+    )
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Lakes:
+    return tuple(  # type: ignore[return-value]
+        lake_of(Media(400, shuffled=twin).calls, media.SOURCES, tmp_path_factory.mktemp("media") / "lake")
+        for twin in (False, True)
+    )
+
+
+@pytest.mark.parametrize("make_calls", [lambda **more: B2b(30, **more).calls, lambda **more: Media(30, **more).calls])
+def test_a_seed_is_the_same_story_everywhere_and_every_id_is_used_once(make_calls: Callable[..., list[Call]]) -> None:
+    first, again, other = make_calls(seed=1), make_calls(seed=1), make_calls(seed=2)
+    assert first == again
+    assert not {call.message_id for call in first} & {call.message_id for call in other}
+    assert len({call.message_id for call in first}) == len(first)
+    assert [call.timestamp for call in first] == sorted(call.timestamp for call in first)
+
+
+def test_a_better_landing_page_is_found(software: Lakes) -> None:
+    question = ("--change", str(b2b.LANDING_DAY), "--days", "21", "--goal", "cta_clicked", "--unit", "session")
+    verdicts = []
+    for lake in software:
+        rows = {(row["comparison"], row["measure"]): row for row in ask(compare, lake, *question)}
+        assert rows["no-change control", "conversion"]["verdict"] == "no difference shown"
+        verdicts.append(rows["change", "conversion"]["verdict"])
+    assert verdicts == ["higher", "no difference shown"]
+
+
+def test_a_form_that_breaks_in_one_browser_is_found(software: Lakes) -> None:
+    question = ("--goal", "form_submitted", "--by", "page", "--breakdown", "browser", "--fewest", "5")
+    costly = [[row for row in ask(friction, lake, *question) if row["verdict"] == "costly"] for lake in software]
+    broken = [row for row in costly[0] if row["browser"] == b2b.BROKEN_BROWSER]
+    assert (broken[0]["friction"], broken[0]["units"] > 50) == ("error", True)
+    others = [row for row in costly[0] if row["browser"] != b2b.BROKEN_BROWSER and row["friction"] == "error"]
+    assert all(row["lost"] < broken[0]["lost"] / 5 for row in others)
+    assert [row for row in costly[1] if row["friction"] == "error"] == []
+
+
+def test_payment_that_breaks_in_one_browser_is_found(films: Lakes) -> None:
+    question = ("--goal", "subscription_started", "--breakdown", "browser", "--fewest", "5")
+    costly = [
+        [row for row in ask(friction, lake, *question) if row["verdict"] == "costly" and row["friction"] == "error"]
+        for lake in films
+    ]
+    top = max(costly[0], key=lambda row: row["lost"])
+    assert (top["browser"], top["place"]) == (media.BROKEN_BROWSER, "payment")
+    assert all(row["lost"] < top["lost"] / 5 for row in costly[0] if row is not top)
+    assert costly[1] == []
+
+
+def test_a_quiet_day_stands_out_in_the_daily_figures(films: Lakes) -> None:
+    found = []
+    for lake in films:
+        days = ask(query, lake, "SELECT day, sum(sessions) AS sessions FROM daily_metrics GROUP BY day ORDER BY day")
+        counts = [float(row["sessions"]) for row in days][:-1]  # the last day is not over
+        middle = statistics.median(counts)
+        spread = 1.4826 * statistics.median(abs(count - middle) for count in counts)
+        found.append([row["day"][:10] for row, n in zip(days, counts, strict=False) if abs(n - middle) > 4 * spread])
+    assert found == [[str(media.QUIET_DAY)], []]
+
+
+def test_people_who_share_a_device_stay_two(films: Lakes) -> None:
+    for lake, twin in zip(films, (False, True), strict=True):
+        told = Media(400, shuffled=twin)
+        shared = (
+            "SELECT count(*) AS devices FROM (SELECT anonymous_id FROM touchpoints t JOIN events e "
+            "USING (source, event_id) WHERE e.anonymous_id IS NOT NULL GROUP BY e.anonymous_id "
+            "HAVING count(DISTINCT t.person_key) > 1)"
+        )
+        assert ask(query, lake, shared)[0]["devices"] == told.shared_devices
+        assert ask(query, lake, "SELECT count(*) AS people FROM persons")[0]["people"] == told.viewers
+    assert Media(400).shared_devices > 5
+
+
+def test_contracts_of_companies_are_all_attributed(software: Lakes) -> None:
+    told = B2b()
+    rows = ask(attribution, software[0], "--by", "touchpoint", "--model", "linear", "--lookback", "90d")
+    assert sum(round(row["conversions"] * 10**6) for row in rows) == told.orders * 10**6
+    assert {"page", "cta", "form", "email", "service"} <= {row["item"] for row in rows}
+
+
+def test_the_dates_are_those_of_the_calls() -> None:
+    assert b2b.FIRST_DAY < b2b.LANDING_DAY < b2b.LAST_DAY and media.FIRST_DAY < media.QUIET_DAY
+    calls = B2b(20).calls
+    assert calls[0].timestamp.date() >= b2b.FIRST_DAY
+    assert calls[-1].timestamp < datetime.combine(
+        b2b.LAST_DAY, datetime.min.time(), calls[0].timestamp.tzinfo
+    ) + timedelta(days=15)
