@@ -18,16 +18,9 @@ const EVENT_CHARACTERS = 30_000;
 
 /**
  * @typedef {{id: string, reason: string, count: number}} Loss Events that will not be delivered, as it is told.
- * @typedef {[name: string, text: string]} Entry An event as JSON, or a loss: that one begins with a space.
+ * @typedef {[name: string, text: string]} Entry An event, or a loss, as JSON.
  * @typedef {ReturnType<typeof bufferOf>} Buffer
  */
-
-/**
- * Whether an entry is a loss: it begins with a space.
- *
- * @param {string} text
- */
-export const isLoss = (text) => text < "!";
 
 /**
  * @param {import("./settings.js").Settings} settings
@@ -35,28 +28,22 @@ export const isLoss = (text) => text < "!";
  */
 export function bufferOf(settings, kept) {
   const start = PREFIX + settings.writeKey + ".";
+  const lossStart = PREFIX + settings.writeKey + "!";
   let characters = 0;
   /**
-   * Names of entries, the oldest first, as of the last look, and those that came since: to list thousands for each
+   * Names of events, the oldest first, as of the last look, and those that came since: to list thousands for each
    * batch would be felt.
    *
    * @type {Set<string>}
    */
   let names = new Set();
-  /** Losses that may still grow, by reason: they have not been taken. @type {Record<string, Loss>} */
+  /** Of losses, what earlier pages left, as of the first batch, and those that came since. @type {Set<string> | undefined} */
+  let losses;
+  /** Losses that may still grow, by reason: they have not been sent. @type {Record<string, Loss>} */
   let growing = {};
 
-  /**
-   * @param {string} id
-   * @param {string} text
-   */
-  const keep = (id, text) => {
-    kept._set(start + id, text);
-    names.add(start + id);
-  };
-
   const buffer = {
-    /** Entries at the last look, and those that came since. */
+    /** Events at the last look, and those that came since. */
     get queued() {
       return names.size;
     },
@@ -74,8 +61,9 @@ export function bufferOf(settings, kept) {
       if (length > EVENT_CHARACTERS) return buffer._lose("too_large");
       if (characters + length > QUEUE_CHARACTERS) return buffer._lose("queue_full");
       characters += length;
-      keep(newId(), text);
-      return names.size;
+      const name = start + newId();
+      kept._set(name, text);
+      return names.add(name).size;
     },
 
     /**
@@ -87,7 +75,8 @@ export function bufferOf(settings, kept) {
       buffer.lost[reason] = (buffer.lost[reason] || 0) + count;
       const loss = (growing[reason] ||= { id: newId(), reason, count: 0 });
       loss.count += count;
-      keep(loss.id, " " + JSON.stringify(loss));
+      kept._set(lossStart + loss.id, JSON.stringify(loss));
+      losses?.add(lossStart + loss.id);
       settings.onLoss?.({ ...loss, count });
     },
 
@@ -110,35 +99,38 @@ export function bufferOf(settings, kept) {
       for (const name of names) {
         const text = kept._get(name);
         if (!text) names.delete(name); // settled by another tab
-        else if (ageOf(name) > GIVE_UP_AFTER_SECONDS && buffer._settle([[name, text]])) buffer._lose("expired");
+        else if (ageOf(name) > GIVE_UP_AFTER_SECONDS) buffer._lose("expired", buffer._settle([[name, text]]));
         else {
           bytes -= new TextEncoder().encode(text).length + 1;
           if (taken[0] && (taken.length >= most || bytes < 0)) break;
           taken.push([name, text]);
         }
       }
-      growing = {};
       return taken;
     },
 
+    /** The losses nobody has been told of: they do not grow any more. */
+    _losses() {
+      growing = {};
+      losses ||= new Set(kept._names(lossStart));
+      return /** @type {Entry[]} */ ([...losses].map((name) => [name, kept._get(name)]).filter((entry) => entry[1]));
+    },
+
     /**
-     * Let go of events that need not be sent again, and of losses if they have been told; says how many events nobody
-     * else has settled.
+     * Let go of events that need not be sent again; says how many of them nobody else has settled.
      *
      * @param {Entry[]} entries
-     * @param {boolean} [told]
      */
-    _settle(entries, told) {
+    _settle(entries) {
       let settled = 0;
-      for (const [name, text] of entries)
-        if (told || !isLoss(text)) {
-          if (kept._get(name) && !isLoss(text)) {
-            settled++;
-            characters -= text.length;
-          }
+      for (const [name, text] of entries) {
+        names.delete(name);
+        if (kept._get(name)) {
           kept._remove(name);
-          names.delete(name);
+          characters -= text.length;
+          settled++;
         }
+      }
       return settled;
     },
   };

@@ -50,7 +50,7 @@ import { workerOf } from "./worker.js";
 
 /** Each call, and the members of the item that its arguments become; the second is `properties` where none is named. */
 const CALLS =
-  "track event,identify userId traits,page name,screen name,group groupId traits,alias previousId userId";
+  "identify userId traits,page name,track event,screen name,group groupId traits,alias previousId userId";
 
 /**
  * Make a client of one source of a collector.

@@ -45,6 +45,6 @@ export function decide(
   // A server's own figure is kept to in full; the jitter on top spreads the clients it told the same.
   const seconds = asked
     ? Math.max(0, Math.min(said, MAX_RETRY_AFTER_SECONDS)) + jitter * BASE_SECONDS
-    : jitter * Math.min(CAP_SECONDS, BASE_SECONDS * 2 ** (attempt - 1));
+    : jitter * Math.min(CAP_SECONDS, (BASE_SECONDS / 2) * 2 ** attempt);
   return { _seconds: seconds, _asked: asked };
 }

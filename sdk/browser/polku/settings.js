@@ -25,8 +25,8 @@
 
 /** What a client goes by where it was given nothing else. */
 export const DEFAULTS = {
-  path: "/v1/batch",
   storage: /** @type {"cookie" | "local" | "none"} */ ("cookie"),
+  path: "/v1/batch",
   purpose: "analytics",
   pages: true,
   beforeSend: (/** @type {Item} */ item) => /** @type {Item | null | undefined} */ (item),

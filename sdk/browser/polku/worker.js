@@ -3,7 +3,7 @@
  * away does not ask the others, since the collector counts an event once however often it is sent.
  */
 
-import { BATCH_EVENTS, isLoss } from "./buffer.js";
+import { BATCH_EVENTS } from "./buffer.js";
 import { now } from "./event.js";
 import { PREFIX } from "./storage.js";
 import { decide } from "./retry.js";
@@ -25,7 +25,7 @@ export function workerOf(settings, buffer, kept) {
   /** @type {Promise<unknown> | undefined} */
   let running;
 
-  /** @param {any} seconds */
+  /** @type {(seconds: any) => any} Returns nothing. */
   const wait = (seconds) => {
     clearTimeout(timer);
     timer = setTimeout(worker._run, seconds * 1000);
@@ -68,7 +68,7 @@ export function workerOf(settings, buffer, kept) {
   const turn = async () => {
     const leased = /** @type {any} */ (kept._get(PREFIX + "l")) - now();
     // A longer one was made by another clock.
-    if (leased > 0 && leased < 302) return wait(leased);
+    if (leased > 0 && leased < 305) return wait(leased);
     lease(LEASE_SECONDS);
     return deliver();
   };
@@ -80,11 +80,11 @@ export function workerOf(settings, buffer, kept) {
    */
   async function deliver(leaving) {
     const entries = buffer._take(limit);
-    const texts = entries.map(([, text]) => text);
-    const events = texts.filter((text) => !isLoss(text));
-    if (!settings._isAllowed || !texts[0]) return lease(0);
+    if (!entries[0]) return lease(0);
+    const losses = buffer._losses();
+    const events = entries.map((entry) => entry[1]);
     const rest = JSON.stringify({ context: settings.context, sentAt: new Date() }).slice(1);
-    const answer = await send(settings, `{"batch":[${events}],"lost":[${texts.filter(isLoss)}],${rest}`, leaving);
+    const answer = await send(settings, `{"batch":[${events}],"lost":[${losses.map((entry) => entry[1])}],${rest}`, leaving);
     const decision = /** @type {any} */ (decide(answer, attempt + 1, events.length));
     const { _seconds: seconds, _asked: asked } = decision;
     // A wait that was asked for is one for all tabs.
@@ -94,14 +94,14 @@ export function workerOf(settings, buffer, kept) {
     else if (decision == "split") limit = events.length >> 1;
     else {
       limit = BATCH_EVENTS;
-      const delivered = decision == "delivered";
-      const settled = buffer._settle(entries, delivered);
-      if (delivered) buffer.delivered += settled;
-      else if (settled) buffer._lose(decision, settled);
+      const settled = buffer._settle(entries);
+      if (decision == "delivered") {
+        buffer.delivered += settled;
+        losses.forEach((loss) => kept._remove(loss[0]));
+      } else if (settled) buffer._lose(decision, settled);
     }
     settings.onAnswer?.(answer._status, answer._body, events);
-    // Losses alone that are refused are not told again at once.
-    return !attempt && events[0] && buffer.queued && (wait(0), true);
+    return !attempt && buffer.queued && !wait(0);
   }
 
   return worker;
