@@ -28,8 +28,11 @@ def commands(answer: str) -> list[str]:
     return re.findall(r"`(polku [^`]+)`", answer)
 
 
-ASKED = sorted({(number.zfill(2), line) for number, _, answer in ROWS for line in commands(answer)})
-NOT_QUESTIONS = ("polku build --watch", "polku send", "polku demo")
+NOT_QUESTIONS = ("polku build", "polku build --watch", "polku send")
+"""These go on for ever, or make what is asked about."""
+ASKED = sorted(
+    {(number.zfill(2), line) for number, _, answer in ROWS for line in commands(answer) if line not in NOT_QUESTIONS}
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +62,6 @@ def test_all_questions_are_there_and_each_is_answered_or_waits_for_a_reason() ->
 def test_a_question_is_answered(
     number: str, line: str, folder: Path, somebody: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if line in NOT_QUESTIONS:
-        pytest.skip("goes on for ever, or sends events: its own tests have it")
     monkeypatch.chdir(folder)
     monkeypatch.setattr(options, "load_plan", functools.cache(lambda path: PLAN))
     name, *arguments = shlex.split(line)[1:]

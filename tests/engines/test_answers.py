@@ -88,7 +88,9 @@ def test_an_answer_is_the_same_on_every_engine(line: str, engine: str, ask: Ask)
             ask(engine, line)
         return
     answer = ask(engine, line)
-    assert bool(answer.pop("sql")) == bool(expected["sql"])  # a scorecard tells the SQL of each figure apart
+    if not line.startswith("scorecard"):  # whose figures have a query each
+        assert answer["sql"] and expected["sql"]
+    del answer["sql"]
     assert differences(answer, {name: value for name, value in expected.items() if name != "sql"}) == []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import duckdb
 from msgspec import structs
 
@@ -24,8 +26,11 @@ def attach_reference_tables(connection: duckdb.DuckDBPyConnection, lake: Lake) -
             snapshot = structs.replace(lake.snapshot(name), name=f"loaded_{name}")
             attach(connection, lake, snapshot, expected)
             source, versions[name] = quoted(snapshot.name), snapshot.version
-        terms = ", ".join(
-            f"TRY_CAST({quoted(column)} AS {kind}) AS {quoted(column)}" for column, kind in expected.items()
-        )
-        connection.execute(f"CREATE TEMP VIEW {quoted(name)} AS SELECT {terms} FROM {source}")
+        connection.execute(f"CREATE TEMP VIEW {quoted(name)} AS {reference_sql(expected, source)}")
     return versions
+
+
+def reference_sql(expected: Mapping[str, str], source: str) -> str:
+    """The columns (name → DuckDB type) that models read of a reference table, from `source`."""
+    terms = ", ".join(f"TRY_CAST({quoted(column)} AS {kind}) AS {quoted(column)}" for column, kind in expected.items())
+    return f"SELECT {terms} FROM {source}"

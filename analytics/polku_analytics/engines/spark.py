@@ -70,16 +70,20 @@ class Spark:
         except Exception as error:
             raise AnalyticsError(f"no Spark Connect server answers at {remote}: {spark_words(error)}") from error
 
-    def open(self, lake: Lake, snapshot: TableSnapshot, expected: Mapping[str, str]) -> None:
-        """Let SQL read one version of a table under its name; expected columns that it lacks are null."""
+    def open(self, lake: Lake, snapshot: TableSnapshot, expected: Mapping[str, str], table: str | None = None) -> None:
+        """Let SQL read one version of a table under the snapshot's name; expected columns that it lacks are null.
+
+        `table`: its name in the lake, where that is another.
+        """
+        uri = lake.table_uri(table or snapshot.name)
         try:
             frame = self.session.read.format("delta").option("versionAsOf", str(snapshot.version))
-            table = frame.load(lake.table_uri(snapshot.name))
+            found = frame.load(uri)
             lacking = {name: kind for name, kind in expected.items() if name not in snapshot.columns}
             nulls = [f"CAST(NULL AS {spark_type(field.type)}) AS `{field.name}`" for field in arrow_schema(lacking)]
-            (table.selectExpr("*", *nulls) if nulls else table).createOrReplaceTempView(snapshot.name)
+            (found.selectExpr("*", *nulls) if nulls else found).createOrReplaceTempView(snapshot.name)
         except Exception as error:
-            raise QueryError(f"Spark cannot open {lake.table_uri(snapshot.name)}: {spark_words(error)}") from error
+            raise QueryError(f"Spark cannot open {uri}: {spark_words(error)}") from error
 
     def arrow(self, sql: str) -> pa.Table:
         """All rows as Arrow. QueryError with Spark's words."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow.parquet as pq
-from msgspec import Struct
+from msgspec import Struct, structs
 from pyarrow import fs
 from pyspark.sql import types
 
@@ -26,11 +26,22 @@ from polku_analytics.build.compute import COPIES, LINKS
 from polku_analytics.build.identity import COUNTS, EVIDENCE, HOLDERS, NUMBERED, PERSONS
 from polku_analytics.build.publish import PlacedFile, replace_table
 from polku_analytics.build.record import BuildRecord, Counts, append_record, newest_record
-from polku_analytics.delta_types import quoted
+from polku_analytics.build.reference import reference_sql
+from polku_analytics.delta_types import duckdb_type_of_neutral, quoted
 from polku_analytics.engines.spark import Spark, spark_words
 from polku_analytics.errors import BuildError, QueryError
-from polku_analytics.lake import Lake
-from polku_analytics.model_files import Filling, Model, expected_event_columns, fill, fillings, read_models, run_order
+from polku_analytics.lake import Lake, relation_sql
+from polku_analytics.model_files import (
+    REFERENCE_TABLES,
+    Filling,
+    Model,
+    expected_event_columns,
+    fill,
+    fillings,
+    read_models,
+    run_order,
+    struct_members,
+)
 from polku_schemas import Plan, trait_columns
 
 _TABLE: Final = re.compile(r"\s*CREATE TEMP TABLE (?P<name>\w+) AS\s+(?P<sql>.*)", re.DOTALL)
@@ -70,6 +81,7 @@ def _build(building: _Building, plan: Plan, progress: Callable[[str], None]) -> 
     clock = time.perf_counter()
     snapshot = lake.snapshot("events")
     spark.open(lake, snapshot, expected_event_columns(plan))
+    _open_reference_tables(building)
     copies = count_events_once(building)
     counts, as_of = _counts(spark, plan, copies)
     pending = [building.store(COPIES, COPIES.sql, clock)]
@@ -79,8 +91,7 @@ def _build(building: _Building, plan: Plan, progress: Callable[[str], None]) -> 
     resolve_identity(building)
     pending.append(building.store(LINKS, LINKS.sql, clock))
 
-    held = dict.fromkeys([*expected_event_columns(plan), *snapshot.columns], "")
-    filled = spark_fillings(plan, held)
+    filled = spark_fillings(plan, {**expected_event_columns(plan), **snapshot.columns})
     steps = []
     for model in run_order(read_models()):
         progress(model.name)
@@ -131,6 +142,20 @@ def _build(building: _Building, plan: Plan, progress: Callable[[str], None]) -> 
         as_of=as_of,
         seconds=time.perf_counter() - started,
     )
+
+
+def _open_reference_tables(building: _Building) -> None:
+    """A view for each reference table that models read, an empty one for what was not loaded."""
+    present = building.lake.tables()
+    for name, columns in REFERENCE_TABLES.items():
+        expected = {column: duckdb_type_of_neutral(kind) for column, kind in columns.items()}
+        source = f"({relation_sql(expected, [])}) AS nothing"
+        if name in present:
+            snapshot = structs.replace(building.lake.snapshot(name), name=f"loaded_{name}")
+            # Where its files are goes by the name of the table, what it is called by that of the snapshot.
+            building.spark.open(building.lake, snapshot, expected, table=name)
+            source = snapshot.name
+        building.show(name, reference_sql(expected, source))
 
 
 class _Stored(Struct, frozen=True):
@@ -369,6 +394,7 @@ _OTHERWISE: Final = {
 def spark_fillings(plan: Plan, event_columns: Mapping[str, str]) -> dict[str, Filling]:
     """What the placeholders of the models stand for on Spark."""
     traits = [name for name in trait_columns(plan) if name in event_columns]
+    known = bool(struct_members(event_columns.get("products", "")))
     latest = "".join(f",\n  {_latest(quoted(name))} AS {quoted(name)}" for name in traits)
     return {
         **fillings(plan, event_columns),
@@ -376,7 +402,21 @@ def spark_fillings(plan: Plan, event_columns: Mapping[str, str]) -> dict[str, Fi
         "microseconds_between": _microseconds_between,
         "latest_traits": latest,
         "items": _items(plan),
+        # The size of null is -1 in some settings of Spark.
+        "no_products": "COALESCE(SIZE(products), 0) <= 0" if known else "TRUE",
+        "each_product": lambda table, columns: _each_product(table, columns, known=known),
+        "sorted_list": lambda column: f"SORT_ARRAY(COLLECT_LIST({column}))",
+        "in_order": "STRUCT(event_time, event_id)",
     }
+
+
+def _each_product(table: str, columns: str, *, known: bool) -> str:
+    if not known:
+        return f"(SELECT {columns}, NULL AS line, CAST(NULL AS BIGINT) AS line_number FROM {table} WHERE FALSE)"
+    return (
+        f"(SELECT {columns}, line, CAST(place + 1 AS BIGINT) AS line_number "
+        f"FROM (SELECT {columns}, POSEXPLODE(products) AS (place, line) FROM {table} WHERE SIZE(products) > 0) AS p)"
+    )
 
 
 def _seconds_between(start: str, end: str) -> str:
