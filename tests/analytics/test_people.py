@@ -12,10 +12,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 
-from polku_analytics.analyses.audience import AudienceQuestion, _cart, run_audience
+from polku_analytics.analyses.audience import AudienceQuestion, run_audience
 from polku_analytics.analyses.person import PersonQuestion, run_person
 from polku_analytics.analyses.scope import Scope
 from polku_analytics.analyses.segment_sizes import SegmentsQuestion, run_overlap, run_rfm, run_segments
@@ -129,24 +127,6 @@ def test_who_left_a_cart_is_listed_with_what_is_in_it(shop: Journeys) -> None:
     assert run_audience(shop, AudienceQuestion(segments=("orders >= 9",), products="cart")).rows == []
     with pytest.raises(UnknownNameError, match="Did you mean trait_email"):
         run_audience(shop, AudienceQuestion(columns=("trait_emial",)))
-
-
-moves = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([1.0, 2.0, -1.0, -2.0])), max_size=8)
-
-
-@given(moves)
-def test_a_cart_holds_what_was_put_in_and_not_taken_out(made: list[tuple[str, float]]) -> None:
-    at = datetime.datetime(2026, 3, 2, tzinfo=datetime.UTC)
-    rows = [(at, product, change, 2.0, "EUR") for product, change in made]
-    held = dict.fromkeys("abc", 0.0)
-    for product, change in made:
-        held[product] = max(0.0, held[product] + change)  # nothing can be taken out of an empty cart
-    left = {product for product, count in held.items() if count}
-    cart = _cart(rows, at + datetime.timedelta(hours=2)) if rows else None
-    assert (cart is None) == (not left)
-    if cart is not None:
-        assert set(cart.products) == left and cart.idle_hours == 2.0
-        assert cart.value == 2.0 * sum(held.values())
 
 
 def test_accounts_stand_beside_people(shop: Journeys) -> None:

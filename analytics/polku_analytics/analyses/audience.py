@@ -1,14 +1,12 @@
 """Audiences: who shall get a message, one row a person, with what it needs (such as the products of a forgotten cart).
 
-The people are those of a segment. `cart_idle_seconds` keeps those whose cart holds something and has been left alone
-for so long; a cart is what was put in and not taken out again since the person's last order on the web.
+The people are those of a segment. `cart_idle_seconds` keeps those who have an open cart (that of `profiles`) which has
+been left alone for so long.
 """
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -17,16 +15,11 @@ from polku_analytics.delta_types import quoted
 from polku_analytics.errors import AnalyticsError, UnknownNameError
 from polku_analytics.journeys import Journeys
 from polku_analytics.result import AnalysisResult, window_text
-from polku_schemas.rules import sql_literal
 
 Products = Literal["cart", "viewed"]
 
 PERSON_COLUMNS: Final = ("person_id", "known_person", "account_id", "stage", "last_seen")
 CART_COLUMNS: Final = ("cart_idle_hours", "cart_value", "cart_currency")
-
-_ADDED: Final = ("product_added", "wishlist_product_added_to_cart")
-_REMOVED: Final = ("product_removed",)
-_WEB_ORDER: Final = "order_completed"
 
 
 class AudienceQuestion(Struct, frozen=True, kw_only=True):
@@ -49,7 +42,7 @@ class _Cart(Struct, frozen=True, kw_only=True):
 
 
 def run_audience(journeys: Journeys, question: AudienceQuestion) -> AnalysisResult:
-    """The people, by person id; products in the order in which they were last put in or looked at, the newest first."""
+    """The people, by person id; products of a cart by their id, those looked at the newest first."""
     kinds = person_kinds(journeys)
     known = {*kinds, *PERSON_COLUMNS}
     for name in question.columns:
@@ -95,53 +88,16 @@ def run_audience(journeys: Journeys, question: AudienceQuestion) -> AnalysisResu
 
 
 def open_carts(journeys: Journeys, where: str) -> dict[int, _Cart]:
-    """The cart of each of the people (a condition on `profiles AS p`) who have one with something in it."""
-    journeys.with_events()
-    names = ", ".join(sql_literal(name) for name in (*_ADDED, *_REMOVED))
-    removed = ", ".join(sql_literal(name) for name in _REMOVED)
-    moves = journeys.rows(
-        "SELECT t.person_key, t.event_time, e.product_id, "
-        f"CASE WHEN t.event_name IN ({removed}) THEN -1.0 ELSE 1.0 END * COALESCE(CAST(e.quantity AS DOUBLE), 1.0) "
-        "AS pieces, "
-        "CAST(e.price AS DOUBLE) AS price, e.currency FROM touchpoints AS t "
-        "JOIN events AS e ON e.source = t.source AND e.event_id = t.event_id AND e.event_name = t.event_name "
-        "LEFT JOIN (SELECT person_key, MAX(event_time) AS ordered_at FROM touchpoints "
-        f"WHERE event_name = {sql_literal(_WEB_ORDER)} GROUP BY person_key) AS o ON o.person_key = t.person_key "
-        f"WHERE t.event_name IN ({names}) AND (o.ordered_at IS NULL OR t.event_time > o.ordered_at) "
-        f"AND t.person_key IN (SELECT p.person_key FROM profiles AS p WHERE {where}) "
-        "ORDER BY t.person_key, t.touchpoint_number"
+    """The open cart of each of the people (a condition on `profiles AS p`) who have one."""
+    rows = journeys.rows(
+        "SELECT c.person_key, c.product_ids, c.value_left, c.currency, c.idle_hours "
+        "FROM profiles AS p JOIN carts AS c ON c.cart_key = p.open_cart_key "
+        f"WHERE {where}"
     )
-    as_of = journeys.as_of or datetime.datetime.now(datetime.UTC)
-    by_person: dict[int, list[tuple[Any, ...]]] = {}
-    for key, *move in moves:
-        by_person.setdefault(key, []).append(tuple(move))
-    found = {key: _cart(of_person, as_of) for key, of_person in by_person.items()}
-    return {key: cart for key, cart in found.items() if cart is not None}
-
-
-def _cart(moves: Sequence[tuple[Any, ...]], as_of: datetime.datetime) -> _Cart | None:
-    """What is left in a cart after these moves (time, product, pieces, price, currency); None for nothing."""
-    pieces: dict[str, float] = {}
-    prices: dict[str, tuple[float | None, str | None]] = {}
-    for _, product, change, price, currency in moves:
-        name = product or ""
-        left = pieces.pop(name, 0.0) + change  # popped: who is put in last stands last
-        if left > 0:
-            pieces[name] = left
-        if change > 0:
-            prices[name] = (price, currency)
-    if not pieces:
-        return None
-    worth = [(prices[name], count) for name, count in pieces.items() if name in prices]
-    currencies = {currency for (_, currency), _ in worth}
-    # An amount in two currencies, or without the price of a piece, would be a wrong one.
-    sound = len(worth) == len(pieces) and len(currencies) == 1 and all(price is not None for (price, _), _ in worth)
-    return _Cart(
-        products=[name for name in reversed(pieces) if name],
-        value=round(sum((price or 0.0) * count for (price, _), count in worth), 6) if sound else None,
-        currency=next(iter(currencies)) if sound else None,
-        idle_hours=round((as_of - moves[-1][0]).total_seconds() / 3600, 4),
-    )
+    return {
+        key: _Cart(products=products or [], value=value, currency=currency, idle_hours=round(idle, 4))
+        for key, products, value, currency, idle in rows
+    }
 
 
 def viewed_products(journeys: Journeys, where: str) -> dict[int, list[str]]:

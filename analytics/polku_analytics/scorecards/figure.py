@@ -8,7 +8,6 @@ from typing import Any
 from msgspec import Struct
 
 from polku_analytics.analyses.scope import Part
-from polku_analytics.errors import LakeError, QueryError
 from polku_analytics.journeys import PUSHED_CHANNELS, Journeys
 from polku_schemas.rules import sql_literal
 
@@ -44,8 +43,10 @@ def missing(journeys: Journeys, figure: Figure) -> str | None:
     """Why a figure cannot be computed from this lake; None where it can."""
     if figure.table == "events":
         journeys.with_events()
-    held = columns_of(journeys, figure.table)
-    if held is None:
+    held = journeys.columns_of(figure.table)
+    if not held and journeys.with_loaded(figure.table):
+        held = journeys.columns_of(figure.table)
+    if not held:
         return f"the lake has no table {figure.table}"
     lacking = [name for name in figure.columns if name not in held]
     if lacking:
@@ -55,19 +56,6 @@ def missing(journeys: Journeys, figure: Figure) -> str | None:
         if not journeys.rows(f"SELECT 1 FROM touchpoints WHERE event_name IN ({names}) LIMIT 1"):
             return f"not collected: no event {' or '.join(figure.events)} was ever seen"
     return None
-
-
-def columns_of(journeys: Journeys, table: str) -> set[str] | None:
-    """The columns of a table, opened if it is in the lake; None where there is none."""
-    try:
-        return set(journeys.engine.arrow(f"SELECT * FROM {table} LIMIT 0").column_names)
-    except QueryError:  # each engine has its own words for a table that is not there
-        pass
-    try:
-        journeys.engine.open(journeys.lake, journeys.lake.snapshot(table), {})
-    except LakeError:
-        return None
-    return set(journeys.engine.arrow(f"SELECT * FROM {table} LIMIT 0").column_names)
 
 
 def first_row(part: Part, sql: str) -> tuple[Any, ...]:
@@ -100,7 +88,7 @@ def orders_in(part: Part) -> int:
 
 def money_column(part: Part) -> str:
     """Revenue net of returns, where the build knows it."""
-    return "net_revenue" if "net_revenue" in (columns_of(part.journeys, "orders") or ()) else "revenue"
+    return "net_revenue" if "net_revenue" in part.journeys.columns_of("orders") else "revenue"
 
 
 def main_currency(part: Part) -> str:
