@@ -15,8 +15,8 @@ from polku_analytics.engines.dialect import Dialect
 from polku_analytics.engines.duckdb import DuckDB
 from polku_analytics.engines.engine import Engine
 from polku_analytics.errors import AnalyticsError, LakeError, QueryError
+from polku_analytics.fillings import expected_event_columns
 from polku_analytics.lake import Lake
-from polku_analytics.model_files import expected_event_columns
 from polku_analytics.period import Period
 from polku_schemas import Plan
 

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from polku_analytics.build import build
+from polku_analytics.fillings import struct_members
 from polku_analytics.journeys import open_journeys
 from polku_analytics.lake import Lake
-from polku_analytics.model_files import struct_members
 from polku_schemas import Plan, builtin_plan_path, load_plan
 from tests.analytics import commerce
 

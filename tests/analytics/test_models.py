@@ -13,8 +13,9 @@ import pytest
 
 from polku_analytics.build import build
 from polku_analytics.errors import BuildError
+from polku_analytics.fillings import expected_event_columns, fillings
 from polku_analytics.journeys import BUILT_TABLES, Journeys, open_journeys
-from polku_analytics.model_files import Model, expected_event_columns, fill, fillings, read_models, run_order
+from polku_analytics.model_files import Model, fill, read_models, run_order
 from polku_schemas import Plan, builtin_plan_path, load_plan
 
 Make = Callable[..., Any]

@@ -24,9 +24,9 @@ from polku_analytics.engines.duckdb import DuckDB
 from polku_analytics.engines.files import arrow_schema
 from polku_analytics.errors import BuildError
 from polku_analytics.file_cache import ObjectStore
+from polku_analytics.fillings import expected_event_columns
 from polku_analytics.journeys import BUILT_TABLES, open_journeys
 from polku_analytics.lake import Lake, connect
-from polku_analytics.model_files import expected_event_columns
 from polku_analytics.reference import load_file
 from polku_schemas import Plan
 from tests.engines.compare import differences

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from polku_analytics.build import build
 from polku_analytics.engines.files import arrow_schema
+from polku_analytics.fillings import expected_event_columns
 from polku_analytics.lake import Lake
-from polku_analytics.model_files import expected_event_columns
 from polku_demo.datasets import webshop
 from polku_demo.run import run
 from polku_schemas import Plan

@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from polku_analytics.analyses.answer import Finding, answer
 from polku_analytics.analyses.scope import Part, Scope, check_unit
+from polku_analytics.fillings import CART_IDLE_HOURS
 from polku_analytics.journeys import Journeys
-from polku_analytics.model_files import CART_IDLE_HOURS
 from polku_analytics.result import UNIT_WORDS, AnalysisResult, share, window_text
 
 COLUMNS: Final = (

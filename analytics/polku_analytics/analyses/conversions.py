@@ -13,8 +13,8 @@ from polku_analytics.analyses.scope import Part
 from polku_analytics.analyses.steps import Vocabulary, parse_step, step_sql, vocabulary
 from polku_analytics.delta_types import quoted
 from polku_analytics.errors import UnknownNameError
+from polku_analytics.fillings import ORDER_EVENTS
 from polku_analytics.journeys import Journeys
-from polku_analytics.model_files import ORDER_EVENTS
 from polku_schemas import Goal, when_sql
 from polku_schemas.rules import sql_literal
 

@@ -25,8 +25,8 @@ from polku_analytics.analyses.sequences import (
 )
 from polku_analytics.analyses.steps import parse_step, step_sql, vocabulary
 from polku_analytics.errors import AnalyticsError, UnknownNameError
+from polku_analytics.fillings import ORDER_EVENTS
 from polku_analytics.journeys import Journeys
-from polku_analytics.model_files import ORDER_EVENTS
 from polku_analytics.result import UNIT_WORDS, AnalysisResult, share, window_text
 from polku_schemas import when_sql
 from polku_schemas.rules import sql_literal

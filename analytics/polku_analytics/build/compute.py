@@ -110,12 +110,17 @@ def count(
     ).fetchall()
     bots = connection.execute(f"SELECT COUNT(*) FROM {events} WHERE COALESCE(is_bot, FALSE)").fetchall()[0][0]
     newest = max((row[3] for row in rows if row[3] is not None), default=None)
-    unplaced: dict[str, int] = {}
-    for name, kind, number, _ in rows:
+    return counts_of(plan, [row[:3] for row in rows], bots, copies), moment(newest)
+
+
+def counts_of(plan: Plan, counted: Iterable[tuple[str | None, str, int]], bots: int, copies: int) -> Counts:
+    """The counts, given how many events of each name and type count."""
+    events, unplaced = 0, dict[str, int]()
+    for name, kind, number in counted:
+        events += number
         if kind not in ("identify", "group", "alias") and name not in plan.events:
             unplaced[str(name)] = unplaced.get(str(name), 0) + number
-    counts = Counts(events=sum(row[2] for row in rows), bots=bots, copies=copies, unplaced=unplaced)
-    return counts, moment(newest)
+    return Counts(events=events, bots=bots, copies=copies, unplaced=unplaced)
 
 
 def newest_counted(connection: duckdb.DuckDBPyConnection, copies: Computed) -> datetime.datetime | None:

@@ -8,8 +8,8 @@ import duckdb
 from msgspec import structs
 
 from polku_analytics.delta_types import duckdb_type_of_neutral, quoted
+from polku_analytics.fillings import REFERENCE_TABLES
 from polku_analytics.lake import Lake, attach, relation_sql
-from polku_analytics.model_files import REFERENCE_TABLES
 
 
 def attach_reference_tables(connection: duckdb.DuckDBPyConnection, lake: Lake) -> dict[str, int | None]:

@@ -44,8 +44,9 @@ from polku_analytics.build.publish import change_table, place_files, replace_tab
 from polku_analytics.build.record import BuildRecord, BuiltTable, Counts, Mark, append_record, newest_record
 from polku_analytics.build.reference import attach_reference_tables
 from polku_analytics.errors import BuildError
+from polku_analytics.fillings import expected_event_columns, fillings
 from polku_analytics.lake import Lake, TableSnapshot, attach, connect
-from polku_analytics.model_files import Filling, chosen, expected_event_columns, fill, fillings, read_models, run_order
+from polku_analytics.model_files import Filling, chosen, fill, read_models, run_order
 from polku_analytics.period import Period
 from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
 from polku_schemas import Plan

@@ -22,7 +22,7 @@ from pyarrow import fs
 from pyspark.sql import types
 
 from polku_analytics.build import Build, BuiltTable
-from polku_analytics.build.compute import COPIES, LINKS
+from polku_analytics.build.compute import COPIES, LINKS, counts_of
 from polku_analytics.build.identity import COUNTS, EVIDENCE, HOLDERS, NUMBERED, PERSONS
 from polku_analytics.build.publish import PlacedFile, replace_table
 from polku_analytics.build.record import BuildRecord, Counts, append_record, newest_record
@@ -30,18 +30,9 @@ from polku_analytics.build.reference import reference_sql
 from polku_analytics.delta_types import duckdb_type_of_neutral, quoted
 from polku_analytics.engines.spark import Spark, spark_words
 from polku_analytics.errors import BuildError, QueryError
+from polku_analytics.fillings import REFERENCE_TABLES, expected_event_columns, fillings, struct_members
 from polku_analytics.lake import Lake, relation_sql
-from polku_analytics.model_files import (
-    REFERENCE_TABLES,
-    Filling,
-    Model,
-    expected_event_columns,
-    fill,
-    fillings,
-    read_models,
-    run_order,
-    struct_members,
-)
+from polku_analytics.model_files import Filling, Model, fill, read_models, run_order
 from polku_schemas import Plan, trait_columns
 
 _TABLE: Final = re.compile(r"\s*CREATE TEMP TABLE (?P<name>\w+) AS\s+(?P<sql>.*)", re.DOTALL)
@@ -447,11 +438,7 @@ def _counts(spark: Spark, plan: Plan, copies: int) -> tuple[Counts, datetime.dat
         "GROUP BY event_name, event_type"
     )
     bots = spark.rows("SELECT COUNT(*) AS n FROM events WHERE COALESCE(is_bot, FALSE)")[0][0]
-    unplaced: dict[str, int] = {}
-    for name, kind, number, _ in rows:
-        if kind not in ("identify", "group", "alias") and name not in plan.events:
-            unplaced[str(name)] = unplaced.get(str(name), 0) + number
-    counts = Counts(events=sum(row[2] for row in rows), bots=int(bots), copies=copies, unplaced=unplaced)
+    counts = counts_of(plan, [row[:3] for row in rows], int(bots), copies)
     return counts, max((row[3] for row in rows if row[3] is not None), default=None)
 
 
