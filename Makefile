@@ -11,12 +11,13 @@ INPUTS ?= 20000
 # Whole collectors that are killed, reloaded, replayed and measured: half the time of all tests.
 PROCESSES := tests/e2e tests/test_benchmarks.py tests/collector/test_new_plan.py tests/collector/test_maintenance.py \
 	tests/collector/mirror/test_process.py tests/collector/replay/test_process.py tests/collector/test_ack_lake.py \
-	tests/collector/test_traces.py tests/collector/test_recipes.py tests/sdk/test_hosts.py tests/sdk/send tests/pytest_polku \
-	tests/analytics/build tests/demo/test_questions.py
+	tests/collector/test_traces.py tests/collector/test_recipes.py tests/sdk/test_hosts.py tests/sdk/send tests/pytest_polku
+# Models, analyses and the demo: lakes are built and asked.
+ANALYTICS := tests/analytics tests/demo
 # Packages of the system are installed where they are missing, with sudo unless one is root.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test test-processes power-cut chaos test-browser test-infra test-node test-oracles test-engines fuzz check format bench clean
+.PHONY: demo test test-analytics test-processes power-cut chaos test-browser test-infra test-node test-oracles test-engines fuzz check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
@@ -24,7 +25,11 @@ demo: $(STAMP)
 # `make fuzz` leaves an older jsonschema-rs behind than the oracles go by.
 test: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group test
-	$(BIN)/pytest --numprocesses auto --dist worksteal $(addprefix --ignore=,tests/power_cut tests/chaos tests/fuzz tests/engines $(PROCESSES)) $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(addprefix --ignore=,tests/power_cut tests/chaos tests/fuzz tests/engines $(PROCESSES) $(ANALYTICS)) $(ARGS)
+
+test-analytics: $(STAMP)
+	$(BIN)/python -m pip install --quiet --group test
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(ANALYTICS) $(ARGS)
 
 test-processes: $(STAMP)
 	$(BIN)/pytest --numprocesses auto --dist worksteal $(PROCESSES) $(ARGS)
