@@ -16,8 +16,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 import pyarrow as pa
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from msgspec import Struct
 
 from polku_analytics.delta_types import quoted
@@ -291,7 +291,17 @@ def _table_of(lake: Lake, name: str, schema: pa.Schema) -> DeltaTable:
     except LakeError as error:
         if not isinstance(error.__context__, TableNotFoundError):
             raise
-    return DeltaTable.create(lake.table_uri(name), schema=schema, mode="ignore", storage_options=lake.storage_options())
+    try:
+        return DeltaTable.create(
+            lake.table_uri(name),
+            schema=schema,
+            mode="ignore",
+            storage_options=lake.storage_options(),
+            # Tried again, deltalake would begin a table that is there by now anew.
+            commit_properties=CommitProperties(max_commit_retries=0),
+        )
+    except CommitFailedError:  # another load was first
+        return lake.delta(name)
 
 
 def _name(column: str) -> str:

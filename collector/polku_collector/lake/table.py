@@ -131,15 +131,20 @@ class Table:
         try:
             return self._open()
         except TableNotFoundError:
-            handle = DeltaTable.create(
-                self._uri,
-                schema_of(columns),
-                mode="ignore",
-                partition_by=[self.partition_by],
-                name=self.name,
-                configuration=_CONFIGURATION,
-                storage_options=self._options,
-            )
+            try:
+                handle = DeltaTable.create(
+                    self._uri,
+                    schema_of(columns),
+                    mode="ignore",
+                    partition_by=[self.partition_by],
+                    name=self.name,
+                    configuration=_CONFIGURATION,
+                    storage_options=self._options,
+                    # Tried again, deltalake would give a table that is there by now another id, in version 1.
+                    commit_properties=CommitProperties(max_commit_retries=0),
+                )
+            except CommitFailedError:  # another node was first, or the answer to our own success was lost
+                return self._open()
             log.info("table created", table=self.name, columns=len(columns))
             return handle
 
