@@ -8,27 +8,34 @@ ORACLES := .venv-oracles
 SOURCES := sdk/python schemas collector analytics tests
 DOCUMENTS ?= 100000
 INPUTS ?= 20000
-# Whole collectors that are killed, reloaded, replayed and measured: half the time of all tests.
-PROCESSES := tests/e2e tests/test_benchmarks.py tests/collector/test_new_plan.py tests/collector/test_maintenance.py \
+# Whole collectors that are started, killed, reloaded, replayed and measured, also by who follows a page of docs/: more than
+# half the time of all tests.
+PROCESSES := tests/e2e tests/test_benchmarks.py tests/collector/test_process.py tests/collector/test_new_plan.py \
+	tests/collector/test_maintenance.py tests/collector/test_privacy.py tests/collector/test_reload.py \
+	tests/collector/test_logs.py tests/collector/test_stays_home.py tests/collector/lake/test_creation.py \
 	tests/collector/mirror/test_process.py tests/collector/replay/test_process.py tests/collector/test_ack_lake.py \
-	tests/collector/test_traces.py tests/collector/test_recipes.py tests/sdk/test_hosts.py tests/sdk/send tests/pytest_polku
+	tests/collector/test_traces.py tests/collector/test_recipes.py tests/docs/test_pages.py tests/sdk/test_hosts.py \
+	tests/sdk/send tests/pytest_polku
 # Models, analyses and the demo: lakes are built and asked.
 ANALYTICS := tests/analytics tests/demo
+# What other targets name, beside the folders that want to be named (`pytest_ignore_collect`).
+ELSEWHERE := tests/power_cut tests/chaos tests/fuzz tests/engines tests/oracles
 # Packages of the system are installed where they are missing, with sudo unless one is root.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
+
+# Tests start some hundred processes. Where this is set, each of them compiles all of our modules anew: a third of what it
+# takes to start a collector.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-analytics test-processes power-cut chaos test-browser test-infra test-node test-oracles test-engines fuzz check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
 
-# `make fuzz` leaves an older jsonschema-rs behind than the oracles go by.
 test: $(STAMP)
-	$(BIN)/python -m pip install --quiet --group test
-	$(BIN)/pytest --numprocesses auto --dist worksteal $(addprefix --ignore=,tests/power_cut tests/chaos tests/fuzz tests/engines $(PROCESSES) $(ANALYTICS)) $(ARGS)
+	$(BIN)/pytest --numprocesses auto --dist worksteal $(addprefix --ignore=,$(ELSEWHERE) $(PROCESSES) $(ANALYTICS)) $(ARGS)
 
 test-analytics: $(STAMP)
-	$(BIN)/python -m pip install --quiet --group test
 	$(BIN)/pytest --numprocesses auto --dist worksteal $(ANALYTICS) $(ARGS)
 
 test-processes: $(STAMP)

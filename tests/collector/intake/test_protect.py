@@ -18,6 +18,7 @@ from .world import LIMITS, NOW, PLAN, SOURCES
 KEY = b"a key of more than sixteen bytes"
 RULES = msgspec.structs.replace(PLAN.plan, privacy={"personal": "pseudonymise", "sensitive": "drop"})
 PROTECTION = Protection(RULES, KEY)
+COMPILED = compile_plan(RULES)
 MAIL, BORN = "aino@example.com", "1982-03-04"
 HASHED = PROTECTION.pseudonym(MAIL)
 
@@ -26,7 +27,7 @@ def judge(*items: Any, source: str = "web", **outer: Any) -> Judged:
     body = b'{"batch":[%b]}' % b",".join(i if isinstance(i, bytes) else json.dumps(i).encode() for i in items)
     if outer:
         body = body[:-1] + b"," + json.dumps(outer).encode()[1:]
-    validator = Validator(compile_plan(RULES), LIMITS, new_id=lambda: "made", protection=PROTECTION)
+    validator = Validator(COMPILED, LIMITS, new_id=lambda: "made", protection=PROTECTION)
     return validator.judge(parse_batch(body), Arrival(NOW, None, source, SOURCES[source], body))
 
 
@@ -66,7 +67,7 @@ def test_properties_are_protected_in_their_columns_on_the_fast_path_and_on_the_s
 def test_the_digest_is_of_what_is_stored_so_that_nobody_finds_a_value_by_trying() -> None:
     def digest(item: dict[str, Any], key: bytes = KEY) -> int:
         body = json.dumps({"batch": [item]}).encode()
-        validator = Validator(compile_plan(RULES), LIMITS, new_id=lambda: "made", protection=Protection(RULES, key))
+        validator = Validator(COMPILED, LIMITS, new_id=lambda: "made", protection=Protection(RULES, key))
         (line,) = validator.judge(parse_batch(body), Arrival(NOW, None, "web", SOURCES["web"], body)).lines
         assert isinstance(line, Line)
         return line.digest

@@ -315,9 +315,12 @@ def test_retries_of_an_event_agree_on_its_time() -> None:
     assert corrected_time(claimed, later - timedelta(seconds=1), later, WEB) == first
 
 
+# Small: an item has ten of them, and hypothesis took a hundred times as long to think of large ones as we take to judge
+# them.
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
 )
 wire_items = (
     st.fixed_dictionaries(
