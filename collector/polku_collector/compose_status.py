@@ -108,13 +108,17 @@ def _costs(settings: Settings, tables: list[TableStatus]) -> Costs | None:
     events = next((table for table in tables if table.name == "events"), None)
     if events is None or not events.events_per_second:
         return None
+    refused = next((table.events_per_second for table in tables if table.name == "quarantine"), 0.0)
     return costs(
         events_per_second=events.events_per_second,
+        refused_per_second=refused,
         flush_seconds=settings.flush_seconds,
         files_per_commit=usual_files(
             events.events_per_second * settings.flush_seconds, settings.flush_seconds, OWN_LINES
         ),
         bytes_per_event=events.size_bytes / events.rows,
+        streams=settings.server.workers,
         checkpoint_commits=settings.lake.checkpoint_commits,
-        target_bytes=settings.maintenance.target_file_bytes,
+        maintenance_seconds=settings.maintenance_seconds if settings.maintenance.enabled else None,
+        compact_files=settings.maintenance.compact_files,
     )

@@ -56,7 +56,7 @@ def _runs(target: str) -> Iterator[Run]:
 
 
 def _stays_away(file: str) -> bool:
-    """Whether a plain `pytest` leaves it out by itself: by a folder's name, or because its conftest wants to be named."""
+    """Whether a plain `pytest` leaves it out by itself: by a folder's name, or by a conftest that wants to be named."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
     folders = [parent for parent in (ROOT / file).parents if parent.is_relative_to(ROOT / "tests")]
     return any(folder.name in settings["norecursedirs"] or _wants_to_be_named(folder) for folder in folders)

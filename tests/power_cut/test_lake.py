@@ -16,14 +16,14 @@ import pytest
 from deltalake import DeltaTable
 
 from polku_collector.batch import Line, QuarantineLine, Schemas
-from polku_collector.files import Files
+from polku_collector.files import DISK, Files
 from polku_collector.journal.reader import StreamReader
 from polku_collector.journal.stream import streams_directory
 from polku_collector.journal.writer import StreamWriter
 from polku_collector.lake.columns import ColumnsStep
 from polku_collector.lake.loop import Committer, Flush
 from polku_collector.lake.remember import open_memory
-from polku_collector.lake.store import LocalStore
+from polku_collector.lake.store import LocalStore, Store
 from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
 from polku_schemas import ENVELOPE_COLUMNS
 from tests.power_cut.disk import CuttableDisk, WithoutOneSync
@@ -56,9 +56,17 @@ def no_agents(distinct: Any) -> pa.Table:
 class Node:
     """A committer over a journal and a lake, with trimming noted instead of done, so that every run has all of it."""
 
-    def __init__(self, root: Path, lake: Path, disk: Files, *, keep_ids: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        lake: Path | Store,
+        disk: Files = DISK,
+        *,
+        keep_ids: bool = False,
+        checkpoint_commits: int = 2,
+    ) -> None:
         self.trimmed = 0
-        store = LocalStore(lake, disk)
+        store = LocalStore(lake, disk) if isinstance(lake, Path) else lake
         self.events = Table(store, "events", "event_date", {**ENVELOPE_COLUMNS, "extra": "string"})
         quarantine = Table(store, "quarantine", "received_date", QUARANTINE_COLUMNS)
         (directory,) = streams_directory(root / "journal").iterdir()
@@ -86,7 +94,7 @@ class Node:
             streams=lambda: {reader.stream_id: Noting()},
             observer=Silent(),
             flush_bytes=1,  # a block a flush
-            checkpoint_commits=2,
+            checkpoint_commits=checkpoint_commits,
         )
 
     def run(self) -> None:

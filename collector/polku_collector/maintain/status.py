@@ -242,7 +242,7 @@ def lines_of(status: Status) -> list[str]:
             f"(${costs.dollars_per_month:.2f} a month)",
             f"  at ${costs.dollars_per_thousand_puts:g} per 1,000 PUT or LIST and "
             f"${costs.dollars_per_thousand_gets:g} per 1,000 GET (S3 Standard, us-east-1); one collector; "
-            "without storage, transfer and readers",
+            "without storage, transfer, readers and an Iceberg mirror",
         ]
     if status.to_do:
         lines += ["", "to do:", *(f"  - {line}" for line in status.to_do)]
