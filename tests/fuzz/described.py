@@ -23,7 +23,7 @@ _CHECKS = [
     *("response_headers_conformance", "response_schema_conformance", "unsupported_method"),
 ]
 
-_LONG_FORMS = r"^(/v1/(batch|track|identify|pixel\.gif|webhook/.*|openapi\.json)|/[a-z]+)$"
+_LONG_FORMS = r"^(/v1/(batch|track|identify|pixel\.gif|webhook/.*|consent|openapi\.json)|/[a-z]+)$"
 
 _CONFIG = """
 [sources.web]

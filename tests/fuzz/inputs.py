@@ -316,6 +316,43 @@ def _pixel(rng: random.Random, number: int, slot: int, ids: str) -> Input:
     return request
 
 
+def _consent(rng: random.Random, number: int, slot: int, ids: str) -> Input:
+    """A decision about consent: one that is counted, one that says more or less than that, or anything."""
+    request = Input(number, slot, "consent", "POST", "/v1/consent")
+    ping: dict[str, Any] = {"decision": rng.choice(_DECISIONS)}
+    if rng.random() < 0.5:
+        ping["day"] = rng.choice(_DAYS)
+    request.known = [Known(None, None, {"decision": ping["decision"]})]
+    kind = rng.randrange(10)
+    if kind < 3:
+        ping |= rng.choice(_NO_PINGS)
+        request.known = [Known(None, "invalid_ping")]
+    elif kind == 3:
+        ping[rng.choice(["decision", "day", "writeKey", *_NAMES])] = _value(rng, 3)
+        request.known = None
+    request.body = _written(rng, ping, odd=kind == 3)
+    if kind == 4:
+        request.body = rng.choice([b"", b"{}", b"null", b"[]", b'"granted"', b"{", b'{"decision":}', b"\xff"])
+        request.known = [Known(None, "invalid_ping")]
+    _give_key(rng, request)
+    _encode(rng, request)
+    if request.known is not None and request.known[0].code is not None:  # it is still what it was: refused as a whole
+        request.known, request.status = None, 400
+    return request
+
+
+_DECISIONS = ["granted", "refused", "withdrawn"]
+# Of any day: what is too far off is counted today.
+_DAYS: list[Any] = [None, "2026-11-22", "2026-02-28", "0001-01-01", "9999-12-31"]
+_NO_PINGS: list[dict[str, Any]] = [
+    *({"decision": other} for other in ("Granted", "", "denied", None, True, 1, ["granted"], {"granted": 1})),
+    *({"day": other} for other in ("yesterday", "2026-02-30", "2026-11-22T12:00:00Z", "", 20261122, [], True)),
+    *({name: "u1"} for name in ("userId", "anonymousId", "messageId", "event", "sessionId", "decisions", "")),
+    *({"context": {"ip": "192.0.2.1"}}, {"properties": {"decision": "granted"}}, {"traits": {"email": "a@b"}}),
+    {"writeKey": 5},
+]
+
+
 def _webhook(rng: random.Random, number: int, slot: int, ids: str) -> Input:
     payload: Any = {"id": ids, "kind": "sale", "user": "u", "lines": [{"sku": ids, "price": "1.50"}]}
     request = Input(number, slot, "webhook", "POST", f"/v1/webhook/w{slot}")
@@ -341,21 +378,21 @@ def _webhook(rng: random.Random, number: int, slot: int, ids: str) -> Input:
 def _elsewhere(rng: random.Random, number: int, slot: int, ids: str) -> Input:
     path = rng.choice(
         ["/", "/v1", "/v1/", "/v1/batch/x", "/v1/webhook/", "/v1/webhook/none", "/healthz", "/readyz", "//v1/batch",
-         "/v1/openapi.json", "/v1/%62atch", "/v1/pixel", "/v1/pixel.gif/x", "/\ufffd"]
+         "/v1/openapi.json", "/v1/%62atch", "/v1/consent/", "/v1/consent/x", "/v1/pixel", "/v1/pixel.gif/x", "/\ufffd"]
     )  # fmt: skip
     method = rng.choice(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE", "X"])
     return Input(number, slot, "elsewhere", method, path, b"writeKey=" + key_of(slot).encode(), body=b"{}")
 
 
 def _other_method(rng: random.Random, number: int, slot: int, ids: str) -> Input:
-    request = _batch(rng, number, slot, ids)
+    request = rng.choice([_batch, _batch, _consent])(rng, number, slot, ids)
     request.method = rng.choice(["GET", "PUT", "HEAD", "OPTIONS", "DELETE"])
     request.kind, request.known, request.status = "method", None, 204 if request.method == "OPTIONS" else 405
     return request
 
 
-_MAKERS = [_batch, _single, _pixel, _webhook, _elsewhere, _other_method]
-_WEIGHTS = [55, 15, 14, 12, 2, 2]
+_MAKERS = [_batch, _single, _pixel, _webhook, _consent, _elsewhere, _other_method]
+_WEIGHTS = [50, 14, 13, 11, 8, 2, 2]
 
 
 def _give_key(rng: random.Random, request: Input) -> None:

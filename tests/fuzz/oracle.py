@@ -52,6 +52,8 @@ def complaints(request: Input, answer: Answered, stored: Sequence[Stored] | None
         return found
     if request.kind == "pixel":
         return found + _of_pixel(request, stored)
+    if request.kind == "consent":
+        return found + _of_decision(request, json.loads(answer.body), stored)
     return found + _of_verdicts(request, json.loads(answer.body), stored)
 
 
@@ -107,6 +109,30 @@ def _of_pixel(request: Input, stored: Sequence[Stored] | None) -> list[str]:
         return []
     found = [] if len(stored) == 1 else [f"one event is {len(stored)} lines"]
     return found if request.known is None else [*found, *_of_neighbours(request.known, stored)]
+
+
+def _of_decision(request: Input, document: dict[str, Any], stored: Sequence[Stored] | None) -> list[str]:
+    """It is counted once, and nothing is kept of who made it."""
+    found = []
+    if (document["accepted"], document["rejected"]) != (1, []):
+        found.append(f"a decision is {document['accepted']} accepted and {len(document['rejected'])} rejected")
+    if stored is None:
+        return found
+    if [one.run for one in stored] != ["consent_decided"]:
+        return [*found, f"a decision is in {[one.run for one in stored]}"]
+    line = stored[0].line
+    if more := line.keys() - _OF_A_DECISION:
+        found.append(f"a decision is kept with {sorted(more)}")
+    if request.known is not None and line["p"] != request.known[0].properties:
+        found.append(f"a decision is {line['p']}, sent {request.known[0].properties}")
+    return found
+
+
+# The id is made by us; source and channel are those of the settings.
+_OF_A_DECISION = {
+    *("sequence", "received_at", "event_time", "event_id", "event_type", "event_name", "schema_version"),
+    *("source", "channel", "digest", "p"),
+}
 
 
 def _of_neighbours(known: Sequence[Known], stored: Sequence[Stored]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from polku_collector.app import CollectorApp
 from polku_collector.batch import Line, QuarantineLine
-from polku_collector.intake import pixel, validate
+from polku_collector.intake import consent, endpoint, pixel, validate
 from polku_collector.intake.endpoint import IntakeEndpoint, Taken
 from polku_collector.intake.refused import Refused
 from polku_collector.intake.shape import Shape
@@ -199,6 +200,31 @@ def _answers_with_500(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(CollectorApp, "__call__", call)
 
 
+def _keeps_who_decided(patch: pytest.MonkeyPatch) -> None:
+    real = consent.judged_ping
+
+    def judged(*arguments: Any) -> Judged:
+        found = real(*arguments)
+        for line in found.lines:
+            if isinstance(line, Line):
+                line.anonymous_id = "somebody"
+        return found
+
+    patch.setattr(endpoint, "judged_ping", judged)
+
+
+def _counts_another_decision(patch: pytest.MonkeyPatch) -> None:
+    real = consent.ping_of
+    patch.setattr(endpoint, "ping_of", lambda raw: msgspec.structs.replace(real(raw), decision="granted"))
+
+
+def _counts_a_decision_that_says_more(patch: pytest.MonkeyPatch) -> None:
+    ping = msgspec.defstruct(
+        "Ping", [("decision", str), ("day", date | None, None), ("write_key", str | None, None)], rename="camel"
+    )
+    patch.setattr(consent, "_decode", msgspec.json.Decoder(ping).decode)
+
+
 MUTATIONS: list[Break] = [
     _raises,
     _accepts_what_is_bad,
@@ -214,6 +240,9 @@ MUTATIONS: list[Break] = [
     _sends_no_image,
     _believes_any_signature,
     _answers_with_500,
+    _keeps_who_decided,
+    _counts_another_decision,
+    _counts_a_decision_that_says_more,
 ]
 
 
