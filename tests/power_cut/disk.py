@@ -109,11 +109,14 @@ class WithoutOneSync(CuttableDisk):
         self._left_out = left_out
         self.syncs: list[str] = []
         """Each of them, that which is left out among them."""
+        self.places: list[tuple[Path, int]] = []
+        """What each of them is of, and how many operations came before it."""
         self.left_out_at = 0
         """After how many operations that was: only a cut behind it can show it."""
 
     def _is_left_out(self, kind: str, path: Path) -> bool:
         self.syncs.append(f"{kind} {path.name}")
+        self.places.append((path, len(self.operations)))
         if len(self.syncs) - 1 != self._left_out:
             return False
         self.left_out_at = len(self.operations)

@@ -20,6 +20,7 @@ from polku_collector.files import DISK, Files
 from polku_collector.journal.reader import StreamReader
 from polku_collector.journal.stream import streams_directory
 from polku_collector.journal.writer import StreamWriter
+from polku_collector.lake import table as tables
 from polku_collector.lake.columns import ColumnsStep
 from polku_collector.lake.loop import Committer, Flush
 from polku_collector.lake.remember import open_memory
@@ -66,6 +67,8 @@ class Node:
         checkpoint_commits: int = 2,
     ) -> None:
         self.trimmed = 0
+        self.trimmed_after: list[int] = []
+        """How many operations of the disk were done each time."""
         store = LocalStore(lake, disk) if isinstance(lake, Path) else lake
         self.events = Table(store, "events", "event_date", {**ENVELOPE_COLUMNS, "extra": "string"})
         quarantine = Table(store, "quarantine", "received_date", QUARANTINE_COLUMNS)
@@ -81,7 +84,9 @@ class Node:
                 return reader.read(after, max_bytes)
 
             def trim(self, committed: int) -> None:
-                node.trimmed = max(node.trimmed, committed)
+                if committed > node.trimmed:
+                    node.trimmed = committed
+                    node.trimmed_after.append(len(getattr(disk, "operations", ())))
 
         if not keep_ids:
             shutil.rmtree(root / "ids", ignore_errors=True)
@@ -197,26 +202,55 @@ def test_the_harness_notices_a_missing_fsync(world: Path, disk_type: type[Cuttab
 
 
 def test_each_sync_of_the_committer_is_missed_when_it_alone_is_left_out(world: Path) -> None:
+    """Of rows and commits and the folders that they are in, also where tables are made and columns added.
+
+    The folders above are synced anew with every commit, and what a checkpoint says is in the commits too.
+    """
     every = WithoutOneSync(_fresh(world / "whole"))
-    cut_once(world, every)
-    # Of the first flush: rows and commit of either table, and the folders they are in. The folders above are synced
-    # anew with every commit, and what a checkpoint says is in the commits too: one of these alone is not missed.
-    needed = {number: every.syncs[number] for number in _OF_FIRST_FLUSH if _NEEDED.search(every.syncs[number])}
-    unseen = {number: name for number, name in needed.items() if not _is_shown(world, number)}
-    assert len(needed) == 8
-    assert unseen == {}
+    node = Node(world, every.root, every)
+    node.run()
+    needed = [number for number in range(len(every.syncs)) if _is_needed(number, every, node.trimmed_after)]
+    assert len(needed) == 23
+    assert [f"{number}: {every.syncs[number]}" for number in needed if not _is_shown(world, number)] == []
 
 
 _NEEDED = re.compile(r"[0-9a-f]{32}-\d+\.parquet|_date=|\d{20}\.json$|_delta_log$")
-_OF_FIRST_FLUSH = range(9, 20)  # those before are of the making of the tables
+
+
+def _is_needed(number: int, disk: WithoutOneSync, trims: list[int]) -> bool:
+    """Whether the journal is trimmed behind it before the same is synced once more."""
+    path, done = disk.places[number]
+    trim = next((trim for trim in trims if trim > done), None)
+    if trim is None or not _NEEDED.search(disk.syncs[number]):
+        return False
+    again = any(other == path and at < trim for other, at in disk.places[number + 1 :])
+    # A commit does not change any more: when it is synced again, for a checkpoint, it was durable already.
+    before = path.suffix == ".json" and any(other == path for other, _ in disk.places[:number])
+    return not again and not before
 
 
 def _is_shown(world: Path, left_out: int) -> bool:
-    """Whether some cut and luck show that this one sync was left out."""
+    """Whether a cut right after the journal was trimmed behind it, with bad luck, shows that this sync was left out."""
     whole = WithoutOneSync(_fresh(world / "whole"), None, left_out)
+    node = Node(world, whole.root, whole)
+    node.run()
+    trim = next(trim for trim in node.trimmed_after if trim >= whole.left_out_at)
+    disk = WithoutOneSync(_fresh(world / "lake"), trim, left_out)
+    return any(cut_at(world, disk, ["none", "empty"], "trimmed"))
+
+
+def test_a_checkpoint_is_durable_before_the_commits_in_it_are_deleted(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here they are deleted at once, and not after two days."""
+    monkeypatch.setitem(tables._CONFIGURATION, "delta.logRetentionDuration", "interval 0 seconds")
+    whole = WithoutOneSync(_fresh(world / "whole"))
     cut_once(world, whole)
-    return any(
-        finding
-        for cut in range(whole.left_out_at, len(whole.operations) + 1)
-        for finding in cut_at(world, WithoutOneSync(_fresh(world / "lake"), cut, left_out), ["none", "empty"], "")
-    )
+    assert not (whole.root / "events" / "_delta_log" / f"{0:020}.json").exists()
+    end = len(whole.operations)
+    assert [*cut_at(world, WithoutOneSync(_fresh(world / "lake"), end), LUCKS, "the end")] == []
+    checkpoints = [number for number, name in enumerate(whole.syncs) if name.endswith(".checkpoint.parquet")]
+    assert len(checkpoints) == 2, "one of each table"
+    for number in checkpoints:
+        disk = WithoutOneSync(_fresh(world / "lake"), end - 1, number)
+        assert any(cut_at(world, disk, ["none", "empty"], "the end"))
