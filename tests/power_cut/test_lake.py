@@ -234,7 +234,7 @@ def _is_shown(world: Path, left_out: int) -> bool:
     whole = WithoutOneSync(_fresh(world / "whole"), None, left_out)
     node = Node(world, whole.root, whole)
     node.run()
-    trim = next(trim for trim in node.trimmed_after if trim >= whole.left_out_at)
+    trim = next(trim for trim in node.trimmed_after if trim > whole.left_out_at)
     disk = WithoutOneSync(_fresh(world / "lake"), trim, left_out)
     return any(cut_at(world, disk, ["none", "empty"], "trimmed"))
 
