@@ -1,6 +1,7 @@
 """Who may import whom: the SDK nobody, the collector's stages not each other, nothing upward; and the packaging."""
 
 import ast
+import functools
 import importlib.metadata
 import re
 import subprocess
@@ -126,11 +127,12 @@ class Import(NamedTuple):
         return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.module}"
 
 
-def imports_of(package: str) -> Iterator[Import]:
+@functools.cache
+def imports_of(package: str) -> list[Import]:
     folder = ROOT / PACKAGES[package].folder
     assert folder.is_dir()
-    for file in sorted(folder.rglob("*.py")):
-        yield from _imports_of_file(file, module_name(package, file))
+    files = sorted(folder.rglob("*.py"))
+    return [found for file in files for found in _imports_of_file(file, module_name(package, file))]
 
 
 def module_name(package: str, file: Path) -> str:
