@@ -8,8 +8,7 @@ ORACLES := .venv-oracles
 SOURCES := sdk/python schemas collector analytics tests
 DOCUMENTS ?= 100000
 INPUTS ?= 20000
-# Whole collectors that are started, killed, reloaded, replayed and measured, also by who follows a page of docs/: more than
-# half the time of all tests.
+# Whole collectors that are started, killed, reloaded, replayed and measured, also by who follows a page of docs/.
 PROCESSES := tests/e2e tests/test_benchmarks.py tests/collector/test_process.py tests/collector/test_new_plan.py \
 	tests/collector/test_maintenance.py tests/collector/test_privacy.py tests/collector/test_reload.py \
 	tests/collector/test_logs.py tests/collector/test_stays_home.py tests/collector/lake/test_creation.py \
@@ -23,8 +22,8 @@ ELSEWHERE := tests/power_cut tests/chaos tests/fuzz tests/engines tests/oracles
 # Packages of the system are installed where they are missing, with sudo unless one is root.
 APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-# Tests start some hundred processes. Where this is set, each of them compiles all of our modules anew: a third of what it
-# takes to start a collector.
+# Tests start some hundred processes. Where this is set, each of them compiles all of our modules anew: a quarter of what it
+# takes to start and stop a collector.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-analytics test-processes power-cut chaos test-browser test-infra test-node test-oracles test-engines fuzz check format bench clean
