@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from polku_analytics.analyses.answer import Finding, answer
 from polku_analytics.analyses.scope import Part, Scope, check_unit
-from polku_analytics.analyses.steps import vocabulary
+from polku_analytics.analyses.steps import touchpoint_names, vocabulary
 from polku_analytics.engines.engine import unit_numbers
 from polku_analytics.errors import AnalyticsError, UnknownNameError
 from polku_analytics.journeys import Journeys
@@ -77,7 +77,7 @@ def run_paths(journeys: Journeys, question: PathsQuestion) -> AnalysisResult:
 
 def _find(question: PathsQuestion, names: list[str], part: Part) -> Finding:
     sql = paths_sql(question, names, part)
-    arrays = part.journeys.engine.columns(sql)
+    arrays = part.ordered(sql, part.order("t"))
     counted = count_paths(
         unit_numbers(arrays["unit"]),
         arrays["person_key"],
@@ -95,19 +95,19 @@ def _find(question: PathsQuestion, names: list[str], part: Part) -> Finding:
         [step, labels[a], labels[b], count, people, seconds] for step, a, b, count, people, seconds in counted.edges
     ]
     rows.sort(key=lambda row: (row[0], -row[3], row[1], row[2]))
+    sql = f"{sql} ORDER BY {part.order('t')}"
     return Finding(rows=rows, sql=sql, coverage={"paths": counted.paths, "people_on_paths": counted.people})
 
 
 def paths_sql(question: PathsQuestion, names: list[str], part: Part) -> str:
-    """All touchpoints of the part in the order of their unit, each item as its place in `names`."""
+    """All touchpoints of the part, each item as its place in `names`; they are read in the order of their unit."""
     say = part.journeys.engine.dialect
     column = "t.touchpoint" if question.by == "touchpoint" else "t.event_name"
     staged = " AND t.stage IS NOT NULL" if question.staged else ""
     return (
         f"SELECT t.{part.unit_column} AS unit, t.person_key, {say.microseconds('t.event_time')} AS microseconds, "
         f"{say.code(column, names)} AS item "
-        f"FROM touchpoints AS t WHERE {part.condition('t')}{staged} "
-        f"ORDER BY {part.order('t')}"
+        f"FROM touchpoints AS t WHERE {part.condition('t')}{staged}"
     )
 
 
@@ -278,8 +278,10 @@ def _checked(journeys: Journeys, question: PathsQuestion) -> PathsQuestion:
 
 
 def _item_names(journeys: Journeys, question: PathsQuestion) -> list[str]:
-    column = "touchpoint" if question.by == "touchpoint" else "event_name"
-    seen = {row[0] for row in journeys.rows(f"SELECT DISTINCT {column} FROM touchpoints") if row[0] is not None}
+    if question.by == "touchpoint":
+        seen = set(touchpoint_names(journeys))
+    else:
+        seen = {row[0] for row in journeys.rows("SELECT DISTINCT event_name FROM touchpoints") if row[0] is not None}
     return sorted(seen | {name for name in (question.start, question.end) if name is not None})
 
 
