@@ -285,7 +285,7 @@ def _outcome(
     order = part.order("t") if whole else "unit, microseconds"
     arrays = part.ordered(sql, order, joins=joins)
     bits = [
-        (arrays[f"steps_{n // _STEPS_PER_MASK}"] >> (n % _STEPS_PER_MASK)) & 1 == 1
+        arrays[f"steps_{n // _STEPS_PER_MASK}"] & (1 << (n % _STEPS_PER_MASK)) != 0
         for n in range(len(question.steps) + len(question.exclusions))
     ]
     units, times = unit_numbers(arrays["unit"]), arrays["microseconds"]

@@ -30,7 +30,7 @@ class Calendar(Struct, frozen=True):
         """In which interval each moment lies; -1 is before all."""
         if self.even_length is not None:  # a division costs a fraction of a search
             numbers = (microseconds - self.begins[0]) // self.even_length
-            return np.asarray(np.clip(numbers, -1, len(self.begins) - 1))
+            return np.asarray(np.clip(numbers, -1, len(self.begins) - 1, out=numbers))
         return np.asarray(np.searchsorted(self.begins, microseconds, side="right") - 1)
 
     @property

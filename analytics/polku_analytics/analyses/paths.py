@@ -27,6 +27,9 @@ OTHER: Final = "(other)"
 """All items that are not among the `top` most passed."""
 MIDDLE: Final = "(…)"
 """What lies between when a path from `start` to `end` is longer than `max_steps`."""
+_SORTED_BY_DIGITS: Final = 2**16
+"""Up to here numpy sorts by digits, in a fraction of the time."""
+
 LEFT: Final = "(left)"
 """The journey ended here, as far as the data goes."""
 
@@ -172,7 +175,7 @@ def count_paths(
     if end is None:
         ends = length < max_steps
         edges.append(_Edges(length[ends], code[last[ends]], np.full(ends.sum(), left), persons[last[ends]], None))
-    return CountedPaths(_group(edges, item_count + 3), len(first), len(np.unique(persons[first])))
+    return CountedPaths(_group(edges, item_count + 3), len(first), _distinct(persons[first]))
 
 
 class _Edges(Struct, frozen=True):
@@ -230,6 +233,8 @@ def _group(edges: list[_Edges], codes: int) -> list[tuple[int, int, int, int, in
         if len(part.step) == 0:
             continue
         key = (part.step * codes + part.source) * codes + part.target
+        if key.max() < _SORTED_BY_DIGITS:
+            key = key.astype(np.uint16)
         order = np.argsort(key, kind="stable")
         key, person = key[order], part.person[order]
         gap = None if part.gap is None else part.gap[order]
@@ -238,9 +243,15 @@ def _group(edges: list[_Edges], codes: int) -> list[tuple[int, int, int, int, in
             rest, target = divmod(int(key[low]), codes)
             step, source = divmod(rest, codes)
             seconds = None if gap is None else round(float(np.median(gap[low:high])) / 1e6, 6)
-            people = len(np.unique(person[low:high]))
-            counted.append((step, source, target, int(high - low), people, seconds))
+            counted.append((step, source, target, int(high - low), _distinct(person[low:high]), seconds))
     return counted
+
+
+def _distinct(persons: np.ndarray) -> int:
+    """How many there are, of persons that nearly always lie in their order."""
+    if (persons[1:] < persons[:-1]).any():
+        persons = np.sort(persons)
+    return int(np.count_nonzero(persons[1:] != persons[:-1])) + 1 if len(persons) else 0
 
 
 def _begins(values: np.ndarray) -> np.ndarray:

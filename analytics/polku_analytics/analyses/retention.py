@@ -124,7 +124,7 @@ def _find(question: RetentionQuestion, part: Part) -> Finding:
 
 
 class _Moments(Struct, frozen=True):
-    """Moments in the order of units, which count from 0, and within a unit of time."""
+    """Moments in the order of units, which are numbers, and within a unit of time."""
 
     unit: np.ndarray
     at: np.ndarray
@@ -146,13 +146,12 @@ def _read(question: RetentionQuestion, part: Part, days: Calendar) -> tuple[str,
         order = f"unit, MIN({part.journeys.engine.dialect.microseconds('t.event_time')})"
         arrays = part.journeys.engine.columns(f"{sql} ORDER BY {order}")
     numbers = unit_numbers(arrays["unit"])
-    unit = np.cumsum(begins(numbers)) - 1
     found = []
     for name in ("started", "returned"):
         moments = arrays["microseconds"] if every else arrays[name]
         held = arrays.get(name)
         kept = slice(None) if held is None else held > 0 if every else held >= 0
-        found.append(_Moments(unit[kept], moments[kept]))
+        found.append(_Moments(numbers[kept], moments[kept]))
     return f"{sql} ORDER BY {order}", found[0], found[1]
 
 
@@ -206,13 +205,22 @@ def _by_calendar(
     """Whether each entry (second axis) has come back in each interval (first axis), by the mode."""
     width = len(days.days) + question.intervals + 1
     place = days.place(at)
-    key = unit * width + place  # grows along the rows
     hits = np.zeros((question.intervals + 1, len(entries.unit)), dtype=bool)
-    if len(key) == 0:
+    if len(unit) == 0:
         return hits
     # The last of a unit's rows of the interval has its latest return.
-    last = np.append(begins(key)[1:], True)
-    unit, at, place, key = unit[last], at[last], place[last], key[last]
+    last = np.append((unit[1:] != unit[:-1]) | (place[1:] != place[:-1]), True)
+    unit, at, place = unit[last], at[last], place[last]
+    if question.mode == "on" and question.cohorts == "first-time":
+        # One entry a unit: each return finds it, and need not be looked for once an interval.
+        entry = np.minimum(np.searchsorted(entries.unit, unit), max(len(entries.unit) - 1, 0))
+        if len(entries.unit):
+            later = place - entries.cohort[entry]
+            counts = (entries.unit[entry] == unit) & (later >= 0) & (later <= question.intervals)
+            counts &= (later > 0) | (at > entries.at[entry])
+            hits[later[counts], entry[counts]] = True
+        return hits
+    key = unit * width + place  # grows along the rows
     for number in range(question.intervals + 1):
         wanted = entries.unit * width + entries.cohort + number
         found = np.searchsorted(key, wanted, side="right") - 1
