@@ -72,13 +72,20 @@ class Journeys(Struct, frozen=True, kw_only=True):
 
     def coverage(self, period: Period) -> dict[str, Any]:
         """What stands behind an answer over the period: people, touchpoints, first and last event, what is left out."""
-        if period.since is None and period.until is None and "sessions" in self.tables:
-            # Every touchpoint is in a session, and there are far fewer of them.
-            figures, where = "SUM(events), MIN(started_at), MAX(ended_at)", "sessions"
+        whole = period.since is None and period.until is None
+        if whole and {"persons", "sessions"} <= self.tables:  # far fewer rows, and every touchpoint is in a session
+            sql = (
+                "SELECT p.people, s.touchpoints, s.first_event, s.last_event "
+                "FROM (SELECT COUNT(*) AS people FROM persons WHERE touchpoints > 0) AS p "
+                "CROSS JOIN (SELECT SUM(events) AS touchpoints, MIN(started_at) AS first_event, "
+                "MAX(ended_at) AS last_event FROM sessions) AS s"
+            )
         else:
-            figures = "COUNT(*), MIN(event_time), MAX(event_time)"
-            where = f"touchpoints WHERE {period_sql(period, dialect=self.engine.dialect)}"
-        people, touchpoints, first, last = self.rows(f"SELECT COUNT(DISTINCT person_key), {figures} FROM {where}")[0]
+            sql = (
+                "SELECT COUNT(DISTINCT person_key), COUNT(*), MIN(event_time), MAX(event_time) "
+                f"FROM touchpoints WHERE {period_sql(period, dialect=self.engine.dialect)}"
+            )
+        people, touchpoints, first, last = self.rows(sql)[0]
         return {
             "people": people,
             "touchpoints": int(touchpoints or 0),
