@@ -17,6 +17,7 @@ _SUBJECTS = {
     "compaction",
     "freshness",
     "scale",
+    "analyses",
 }
 ROOT = Path(__file__).parents[1]
 

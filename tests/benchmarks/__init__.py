@@ -3,6 +3,7 @@
 It prints one table; every figure stands beside a baseline measured in the same run, because a figure alone says as much
 about the machine as about Polku. Ratios are for comparing machines and days, absolute figures for the machine at hand.
 
+    analyses     the journeys' build; funnel, retention, sessions, paths beside chdb and SQL by hand (group `bench`)
     intake       HTTP → validation → fsync → 200 with one worker, against the same server answering a constant
     lake         journal → committed table, against DuckDB converting the same lines to Parquet files
     end-to-end   requests → rows visible in a fresh `DeltaTable`; through the real SDK; memory; a funnel over it

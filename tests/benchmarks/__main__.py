@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import end_to_end, freshness, growth, hostile, intake, lake, peers, scale, track, validate
+from . import analyses, end_to_end, freshness, growth, hostile, intake, lake, peers, scale, track, validate
 from .figures import Figure, NotAsExpected, as_json, machine, machine_lines, table
 
 SUBJECTS: dict[str, Callable[[Path, float], list[Figure]]] = {
@@ -23,6 +23,7 @@ SUBJECTS: dict[str, Callable[[Path, float], list[Figure]]] = {
     "growth": growth.run,
     "freshness": freshness.run,
     "scale": scale.run,
+    "analyses": analyses.run,
 }
 
 

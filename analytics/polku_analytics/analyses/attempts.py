@@ -294,8 +294,13 @@ class _Rows(Struct, frozen=True):
         return np.flatnonzero(begin), np.cumsum(begin) - 1
 
     def _last_at_same_time(self) -> np.ndarray:
-        firsts, group = self._same_time()
-        return np.asarray(np.append(firsts[1:] - 1, len(self.times) - 1)[group])
+        # Few rows have a time that another has: only those are looked at.
+        ties = np.flatnonzero((self.times[1:] == self.times[:-1]) & ~self.first_of_unit[1:])
+        last = np.arange(len(self.times))
+        if len(ties):
+            ends = ties[np.append(np.diff(ties) > 1, True)]
+            last[ties] = ends[np.searchsorted(ends, ties)] + 1
+        return last
 
     def _first_at_same_time(self) -> np.ndarray:
         firsts, group = self._same_time()

@@ -27,7 +27,7 @@ from polku_analytics.analyses.attempts import (
     quantile_seconds,
 )
 from polku_analytics.analyses.scope import Part, Scope, check_unit
-from polku_analytics.analyses.steps import Step, funnel_steps, parse_step, step_sql, vocabulary
+from polku_analytics.analyses.steps import Step, funnel_steps, parse_step, step_sql, touchpoint_names, vocabulary
 from polku_analytics.engines.engine import unit_numbers
 from polku_analytics.errors import AnalyticsError, UnknownNameError
 from polku_analytics.journeys import Journeys
@@ -281,9 +281,11 @@ def _outcome(
 ) -> tuple[FunnelOutcome, dict[str, np.ndarray], str]:
     whole = question.order == "strict" or question.drop_off is not None
     sql = funnel_sql([*question.steps, *(one.step for one in question.exclusions)], part, whole=whole, names=names)
-    arrays = part.journeys.engine.columns(sql)
+    joins = any(step.when for step in [*question.steps, *(one.step for one in question.exclusions)])
+    order = part.order("t") if whole else "unit, microseconds"
+    arrays = part.ordered(sql, order, joins=joins)
     bits = [
-        (arrays[f"steps_{n // _STEPS_PER_MASK}"] >> (n % _STEPS_PER_MASK)) & 1 == 1
+        arrays[f"steps_{n // _STEPS_PER_MASK}"] & (1 << (n % _STEPS_PER_MASK)) != 0
         for n in range(len(question.steps) + len(question.exclusions))
     ]
     units, times = unit_numbers(arrays["unit"]), arrays["microseconds"]
@@ -307,7 +309,7 @@ def _outcome(
         ),
         stops_wanted=question.drop_off is not None,
     )
-    return outcome, arrays, sql
+    return outcome, arrays, f"{sql} ORDER BY {order}"
 
 
 def _microseconds(seconds: int | None) -> int | None:
@@ -315,9 +317,9 @@ def _microseconds(seconds: int | None) -> int | None:
 
 
 def funnel_sql(steps: Sequence[Step], part: Part, *, whole: bool = False, names: Sequence[str] = ()) -> str:
-    """The rows that match a step, with a bit per step, ordered by unit and time.
+    """The rows that match a step, with a bit per step; they are read by unit and time.
 
-    `whole`: the other touchpoints too, in their order; with `names`, each as its place in them.
+    `whole`: the other touchpoints too; with `names`, each as its place in them.
     """
     say = part.journeys.engine.dialect
     conditions = [step_sql(step, "t") for step in steps]
@@ -333,14 +335,12 @@ def funnel_sql(steps: Sequence[Step], part: Part, *, whole: bool = False, names:
     wanted = part.condition("t") if whole else f"({either}) AND {part.condition('t')}"
     return (
         f"SELECT t.{part.unit_column} AS unit, {say.microseconds('t.event_time')} AS microseconds, "
-        f"{', '.join(masks)}{item} FROM touchpoints AS t WHERE {wanted} "
-        f"ORDER BY {part.order('t') if whole else 'unit, microseconds'}"
+        f"{', '.join(masks)}{item} FROM touchpoints AS t WHERE {wanted}"
     )
 
 
 def _touchpoints(journeys: Journeys) -> list[str]:
-    found = journeys.rows("SELECT DISTINCT touchpoint FROM touchpoints")
-    return sorted(row[0] for row in found if row[0] is not None) or [LEFT]
+    return touchpoint_names(journeys) or [LEFT]
 
 
 def _drop_off_rows(

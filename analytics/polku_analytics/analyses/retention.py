@@ -13,6 +13,7 @@ import numpy as np
 from msgspec import Struct
 
 from polku_analytics.analyses.answer import Finding, answer
+from polku_analytics.analyses.attempts import begins
 from polku_analytics.analyses.intervals import (
     ROLLING_SECONDS,
     Calendar,
@@ -111,26 +112,54 @@ def _find(question: RetentionQuestion, part: Part) -> Finding:
     if known is None:
         return Finding(rows=[], sql=sql)
     days = calendar(*known, question.interval, part.period.time_zone, question.week_start)
-    sql = retention_sql(question, part, days)
-    arrays = part.journeys.engine.columns(sql)
-    if len(arrays["unit"]) == 0:
+    sql, started, returned = _read(question, part, days)
+    if len(started.unit) == 0 and len(returned.unit) == 0:
         return Finding(rows=[], sql=sql)
-    numbers = unit_numbers(arrays["unit"])
-    unit = np.cumsum(np.append(True, numbers[1:] != numbers[:-1])) - 1
-    entries = _entries(question, part, unit, arrays["started"], days)
-    returned = arrays["returned"] >= 0
+    entries = _entries(question, part, started, days)
     came = _rolling if question.rolling else _by_calendar
-    hits = came(question, entries, unit[returned], arrays["returned"][returned], days)
+    hits = came(question, entries, returned.unit, returned.at, days)
     as_of = part.journeys.as_of
     end = days.begins[0] if as_of is None else round(as_of.timestamp() * 1_000_000)
     return Finding(rows=_rows(question, entries, hits, days, int(end)), sql=sql)
 
 
-def retention_sql(question: RetentionQuestion, part: Part, days: Calendar) -> str:
-    """Per unit and interval (or day) the first start and the latest return; with rolling intervals every one of them.
+class _Moments(Struct, frozen=True):
+    """Moments in the order of units, which are numbers, and within a unit of time."""
 
-    -1 where there is none. Only the starts of recurring cohorts are bound to the period: which start was the first is
-    known only from all of them.
+    unit: np.ndarray
+    at: np.ndarray
+
+
+def _read(question: RetentionQuestion, part: Part, days: Calendar) -> tuple[str, _Moments, _Moments]:
+    """The SQL, the starts and the returns.
+
+    Of an interval of the calendar the first start and the latest return will do, so an engine that has to sort adds up
+    first; where rows lie in order already, nothing is as fast as reading them.
+    """
+    joins = any(step is not None and step.when for step in (question.start, question.back))
+    every = question.rolling or (part.lies_in_order and not joins)
+    sql = retention_sql(question, part, days, every=every)
+    if every:
+        order = "unit, microseconds"
+        arrays = part.ordered(sql, order, joins=joins)
+    else:
+        order = f"unit, MIN({part.journeys.engine.dialect.microseconds('t.event_time')})"
+        arrays = part.journeys.engine.columns(f"{sql} ORDER BY {order}")
+    numbers = unit_numbers(arrays["unit"])
+    found = []
+    for name in ("started", "returned"):
+        moments = arrays["microseconds"] if every else arrays[name]
+        held = arrays.get(name)
+        kept = slice(None) if held is None else held > 0 if every else held >= 0
+        found.append(_Moments(numbers[kept], moments[kept]))
+    return f"{sql} ORDER BY {order}", found[0], found[1]
+
+
+def retention_sql(question: RetentionQuestion, part: Part, days: Calendar, *, every: bool) -> str:
+    """Per unit and interval (or day) the first start and the latest return, -1 where there is none.
+
+    `every`: each moment for itself, and what it is, if not every one is both. Only the starts of recurring cohorts are
+    bound to the period: which start was the first is known only from all of them.
     """
     say = part.journeys.engine.dialect
     at = say.microseconds("t.event_time")
@@ -140,26 +169,29 @@ def retention_sql(question: RetentionQuestion, part: Part, days: Calendar) -> st
     if question.cohorts == "recurring":
         started = f"{start} AND {period_sql(part.period, 't', dialect=say)}"
     source = f"FROM touchpoints AS t WHERE ({start} OR {back}) AND {part.members('t')}"
-    if question.rolling:
-        return (
-            f"SELECT t.{part.unit_column} AS unit, CASE WHEN {started} THEN {at} ELSE -1 END AS started, "
-            f"CASE WHEN {back} THEN {at} ELSE -1 END AS returned {source} ORDER BY unit, {at}"
-        )
+    if every:
+        kinds = [
+            f", CASE WHEN {condition} THEN 1 ELSE 0 END AS {name}"
+            for name, condition in (("started", started), ("returned", back))
+            if condition not in ("TRUE", "TRUE AND TRUE")
+        ]
+        return f"SELECT t.{part.unit_column} AS unit, {at} AS microseconds{''.join(kinds)} {source}"
     return (
         f"SELECT t.{part.unit_column} AS unit, COALESCE(MIN(CASE WHEN {started} THEN {at} END), -1) AS started, "
         f"COALESCE(MAX(CASE WHEN {back} THEN {at} END), -1) AS returned {source} "
-        f"GROUP BY t.{part.unit_column}, {bucket_sql(part, days)} ORDER BY unit, MIN({at})"
+        f"GROUP BY t.{part.unit_column}, {bucket_sql(part, days)}"
     )
 
 
-def _entries(question: RetentionQuestion, part: Part, unit: np.ndarray, started: np.ndarray, days: Calendar) -> Entries:
-    rows = np.flatnonzero(started >= 0)
-    unit, at = unit[rows], started[rows]
+def _entries(question: RetentionQuestion, part: Part, started: _Moments, days: Calendar) -> Entries:
+    unit, at = started.unit, started.at
+    kept = begins(unit)
+    if question.cohorts == "first-time":
+        unit, at = unit[kept], at[kept]
+        kept = np.ones(len(unit), dtype=bool)
     cohort = days.place(at)
-    first = np.append(True, unit[1:] != unit[:-1])[: len(unit)]
     if question.cohorts == "recurring":
-        first |= np.append(True, cohort[1:] != cohort[:-1])[: len(unit)]
-    kept = first
+        kept |= begins(cohort)
     for edge, later in ((part.period.start, True), (part.period.end, False)):
         if edge is not None:
             moment = round(edge.timestamp() * 1_000_000)
@@ -173,13 +205,24 @@ def _by_calendar(
     """Whether each entry (second axis) has come back in each interval (first axis), by the mode."""
     width = len(days.days) + question.intervals + 1
     place = days.place(at)
-    key = unit * width + place  # grows along the rows
     hits = np.zeros((question.intervals + 1, len(entries.unit)), dtype=bool)
-    if len(key) == 0:
+    if len(unit) == 0:
         return hits
+    # The last of a unit's rows of the interval has its latest return.
+    last = np.append((unit[1:] != unit[:-1]) | (place[1:] != place[:-1]), True)
+    unit, at, place = unit[last], at[last], place[last]
+    if question.mode == "on" and question.cohorts == "first-time":
+        # One entry a unit: each return finds it, and need not be looked for once an interval.
+        entry = np.minimum(np.searchsorted(entries.unit, unit), max(len(entries.unit) - 1, 0))
+        if len(entries.unit):
+            later = place - entries.cohort[entry]
+            counts = (entries.unit[entry] == unit) & (later >= 0) & (later <= question.intervals)
+            counts &= (later > 0) | (at > entries.at[entry])
+            hits[later[counts], entry[counts]] = True
+        return hits
+    key = unit * width + place  # grows along the rows
     for number in range(question.intervals + 1):
         wanted = entries.unit * width + entries.cohort + number
-        # The last of a unit's rows of the interval (there are several where they are days) has its latest return.
         found = np.searchsorted(key, wanted, side="right") - 1
         hits[number] = (found >= 0) & (key[found] == wanted)
         if number == 0:

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from polku_analytics.analyses.scope import Part
+from polku_analytics.analyses.steps import touchpoint_names
 from polku_analytics.engines.engine import unit_numbers
 from polku_analytics.journeys import Journeys
 
@@ -62,8 +63,9 @@ def read_sequences(part: Part, sql: str) -> Sequences:
 
 def item_names(journeys: Journeys, by: By) -> list[str]:
     """All items that occur."""
-    column = "touchpoint" if by == "touchpoint" else "event_name"
-    found = journeys.rows(f"SELECT DISTINCT {column} FROM touchpoints")
+    if by == "touchpoint":
+        return touchpoint_names(journeys) or ["(none)"]
+    found = journeys.rows("SELECT DISTINCT event_name FROM touchpoints")
     return sorted(row[0] for row in found if row[0] is not None) or ["(none)"]
 
 

@@ -54,15 +54,22 @@ class Vocabulary(Struct, frozen=True, kw_only=True):
 def vocabulary(journeys: Journeys) -> Vocabulary:
     """All names of the plan and of the built tables."""
     plan = journeys.plan
-    seen = journeys.rows("SELECT DISTINCT event_name, touchpoint, stage FROM touchpoints")
     planned = {rule.then for event in plan.events.values() for rule in event.touchpoint}
     return Vocabulary(
-        event_names=frozenset(plan.events) | {row[0] for row in seen if row[0]},
+        event_names=frozenset(plan.events) | {name for name in journeys.unplaced if name},
         aliases={alias: event.name for event in plan.events.values() for alias in event.aliases},
-        touchpoints=frozenset(planned | {row[1] for row in seen if row[1]}),
+        touchpoints=frozenset(planned | set(touchpoint_names(journeys))),
         stages=frozenset(plan.stages),
         kinds=_kinds(plan),
     )
+
+
+def touchpoint_names(journeys: Journeys) -> list[str]:
+    """The touchpoints that anybody had, sorted."""
+    sql = "SELECT DISTINCT touchpoint FROM touchpoints"
+    if "transitions" in journeys.tables:  # a few rows, in which every touchpoint comes after another or after nothing
+        sql = "SELECT DISTINCT to_touchpoint FROM transitions WHERE scope = 'person'"
+    return sorted(row[0] for row in journeys.rows(sql) if row[0] is not None)
 
 
 def parse_step(text: str, known: Vocabulary) -> Step:

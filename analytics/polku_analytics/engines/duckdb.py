@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from polku_analytics.delta_types import quoted
 from polku_analytics.engines.dialect import Dialect
-from polku_analytics.engines.engine import table_rows
+from polku_analytics.engines.engine import table_arrays, table_rows
+from polku_analytics.engines.files import KEPT_IN_ORDER, files_in_order
 from polku_analytics.errors import MissingTableError, QueryError
 from polku_analytics.lake import Lake, TableSnapshot, attach
 
@@ -27,10 +28,21 @@ class DuckDB:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
+        self._in_order: set[str] = set()
 
     def open(self, lake: Lake, snapshot: TableSnapshot, expected: Mapping[str, str]) -> None:
         """Let SQL read one version of a table under its name; what no file holds is null."""
+        self._in_order.discard(snapshot.name)
+        if snapshot.name in KEPT_IN_ORDER:
+            placed = files_in_order(lake.local_paths(snapshot.files), KEPT_IN_ORDER[snapshot.name])
+            if placed is not None:
+                snapshot = snapshot.only(snapshot.files[place] for place in placed)
+                self._in_order.add(snapshot.name)
         attach(self.connection, lake, snapshot, expected)
+
+    def lies_in_order(self, table: str) -> bool:
+        """DuckDB gives rows as its files hold them, one file after the other."""
+        return table in self._in_order
 
     def arrow(self, sql: str) -> pa.Table:
         """All rows as Arrow. QueryError with DuckDB's words."""
@@ -48,10 +60,8 @@ class DuckDB:
 
     def columns(self, sql: str) -> dict[str, np.ndarray[Any, Any]]:
         """All rows as one array a column."""
-        try:
-            return {name: np.asarray(values) for name, values in self.connection.execute(sql).fetchnumpy().items()}
-        except duckdb.Error as error:
-            raise _told(error) from error
+        # Arrow and not `fetchnumpy`, which takes more than twice the time.
+        return table_arrays(self.arrow(sql))
 
     def keep(self, name: str, sql: str) -> None:
         """Compute a query into a temporary table, in the place of an earlier one of the name."""

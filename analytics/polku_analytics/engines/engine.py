@@ -37,6 +37,10 @@ class Engine(Protocol):
     def keep(self, name: str, sql: str) -> None:
         """Compute a query once and let later ones read it under this name."""
 
+    def lies_in_order(self, table: str) -> bool:
+        """Whether a SELECT of columns and conditions from this table alone gives its rows in the order they are kept
+        in, without being asked to: each person's in theirs."""
+
 
 def unit_numbers(units: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Numbers for units of any type, equal for equal ones, of an array in which equal ones lie together."""

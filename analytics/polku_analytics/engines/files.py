@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import Struct
 
 from polku_analytics.lake import Lake, TableSnapshot, open_duckdb, relation_sql
+
+KEPT_IN_ORDER: Final[Mapping[str, tuple[str, str]]] = {"touchpoints": ("person_key", "touchpoint_number")}
+"""Tables whose files hold their rows by these two columns, as the model says; all rows of a person are of one build."""
 
 
 class Files(Struct, frozen=True):
@@ -40,3 +45,35 @@ def files_of(lake: Lake, snapshot: TableSnapshot) -> list[Files]:
     for file, path in zip(snapshot.files, paths, strict=True):
         groups.setdefault(tuple(file.partition.items()), []).append(path)
     return [Files(tuple(members), dict(key)) for key, members in groups.items()]
+
+
+def files_in_order(paths: Sequence[str], by: tuple[str, str]) -> list[int] | None:
+    """The places of the files such that their rows follow each other; None where files overlap, or do not say."""
+    spans = []
+    for place, path in enumerate(paths):
+        ends = [_ends(pq.read_metadata(path), column) for column in by]
+        if ends[0] is None or ends[1] is None:
+            return None
+        (low, high), (first, _) = ends[0], ends[1]
+        # Where one person fills several files, they differ in the number alone.
+        spans.append((low, high, first, place))
+    spans.sort()
+    if any(one[1] > other[0] for one, other in itertools.pairwise(spans)):
+        return None
+    return [place for *_, place in spans]
+
+
+def _ends(footer: pq.FileMetaData, column: str) -> tuple[int, int] | None:
+    """The least and the greatest value of a column in a file."""
+    names = footer.schema.to_arrow_schema().names
+    if column not in names:
+        return None
+    place = names.index(column)
+    lows, highs = list[int](), list[int]()
+    for group in range(footer.num_row_groups):
+        found = footer.row_group(group).column(place).statistics
+        if found is None or not isinstance(found.min, int) or not isinstance(found.max, int):
+            return None
+        lows.append(found.min)
+        highs.append(found.max)
+    return (min(lows), max(highs)) if lows else None

@@ -101,6 +101,10 @@ class Spark:
         """All rows as one array a column."""
         return table_arrays(self.arrow(sql))
 
+    def lies_in_order(self, table: str) -> bool:
+        """It promises no order that is not asked for."""
+        return False
+
     def keep(self, name: str, sql: str) -> None:
         """Compute a query once, on the cluster, in the place of an earlier one of the name."""
         try:
