@@ -44,7 +44,7 @@ from polku_analytics.build.publish import change_table, place_files, replace_tab
 from polku_analytics.build.record import BuildRecord, BuiltTable, Counts, Mark, append_record, newest_record
 from polku_analytics.build.reference import attach_reference_tables
 from polku_analytics.errors import BuildError
-from polku_analytics.fillings import expected_event_columns, fillings
+from polku_analytics.fillings import EVENT_ROW, expected_event_columns, fillings
 from polku_analytics.lake import Lake, TableSnapshot, attach, connect
 from polku_analytics.model_files import Filling, chosen, fill, read_models, run_order
 from polku_analytics.period import Period
@@ -129,7 +129,9 @@ class _Run:
         self.progress, self.started = progress, started
         self.expected = expected_event_columns(plan)
         self.connection = connect(lake, [])
-        attach(self.connection, lake, snapshot, self.expected)
+        # Of the limit of memory, kept and used again: a tenth of a build was the system's handing out fresh pages.
+        self.connection.execute("SET block_allocator_memory = '20%'")
+        attach(self.connection, lake, snapshot, self.expected, row_number=EVENT_ROW)
         self.reference_versions = attach_reference_tables(self.connection, lake)
         self.models = run_order(chosen(read_models(), select))
         self.since = since
