@@ -30,6 +30,7 @@ DAYS: Final = {"since": datetime.date(2026, 3, 2), "until": datetime.date(2026, 
 
 # One a line: the name, how Python asks, and what one types for the same.
 ASKED: Final[tuple[tuple[str, tuple[Any, ...], dict[str, Any], str], ...]] = (
+    ("anomalies", ("product_viewed",), {"false_alarms": 0.05}, "product_viewed --false-alarms 0.05"),
     ("attribution", (), {"model": ["first", "linear"], "by": "campaign"}, "--model first --model linear --by campaign"),
     ("audience", ("orders >= 1",), {"with_": "trait_email"}, "'orders >= 1' --with trait_email"),
     ("campaigns", (), {"window": datetime.timedelta(days=7)}, "--window 7d"),
