@@ -27,16 +27,14 @@ def alarms(counts: np.ndarray, false_alarms: float) -> list[int]:
     return np.flatnonzero((counts < judged.low) | (counts > judged.high)).tolist()
 
 
-@pytest.mark.parametrize("mean", [0.3, 4.0, 60.0, 2000.0])
 @pytest.mark.parametrize("days", [40, 84])
-@pytest.mark.parametrize("spread", [1.0, 4.0], ids=["chance alone", "twice as wide"])
-def test_ordinary_days_are_named_as_seldom_as_is_said(mean: float, days: int, spread: float) -> None:
+# A variance of 4 times the mean; not for few a day, whose tail is longer, as docs/definitions.md says.
+@pytest.mark.parametrize(("mean", "spread"), [(0.3, 1), (4.0, 1), (60.0, 1), (2000.0, 1), (60.0, 4), (2000.0, 4)])
+def test_ordinary_days_are_named_as_seldom_as_is_said(mean: float, spread: int, days: int) -> None:
     """Counts by chance, and such as vary more than that, over a week and a slow season."""
     made = np.random.default_rng(3)
     season = 1 + 0.3 * np.sin(np.arange(days) / 365 * 2 * np.pi)
     level = mean * WEEK[np.arange(days) % 7] * season
-    if spread > 1 and mean < 20:
-        pytest.skip("few a day that come in clumps have a longer tail, as docs/definitions.md says")
 
     def draw() -> np.ndarray:
         if spread == 1:
@@ -100,9 +98,8 @@ def test_days_are_counted_and_the_empty_one_is_named(shop: tuple[Journeys, Rows]
             found[day].add(row["user_id"] if unit == "person" else row["event_id"])
     days = told(journeys, all_days=True, scope=scope)
     assert {row["day"]: row["count"] for row in days} == {row["day"]: len(found[row["day"]]) for row in days}
-    assert len(days) == (47 if time_zone == "UTC" else 48) and all(
-        row["low"] <= row["expected"] <= row["high"] for row in days
-    )
+    assert len(days) == (47 if time_zone == "UTC" else 48)
+    assert all(row["low"] <= row["expected"] <= row["high"] for row in days)
     if time_zone == "UTC":
         (strange,) = told(journeys, scope=scope)
         assert strange["day"] == "2026-03-26" and strange["weekday"] == "Thursday"

@@ -152,10 +152,6 @@ def test_a_quiet_day_stands_out(films: Lakes) -> None:
     assert found == [[(str(media.QUIET_DAY), "lower")], []]
 
 
-def test_companies_have_no_strange_day(software: Lakes) -> None:
-    assert [ask(anomalies, lake) for lake in software] == [[], []]
-
-
 def test_people_who_share_a_device_stay_two(films: Lakes) -> None:
     for lake, twin in zip(films, (False, True), strict=True):
         told = Media(400, shuffled=twin)
