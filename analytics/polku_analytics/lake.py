@@ -173,14 +173,19 @@ def attach(
     expected: Mapping[str, str],
     *,
     row_number: str | None = None,
-) -> None:
-    """Create the view of one snapshot. `row_number`: the name of a column more, which numbers its rows (not densely)."""
+) -> frozenset[str]:
+    """Create the view of one snapshot; returns the columns that are not null throughout, as far as the files tell.
+
+    `row_number` names a column more, which numbers its rows (not densely).
+    """
     scans = []
     for partition, files in _by_partition(snapshot, connection, lake):
         paths = lake.local_paths(files)
         scans.append(Scan(partition, paths, _held_columns(connection, paths)))
     columns = {**expected, **snapshot.columns}
     connection.execute(f"CREATE OR REPLACE VIEW {quoted(snapshot.name)} AS {relation_sql(columns, scans, row_number)}")
+    held = {name for scan in scans for name in (*scan.held, *scan.partition)}
+    return frozenset(held & columns.keys() | ({row_number} if row_number else set()))
 
 
 class Scan(Struct, frozen=True):
@@ -203,7 +208,9 @@ def relation_sql(columns: Mapping[str, str], scans: Sequence[Scan], row_number: 
     selects = []
     first_file = 0
     for scan in scans:
-        number = f"(CAST(file_index AS BIGINT) + {first_file}) * {_MOST_ROWS_OF_A_FILE} + CAST(file_row_number AS BIGINT)"
+        number = (
+            f"(CAST(file_index AS BIGINT) + {first_file}) * {_MOST_ROWS_OF_A_FILE} + CAST(file_row_number AS BIGINT)"
+        )
         selects.append(_scan_sql(columns, scan, [f"{number} AS {quoted(row_number)}"] if row_number else []))
         first_file += len(scan.paths)
     return " UNION ALL ".join(selects)
