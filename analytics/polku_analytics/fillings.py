@@ -66,6 +66,13 @@ REFERENCE_TABLES: Final[dict[str, dict[str, str]]] = {
         "currency": "string",
         "stock": "double",
     },
+    "spend": {
+        "date": "date",
+        "marketing_channel": "string",
+        "utm_campaign": "string",
+        "amount": "double",
+        "currency": "string",
+    },
 }
 """The reference tables that models read, with the columns they ask for (neutral types): nulls until they are loaded."""
 

@@ -57,6 +57,21 @@ class AnalysisResult(Struct, frozen=True, kw_only=True):
         columns = list(zip(*self.rows, strict=True)) or [()] * len(self.columns)
         return pa.table({name: pa.array(values) for name, values in zip(self.columns, columns, strict=True)})
 
+    def json(self) -> str:
+        """All of it as JSON, as the command prints it with `--json`; times in ISO 8601."""
+        from polku_analytics.printing import as_json  # which prints results
+
+        return as_json(self)
+
+    def __str__(self) -> str:
+        from polku_analytics.printing import explained
+
+        return explained(self)
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """A dictionary a row."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
 
 def parse_window(text: str) -> int:
     """Seconds of a length of time such as `30m`, `12h`, `7d` or `2w`."""

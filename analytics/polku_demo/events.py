@@ -176,6 +176,10 @@ class AdClicked(typed.Event, name="ad_clicked"):
     """What this view or click cost, in `currency`. At least 0. Example: 0.12."""
     ad_network: Annotated[str, typed.text(max_length=100)] | None = None
     """Who showed the advertisement. At most 100 characters. Example: "search-ads"."""
+    ad_revenue: Annotated[float, typed.number(minimum=0)] | None = None
+    """What this view or click of somebody else's advertisement earned, in `currency`.
+    At least 0. Example: 0.004.
+    """
     campaign_id: Annotated[str, typed.text(max_length=128)] | None = None
     """Key of the campaign. At most 128 characters. Example: "13"."""
     creative: Annotated[str, typed.text(max_length=200)] | None = None
@@ -206,6 +210,10 @@ class AdViewed(typed.Event, name="ad_viewed"):
     """What this view or click cost, in `currency`. At least 0. Example: 0.12."""
     ad_network: Annotated[str, typed.text(max_length=100)] | None = None
     """Who showed the advertisement. At most 100 characters. Example: "search-ads"."""
+    ad_revenue: Annotated[float, typed.number(minimum=0)] | None = None
+    """What this view or click of somebody else's advertisement earned, in `currency`.
+    At least 0. Example: 0.004.
+    """
     campaign_id: Annotated[str, typed.text(max_length=128)] | None = None
     """Key of the campaign. At most 128 characters. Example: "13"."""
     creative: Annotated[str, typed.text(max_length=200)] | None = None

@@ -32,7 +32,7 @@ from polku_schemas.rules import Kind
 FILES: Final = ("goals", "segments", "funnels", "targets", "changes")
 
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_MEASURES: Final = ("count", "people", "value", "conversion")
+_MEASURES: Final = ("count", "people", "value", "conversion", "return_on_spend")
 _PERIODS: Final = ("day", "week", "month", "quarter", "year")
 _CHANGE_KINDS: Final = ("release", "campaign", "price", "assortment", "other")
 

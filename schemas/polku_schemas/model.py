@@ -185,10 +185,11 @@ class Target(Struct, frozen=True, kw_only=True):
 
     name: str
     description: str
-    measure: Literal["count", "people", "value", "conversion"]
+    measure: Literal["count", "people", "value", "conversion", "return_on_spend"]
     of: str
     value: float
-    """A number, an amount in the currency of the events or, for `conversion`, a share between 0 and 1."""
+    """A number, an amount in the currency of the events for `conversion` a share between 0 and 1, for
+    `return_on_spend` how many times what was spent comes back."""
     period: Literal["day", "week", "month", "quarter", "year"]
 
 

@@ -54,6 +54,8 @@ TYPES = {
     "lowest_position": pa.int64(),
     "results_count": pa.int64(),
     "value": pa.float64(),
+    "ad_revenue": pa.float64(),
+    "ad_cost": pa.float64(),
     "total": pa.float64(),
     "promised_at": TIMESTAMP,
     "delivered_at": TIMESTAMP,

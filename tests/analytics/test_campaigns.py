@@ -13,14 +13,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
+from msgspec import structs
 from scipy import stats
 
 from polku_analytics.analyses.campaigns import CampaignsQuestion, run_campaigns
 from polku_analytics.analyses.performance import PerformanceQuestion, run_performance
 from polku_analytics.analyses.scope import Scope
+from polku_analytics.build import build
 from polku_analytics.errors import AnalyticsError, UnknownNameError
-from polku_analytics.journeys import Journeys
+from polku_analytics.journeys import Journeys, open_journeys
+from polku_analytics.lake import Lake
 from polku_analytics.period import Period
+from polku_analytics.scorecards.card import run_scorecard
+from polku_schemas import Plan, Target
 
 DAY = 86_400
 WINDOW = 7 * DAY
@@ -182,3 +187,101 @@ def test_page_speed_and_conversion(event: Callable[..., dict[str, Any]], built: 
         run_performance(journeys, PerformanceQuestion(scope=Scope()))
     with pytest.raises(UnknownNameError, match="goal or event"):
         run_performance(journeys, PerformanceQuestion(conversion="sale"))
+
+
+def test_the_table_knows_what_was_spent(
+    make_lake: Callable[..., Lake], plan: Plan, new_history: Callable[[], Any]
+) -> None:
+    """Against plain Python: campaigns with orders and spend in several currencies, and each without the other."""
+    draw, event, rows, spend = random.Random(8), new_history(), [], []
+    earned: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    paid: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for number in range(60):
+        campaign, currency, amount = f"c{draw.randrange(8)}", draw.choice(["EUR", "SEK"]), float(draw.randrange(1, 50))
+        visit = {"user_id": f"u{number}", "session_id": f"s{number}", "utm_campaign": campaign}
+        rows.append(event("page_viewed", number * 100, **visit))
+        if campaign not in ("c0", "c1"):
+            made = {"order_id": f"o{number}", "revenue": amount, "currency": currency}
+            rows.append(event("order_completed", number * 100 + 5, **made, **visit))
+            earned[campaign][currency].append(amount)
+    for number in range(40):
+        campaign, currency, amount = f"c{draw.randrange(12)}", draw.choice(["EUR", "SEK"]), float(draw.randrange(1, 20))
+        day = datetime.date(2026, 3, 2) + datetime.timedelta(days=number)
+        if campaign not in ("c0", "c7"):
+            paid[campaign][currency] += amount
+            spend.append((day, "email", campaign, amount, currency))
+    spend.append((datetime.date(2026, 3, 2), "email", None, 1000.0, "EUR"))
+    columns = ("date", "marketing_channel", "utm_campaign", "amount", "currency")
+    table = pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in spend])
+
+    lake = make_lake(rows)
+    build(lake, plan)
+    assert {row[0] for row in told(lake, plan)} == {f"c{number}" for number in range(8)}
+    assert all(row[3:] == (None, None) for row in told(lake, plan))
+    write_deltalake(lake.table_uri("spend"), table)
+    assert build(lake, plan).why_full is not None
+
+    wanted = []
+    for campaign in sorted({*(f"c{number}" for number in range(8)), *paid}):
+        counts, costs = earned.get(campaign), paid.get(campaign, {})
+        if counts:
+            currency: str | None = min(counts, key=lambda one: (-len(counts[one]), one))
+        else:
+            currency = min(costs, key=lambda one: (-costs[one], one), default=None)
+        revenue = sum(counts[str(currency)]) if counts else 0.0
+        cost = costs.get(str(currency))
+        wanted.append((campaign, currency, revenue, cost, pytest.approx(revenue / cost) if cost else None))
+    assert told(lake, plan) == wanted
+    assert any(row[3] is None for row in wanted) and any(row[2] == 0 and row[3] for row in wanted)
+
+
+def told(lake: Lake, plan: Plan) -> list[tuple[Any, ...]]:
+    return open_journeys(lake, plan).rows(
+        "SELECT campaign, currency, net_revenue, spend, return_on_spend FROM campaigns ORDER BY campaign"
+    )
+
+
+def test_return_on_spend_of_a_period(
+    make_lake: Callable[..., Lake], plan: Plan, new_history: Callable[[], Any]
+) -> None:
+    """The scorecard of marketing: orders in visits of what was paid for in the period, against the plan's target."""
+    event, rows = new_history(), []
+    for number, (day, campaign, currency, revenue) in enumerate(
+        [
+            (0, "a", "EUR", 10.0),
+            (7, "a", "EUR", 30.0),
+            (8, "b", "EUR", 50.0),
+            (9, "a", "SEK", 70.0),
+            (20, "a", "EUR", 9.0),
+        ]
+    ):
+        visit = {"user_id": f"u{number}", "session_id": f"s{number}", "utm_campaign": campaign}
+        rows.append(
+            event("order_completed", day * DAY, order_id=str(number), revenue=revenue, currency=currency, **visit)
+        )
+    columns = ("date", "marketing_channel", "utm_campaign", "amount", "currency")
+    spend = [
+        (datetime.date(2026, 3, 3), "ads", "a", 40.0, "EUR"),
+        (datetime.date(2026, 3, 10), "ads", "a", 12.0, "EUR"),
+        (datetime.date(2026, 3, 11), "ads", None, 99.0, "EUR"),
+        (datetime.date(2026, 3, 11), "ads", "a", 5.0, "SEK"),
+    ]
+    lake = make_lake(rows)
+    target = Target(name="paying", description="", measure="return_on_spend", of="order", value=2.0, period="month")
+    aimed = structs.replace(plan, targets={"paying": target})
+    build(lake, aimed)
+    week = Period(datetime.date(2026, 3, 9), datetime.date(2026, 3, 16))
+
+    def figure(**scope: Any) -> dict[str, Any]:
+        result = run_scorecard(open_journeys(lake, aimed), "marketing", Scope(period=week, **scope))
+        rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+        return next(row for row in rows if row["figure"] == "return_on_spend")
+
+    assert figure()["left_out_because"] == "the lake has no table spend"
+    write_deltalake(
+        lake.table_uri("spend"), pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in spend])
+    )
+    found = figure()
+    assert (found["value"], found["of"]) == (2.5, "EUR")  # 30 ÷ 12
+    assert (found["previous"], found["target"], found["target_met"]) == (0.25, 2.0, True)  # 10 ÷ 40
+    assert figure(segments=("orders >= 1",))["value"] is None

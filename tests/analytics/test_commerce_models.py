@@ -192,6 +192,20 @@ def test_revenue_is_orders_subscriptions_and_advertisements_once_each(shop: Make
     assert found == [("order", 50.0, 90.0, "EUR", "1"), ("subscription", 9.0, 9.0, "EUR", "s")]
 
 
+def test_advertisements_earn_what_they_say_and_do_not_earn_what_they_cost(shop: Make, event: Make) -> None:
+    """The built-in plan has both; docs/definitions.md has this example."""
+    ours = {"user_id": "a", "currency": "EUR", "channel": None}
+    journeys = shop(
+        [
+            event("ad_viewed", 0, ad_id="theirs", ad_revenue=0.004, **ours),
+            event("ad_clicked", 1, ad_id="theirs", ad_revenue=0.25, **ours),
+            event("ad_clicked", 2, ad_id="own", ad_cost=0.3, **ours),
+        ]
+    )
+    found = journeys.rows("SELECT kind, amount, gross_amount, currency, reference FROM revenue ORDER BY amount")
+    assert found == [("ad", 0.004, 0.004, "EUR", "theirs"), ("ad", 0.25, 0.25, "EUR", "theirs")]
+
+
 def test_a_plan_without_these_properties_gives_nulls(built: Make, event: Make) -> None:
     journeys = built(
         [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from click.testing import CliRunner
 import polku
 from polku_analytics.build import build
 from polku_analytics.commands import options
+from polku_analytics.commands.anomalies import anomalies
 from polku_analytics.commands.attribution import attribution
 from polku_analytics.commands.compare import compare
 from polku_analytics.commands.friction import friction
@@ -147,15 +147,9 @@ def test_payment_that_breaks_in_one_browser_is_found(films: Lakes) -> None:
     assert costly[1] == []
 
 
-def test_a_quiet_day_stands_out_in_the_daily_figures(films: Lakes) -> None:
-    found = []
-    for lake in films:
-        days = ask(query, lake, "SELECT day, sum(sessions) AS sessions FROM daily_metrics GROUP BY day ORDER BY day")
-        counts = [float(row["sessions"]) for row in days][:-1]  # the last day is not over
-        middle = statistics.median(counts)
-        spread = 1.4826 * statistics.median(abs(count - middle) for count in counts)
-        found.append([row["day"][:10] for row, n in zip(days, counts, strict=False) if abs(n - middle) > 4 * spread])
-    assert found == [[str(media.QUIET_DAY)], []]
+def test_a_quiet_day_stands_out(films: Lakes) -> None:
+    found = [[(row["day"], row["verdict"]) for row in ask(anomalies, lake)] for lake in films]
+    assert found == [[(str(media.QUIET_DAY), "lower")], []]
 
 
 def test_people_who_share_a_device_stay_two(films: Lakes) -> None:

@@ -47,6 +47,7 @@ CASES: Final = (
     "tasks product_viewed product_added --limit 7d --breakdown channel",
     "when --time-zone Europe/Helsinki",
     "when product_viewed --unit person",
+    "anomalies --unit person --all-days --time-zone Europe/Helsinki",
     "scorecard ecommerce",
     "attribution --breakdown device",
     "attribution --by touchpoint --model linear --lookback 14d",

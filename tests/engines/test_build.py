@@ -90,6 +90,11 @@ def test_what_was_loaded_is_read(lake: Lake, plain_plan: Plan, spark_remote: str
     costs = "".join(f"{product},{number + 1}.5\n" for number, (product,) in enumerate(products))
     (tmp_path / "products.csv").write_text(f"product_id,cost\n{costs}")
     load_file(lake, plain_plan, "products", str(tmp_path / "products.csv"))
+    campaigns = DuckDB(connect(lake, ["campaigns"])).rows("SELECT campaign FROM campaigns ORDER BY ALL")
+    named = [*(campaign for (campaign,) in campaigns), "nobody"]
+    paid = "".join(f"2026-03-0{day},email,{campaign},{day}.5,EUR\n" for campaign in named for day in (1, 2))
+    (tmp_path / "spend.csv").write_text(f"date,marketing_channel,utm_campaign,amount,currency\n{paid}")
+    load_file(lake, plain_plan, "spend", str(tmp_path / "spend.csv"))
     assert_equal_builds(lake, plain_plan, spark_remote, tmp_path / "copy")
     other = Lake(tmp_path / "copy", environ={})
     assert open_journeys(other, plain_plan, ["orders"]).rows("SELECT COUNT(margin) > 5 FROM orders") == [(True,)]

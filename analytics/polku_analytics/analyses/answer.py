@@ -15,11 +15,21 @@ PREVIOUS = "previous"
 CHANGE = "change"
 """The columns that a comparison adds: the measure in the period before, and by which share it has changed."""
 
+OTHER = "other"
+DIFFERENCE = "difference"
+RATE_DIFFERENCE = "rate_difference"
+"""The columns that two segments side by side add: the measure in the other one; the measure less that; and the same of
+the measure as a share of its whole, since segments differ in size."""
+
 
 class Finding(Struct, frozen=True, kw_only=True):
     """What an analysis found in one part."""
 
     rows: list[list[Any]]
+    rest: list[list[Any]] = []
+    """Rows that are there and not shown, such as those beyond the largest: a comparison knows them."""
+    whole: int | None = None
+    """What the measure is a part of, where it is a count; a row that is not there counts 0 then."""
     sql: str
     """That read the data."""
     coverage: dict[str, Any] = {}
@@ -45,17 +55,25 @@ def answer(
     """
     if scope.previous:
         scope = structs.replace(scope, period=scope.period.closed(journeys.as_of))
+    answered: list[tuple[Part, Finding]] = []
     rows: list[list[Any]] = []
     coverage: dict[str, Any] = {}
     sql = ""
     for part in parts(journeys, scope):
         found = compute(part)
+        answered.append((part, found))
         sql = sql or found.sql
         for name, value in found.coverage.items():
             coverage[name] = coverage.get(name, 0) + value if isinstance(value, int | float) else value
+    places, at = [columns.index(key) for key in keys], columns.index(measure)
+    two = len(scope.segments) == 2
+    counted = two and any(found.whole is not None for _, found in answered)
+    for number, (part, found) in enumerate(answered):
         label = [part.segment.label] if part.segment else []
         label += [part.value] if part.value is not None else []
-        more = _compared(part, found, compute, columns, keys, measure) if scope.previous else found.rows
+        more = _compared(part, found, compute, columns, places, at) if scope.previous else found.rows
+        if two:
+            more = _beside(more, found, _other(answered, number), places, at, counted)
         rows.extend([*label, *row] for row in more)
     leading = ["segment"] if scope.segments else []
     leading += [scope.breakdown] if scope.breakdown else []
@@ -74,7 +92,13 @@ def answer(
         },
         coverage={**journeys.coverage(scope.period), **coverage},
         as_of=journeys.as_of,
-        columns=[*leading, *columns, *([PREVIOUS, CHANGE] if scope.previous else [])],
+        columns=[
+            *leading,
+            *columns,
+            *([PREVIOUS, CHANGE] if scope.previous else []),
+            *([OTHER, DIFFERENCE] if two else []),
+            *([RATE_DIFFERENCE] if counted else []),
+        ],
         rows=rows,
         sql=sql,
     )
@@ -85,25 +109,68 @@ def _compared(
     found: Finding,
     compute: Callable[[Part], Finding],
     columns: Sequence[str],
-    keys: Sequence[str],
-    measure: str,
+    places: Sequence[int],
+    at: int,
 ) -> list[list[Any]]:
     """The rows with what the measure was before; rows that only the period before has come last, without figures."""
-    places = [columns.index(key) for key in keys]
-    at = columns.index(measure)
     earlier = compute(part.before())
-    before = {tuple(row[place] for place in places): row for row in earlier.rows}
+    before = _by_key([*earlier.rows, *earlier.rest], places)
+    now = _by_key([*found.rows, *found.rest], places)
+    # What the period before shows is shown here too, with its figures of now where it has any.
+    seen = _by_key(found.rows, places)
+    more = [now[key] for key in _by_key(earlier.rows, places) if key in now and key not in seen]
     rows = []
-    for row in found.rows:
-        old = before.pop(tuple(row[place] for place in places), None)
+    for row in [*found.rows, *more]:
+        old = before.get(tuple(row[place] for place in places))
         was = None if old is None else old[at]
         rows.append([*row, was, _change(row[at], was)])
-    for key, old in before.items():
+    for key, old in _by_key(earlier.rows, places).items():
+        if key in now:
+            continue
         blank: list[Any] = [None] * len(columns)
         for place, value in zip(places, key, strict=True):
             blank[place] = value
         rows.append([*blank, old[at], None if old[at] is None else -1.0 if old[at] else None])
     return rows
+
+
+def _by_key(rows: Sequence[list[Any]], places: Sequence[int]) -> dict[tuple[Any, ...], list[Any]]:
+    return {tuple(row[place] for place in places): row for row in rows}
+
+
+def _other(answered: Sequence[tuple[Part, Finding]], number: int) -> Finding | None:
+    """Of two segments, the finding in the other one for the same value of the breakdown."""
+    part = answered[number][0]
+    first = answered[0][0].segment
+    for other, found in answered:
+        if other.value == part.value and (other.segment is first) != (part.segment is first):
+            return found
+    return None
+
+
+def _beside(
+    rows: list[list[Any]], found: Finding, other: Finding | None, places: Sequence[int], at: int, counted: bool
+) -> list[list[Any]]:
+    """The rows with the measure of the other segment, and how far they lie apart."""
+    known = _by_key([*other.rows, *other.rest], places) if other is not None else {}
+    absent = 0 if other is not None and other.whole is not None else None
+    beside = []
+    for row in rows:
+        there = known.get(tuple(row[place] for place in places))
+        theirs = absent if there is None else there[at]
+        mine = row[at]
+        apart = None if mine is None or theirs is None else mine - theirs
+        more = [theirs, round(apart, 6) if isinstance(apart, float) else apart]
+        if counted:
+            more.append(_rates_apart(mine, found.whole, theirs, other.whole if other is not None else None))
+        beside.append([*row, *more])
+    return beside
+
+
+def _rates_apart(mine: Any, whole: int | None, theirs: Any, other_whole: int | None) -> float | None:
+    if mine is None or theirs is None or not whole or not other_whole:
+        return None
+    return round(float(mine) / whole - float(theirs) / other_whole, 6)
 
 
 def _change(now: Any, was: Any) -> float | None:

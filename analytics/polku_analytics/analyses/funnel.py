@@ -273,7 +273,8 @@ def _find(question: FunnelQuestion, part: Part) -> Finding:
         coverage |= {"began": outcome.counts[0], "took_all_steps": outcome.counts[-1]}
     else:
         rows = _rows(question.steps, outcome, question.order)
-    return Finding(rows=rows, sql=sql, coverage=coverage)
+    whole = coverage["dropped"] if question.drop_off is not None else outcome.counts[0]
+    return Finding(rows=rows, whole=whole, sql=sql, coverage=coverage)
 
 
 def _outcome(

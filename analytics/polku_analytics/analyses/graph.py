@@ -84,12 +84,18 @@ def _find(question: GraphQuestion, names: list[str], part: Part) -> Finding:
     sql = sequences_sql(part, question.by, names, staged=question.staged)
     rows = read_sequences(part, sql)
     if len(rows.unit) == 0:
-        return Finding(rows=[], sql=sql)
+        return Finding(rows=[], whole=0, sql=sql)
     if question.collapse:
         rows = rows.only(rows.without_repeats(rows.unit))
     count = {"edges": _edges, "variants": _variants, "loops": _loops}[question.show]
     found = count(rows, names)
-    return Finding(rows=found[: question.top], sql=sql, coverage={"rows_in_all": len(found)})
+    return Finding(
+        rows=found[: question.top],
+        rest=found[question.top :],
+        whole=int(np.count_nonzero(_ends(rows.unit)[0])),
+        sql=sql,
+        coverage={"rows_in_all": len(found)},
+    )
 
 
 def _edges(rows: Sequences, names: list[str]) -> list[list[Any]]:

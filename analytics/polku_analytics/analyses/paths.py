@@ -58,10 +58,12 @@ def run_paths(journeys: Journeys, question: PathsQuestion) -> AnalysisResult:
     check_unit(question.scope, ("person", "session", "account"), "paths")
     question = _checked(journeys, question)
     names = _item_names(journeys, question)
+    # What stands side by side has the same items by name: those of the first segment, and of the period asked about.
+    named: dict[str | None, np.ndarray] = {}
     return answer(
         journeys,
         question.scope,
-        lambda part: _find(question, names, part),
+        lambda part: _find(question, names, part, named),
         question=_sentence(question),
         options={
             "by": question.by,
@@ -78,7 +80,7 @@ def run_paths(journeys: Journeys, question: PathsQuestion) -> AnalysisResult:
     )
 
 
-def _find(question: PathsQuestion, names: list[str], part: Part) -> Finding:
+def _find(question: PathsQuestion, names: list[str], part: Part, named: dict[str | None, np.ndarray]) -> Finding:
     sql = paths_sql(question, names, part)
     arrays = part.ordered(sql, part.order("t"))
     counted = count_paths(
@@ -92,14 +94,18 @@ def _find(question: PathsQuestion, names: list[str], part: Part) -> Finding:
         top=question.top,
         max_steps=question.max_steps,
         item_count=len(names),
+        named=named.get(part.value),
     )
+    if counted.paths:
+        named.setdefault(part.value, counted.named)
     labels = [*names, OTHER, MIDDLE, LEFT]
     rows: list[list[Any]] = [
         [step, labels[a], labels[b], count, people, seconds] for step, a, b, count, people, seconds in counted.edges
     ]
     rows.sort(key=lambda row: (row[0], -row[3], row[1], row[2]))
     sql = f"{sql} ORDER BY {part.order('t')}"
-    return Finding(rows=rows, sql=sql, coverage={"paths": counted.paths, "people_on_paths": counted.people})
+    coverage = {"paths": counted.paths, "people_on_paths": counted.people}
+    return Finding(rows=rows, whole=counted.paths, sql=sql, coverage=coverage)
 
 
 def paths_sql(question: PathsQuestion, names: list[str], part: Part) -> str:
@@ -120,6 +126,8 @@ class CountedPaths(Struct, frozen=True):
     edges: list[tuple[int, int, int, int, int, float | None]]
     paths: int
     people: int
+    named: np.ndarray
+    """Which items have their name."""
 
 
 def count_paths(
@@ -134,15 +142,19 @@ def count_paths(
     top: int,
     max_steps: int,
     item_count: int,
+    named: np.ndarray | None = None,
 ) -> CountedPaths:
-    """Count the edges of rows that are ordered by unit and time; `items` are codes below `item_count`."""
+    """Count the edges of rows that are ordered by unit and time; `items` are codes below `item_count`.
+
+    `named`: the items that have their name; the `top` most frequent ones, unless they are given.
+    """
     if collapse and len(items):
         kept = _begins(units)
         kept[1:] |= items[1:] != items[:-1]
         units, persons, times, items = units[kept], persons[kept], times[kept], items[kept]
     first, last = _slices(_begins(units), items, start, end)
     if len(first) == 0:
-        return CountedPaths([], 0, 0)
+        return CountedPaths([], 0, 0, np.zeros(item_count, dtype=bool))
 
     length = last - first + 1
     head = np.minimum(length, max_steps)
@@ -158,7 +170,8 @@ def count_paths(
     offset = np.arange(len(path)) - np.repeat(np.cumsum(head) - head, head)
     row = begin[path] + offset
     step = first_step[path] + offset
-    named = _named(items, [row, last[cut]], {start, end} - {None}, top, item_count)
+    if named is None:
+        named = _named(items, [row, last[cut]], {start, end} - {None}, top, item_count)
     code = np.where(named, np.arange(item_count), item_count)[items] if item_count else items
 
     to_next = offset + 1 < head[path]
@@ -175,7 +188,7 @@ def count_paths(
     if end is None:
         ends = length < max_steps
         edges.append(_Edges(length[ends], code[last[ends]], np.full(ends.sum(), left), persons[last[ends]], None))
-    return CountedPaths(_group(edges, item_count + 3), len(first), _distinct(persons[first]))
+    return CountedPaths(_group(edges, item_count + 3), len(first), _distinct(persons[first]), named)
 
 
 class _Edges(Struct, frozen=True):

@@ -151,17 +151,25 @@ def _find(question: RoutesQuestion, names: list[str], part: Part) -> Finding:
     sql = sequences_sql(part, question.by, names, question.goal_sql, question.staged)
     rows = read_sequences(part, sql)
     if len(rows.unit) == 0:
-        return Finding(rows=[], sql=sql)
+        return Finding(rows=[], whole=0, sql=sql)
     pieces = pieces_of(rows)
     reached = int(np.count_nonzero(pieces.reached))
     coverage: dict[str, Any] = {"journeys_that_reached_it": reached, "open_journeys": len(pieces.reached) - reached}
     if question.show == "routes":
         found = _routes(question, pieces, names)
+        whole = reached
     else:
         end = part.journeys.as_of
         idle_since = 0 if end is None else round((end.timestamp() - question.idle_seconds) * 1_000_000)
         found = _micro_paths(question, pieces, names, idle_since)
-    return Finding(rows=found[: question.top], sql=sql, coverage=coverage | {"rows_in_all": len(found)})
+        whole = len(np.unique(rows.person))
+    return Finding(
+        rows=found[: question.top],
+        rest=found[question.top :],
+        whole=whole,
+        sql=sql,
+        coverage=coverage | {"rows_in_all": len(found)},
+    )
 
 
 def _routes(question: RoutesQuestion, pieces: Pieces, names: list[str]) -> list[list[Any]]:

@@ -63,9 +63,7 @@ def run_when(journeys: Journeys, question: WhenQuestion) -> AnalysisResult:
 
 def _find(question: WhenQuestion, part: Part) -> Finding:
     say = part.journeys.engine.dialect
-    pushed = ", ".join(sql_literal(channel) for channel in PUSHED_CHANNELS)
-    came = f"(t.channel IS NULL OR t.channel NOT IN ({pushed}))"
-    of_step = f" WHERE {came if question.step is None else step_sql(question.step, 't')}"
+    of_step = f" WHERE {came_sql(question.step)}"
     at, unit = say.microseconds("t.event_time"), f"t.{part.unit_column}"
     if part.unit in ("person", "account"):
         sql = f"SELECT {unit} AS unit, {at} AS microseconds FROM {part.rows()} AS t{of_step} ORDER BY unit"
@@ -83,6 +81,14 @@ def _find(question: WhenQuestion, part: Part) -> Finding:
         [WEEKDAYS[cell // 24], cell % 24, int(counts[cell]), share(int(counts[cell]), total)] for cell in range(_CELLS)
     ]
     return Finding(rows=rows, sql=sql)
+
+
+def came_sql(step: Step | None) -> str:
+    """The condition on touchpoints `t` that somebody came to us, or took the step."""
+    if step is not None:
+        return step_sql(step, "t")
+    pushed = ", ".join(sql_literal(channel) for channel in PUSHED_CHANNELS)
+    return f"(t.channel IS NULL OR t.channel NOT IN ({pushed}))"
 
 
 def cells_of(microseconds: np.ndarray[Any, Any], time_zone: str) -> np.ndarray[Any, Any]:

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import click
 
-from polku_analytics.commands.options import analysis, opened, scope_of, show
-from polku_analytics.result import parse_window
+from polku_analytics.commands.options import analysis, opened, scope_of
+from polku_analytics.result import AnalysisResult, parse_window
 
 
 @click.command()
@@ -33,7 +33,9 @@ from polku_analytics.result import parse_window
 @click.option("--lookback", default="30d", show_default=True, help="How long before it a touch counts.")
 @click.option("--half-life", default="7d", show_default=True, help="Of time_decay: after so long a touch weighs half.")
 @analysis("person", "account")
-def attribution(models: tuple[str, ...], by: str, goal: str, lookback: str, half_life: str, **given: Any) -> None:
+def attribution(
+    models: tuple[str, ...], by: str, goal: str, lookback: str, half_life: str, **given: Any
+) -> AnalysisResult:
     """Which channels, campaigns or touchpoints the conversions are owed to, and what comes back for the money."""
     from polku_analytics.analyses.attribution import AttributionQuestion, By, attribution_models, run_attribution
 
@@ -45,4 +47,4 @@ def attribution(models: tuple[str, ...], by: str, goal: str, lookback: str, half
         half_life_seconds=parse_window(half_life),
         scope=scope_of(given, "person"),
     )
-    show(run_attribution(opened(given), question), given)
+    return run_attribution(opened(given), question)

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import click
 import msgspec
 
-from polku_analytics.commands.options import common, opened
-from polku_analytics.result import parse_window
+from polku_analytics.commands.options import answering, common, opened
+from polku_analytics.result import AnalysisResult, parse_window
+
+
+def _show_audience(result: AnalysisResult, given: Mapping[str, Any]) -> None:
+    from polku_analytics.printing import as_csv, as_json
+
+    if given["as_json_text"]:
+        text = as_json(result) + "\n"
+    elif given["out"] == "csv":
+        text = as_csv(result.columns, result.rows)
+    else:
+        lines = (dict(zip(result.columns, row, strict=True)) for row in result.rows)
+        text = "".join(msgspec.json.encode(line, enc_hook=str).decode() + "\n" for line in lines)
+    path: Path | None = given["path"]
+    if path is None:
+        click.echo(text, nl=False)
+    else:
+        path.write_text(text, encoding="utf-8", newline="")
+        click.echo(f"{len(result.rows)} people in {path}", err=True)
 
 
 @click.command()
@@ -20,21 +39,19 @@ from polku_analytics.result import parse_window
 @click.option("--out", type=click.Choice(["csv", "ndjson"]), default="csv", show_default=True, help="Format.")
 @click.option("--to", "path", type=click.Path(dir_okay=False, path_type=Path), help="File to write.  [default: stdout]")
 @common
+@answering(_show_audience)
 def audience(
     names: tuple[str, ...],
     cart_idle: str | None,
     products: str | None,
     columns: tuple[str, ...],
-    out: str,
-    path: Path | None,
     **given: Any,
-) -> None:
+) -> AnalysisResult:
     """Who is in all of the SEGMENTs (names of the plan, or conditions), as a list to send messages by.
 
     Ids that identify people are in it, addresses only on request: --with trait_email.
     """
     from polku_analytics.analyses.audience import AudienceQuestion, Products, check_choice, run_audience
-    from polku_analytics.printing import as_csv, as_json
 
     question = AudienceQuestion(
         segments=names,
@@ -43,16 +60,4 @@ def audience(
         columns=columns,
     )
     check_choice(question)
-    result = run_audience(opened(given), question)
-    if given["as_json_text"]:
-        text = as_json(result) + "\n"
-    elif out == "csv":
-        text = as_csv(result.columns, result.rows)
-    else:
-        lines = (dict(zip(result.columns, row, strict=True)) for row in result.rows)
-        text = "".join(msgspec.json.encode(line, enc_hook=str).decode() + "\n" for line in lines)
-    if path is None:
-        click.echo(text, nl=False)
-    else:
-        path.write_text(text, encoding="utf-8", newline="")
-        click.echo(f"{len(result.rows)} people in {path}", err=True)
+    return run_audience(opened(given), question)

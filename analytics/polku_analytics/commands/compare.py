@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from polku_analytics.commands.options import analysis, opened, scope_of, show
+from polku_analytics.commands.options import analysis, opened, scope_of
 from polku_analytics.errors import AnalyticsError
-from polku_analytics.result import parse_window
+from polku_analytics.result import AnalysisResult, parse_window
 
 
 @click.command()
@@ -35,7 +35,7 @@ def compare(
     goal: str,
     window: str | None,
     **given: Any,
-) -> None:
+) -> AnalysisResult:
     """Whether a change or a variant made a difference: to a goal and its value, or to a funnel of STEPS.
 
     One name alone is a saved funnel of the plan.
@@ -55,7 +55,7 @@ def compare(
         split=_split(split),
         scope=scope_of(given, "person"),
     )
-    show(run_compare(journeys, question), given)
+    return run_compare(journeys, question)
 
 
 def _split(text: str | None) -> dict[str, float]:

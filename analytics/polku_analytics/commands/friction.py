@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import click
 
-from polku_analytics.commands.options import analysis, opened, scope_of, show
+from polku_analytics.commands.options import analysis, opened, scope_of
+from polku_analytics.result import AnalysisResult
 
 
 @click.command()
@@ -29,11 +30,11 @@ from polku_analytics.commands.options import analysis, opened, scope_of, show
 @click.option("--fewest", type=click.IntRange(1), default=10, show_default=True, help="Units a row must stand on.")
 @click.option("--top", type=click.IntRange(1), default=20, show_default=True)
 @analysis("session", "person", "account")
-def friction(by: str, goal: str, errors: tuple[str, ...], fewest: int, top: int, **given: Any) -> None:
+def friction(by: str, goal: str, errors: tuple[str, ...], fewest: int, top: int, **given: Any) -> AnalysisResult:
     """Where people get stuck (errors, repeats, rage, turning back), ranked by the conversions it costs."""
     from polku_analytics.analyses.friction import By, FrictionQuestion, run_friction
 
     question = FrictionQuestion(
         by=cast("By", by), conversion=goal, errors=errors, fewest=fewest, top=top, scope=scope_of(given, "session")
     )
-    show(run_friction(opened(given), question), given)
+    return run_friction(opened(given), question)

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import click
 
-from polku_analytics.commands.options import analysis, opened, scope_of, show
-from polku_analytics.result import parse_window
+from polku_analytics.commands.options import analysis, opened, scope_of
+from polku_analytics.result import AnalysisResult, parse_window
 
 
 @click.command()
@@ -56,7 +56,7 @@ def funnel(
     times: bool,
     drop_off: str | None,
     **given: Any,
-) -> None:
+) -> AnalysisResult:
     """How many take these STEPS in this order, and where they stop.
 
     A step is an event, an event with a condition such as 'product_viewed[price > 100]', touchpoint:NAME or
@@ -81,4 +81,4 @@ def funnel(
         drop_off=drop_off,
         scope=scope_of(given, saved.unit if saved else "person"),
     )
-    show(run_funnel(journeys, question), given)
+    return run_funnel(journeys, question)

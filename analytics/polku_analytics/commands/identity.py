@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from polku_analytics.commands.options import common, plan_of, show
+from polku_analytics.commands.options import answering, common, opened
+from polku_analytics.result import AnalysisResult
 
 
 @click.command()
@@ -14,11 +15,10 @@ from polku_analytics.commands.options import common, plan_of, show
 @click.option("--shared-by", default=3, show_default=True, help="So many known people on one device are suspicious.")
 @click.option("--top", default=20, show_default=True, help="Rows of each finding.")
 @common
-def identity(many_ids: int, shared_by: int, top: int, **given: Any) -> None:
+@answering()
+def identity(many_ids: int, shared_by: int, top: int, **given: Any) -> AnalysisResult:
     """Merges of ids that look wrong, and people who may be there twice."""
     from polku_analytics.analyses.identity_report import IdentityQuestion, run_identity
-    from polku_analytics.journeys import TABLES, open_journeys
-    from polku_analytics.lake import Lake
 
-    journeys = open_journeys(Lake(given["lake_uri"]), plan_of(given["plan_folder"]), (*TABLES, "person_links"))
-    show(run_identity(journeys, IdentityQuestion(many_ids=many_ids, shared_by=shared_by, top=top)), given)
+    question = IdentityQuestion(many_ids=many_ids, shared_by=shared_by, top=top)
+    return run_identity(opened(given, "person_links"), question)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 DEFAULT_LAKE: Final = "./polku-data/lake"
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+Ask = Callable[..., "AnalysisResult"]
+"""Answers a question that was put in options."""
+Show = Callable[["AnalysisResult", Mapping[str, Any]], None]
+"""Prints an answer, as the options say."""
 
 
 def common(command: _Command) -> _Command:
@@ -49,17 +53,31 @@ def in_period(command: _Command) -> _Command:
     )
 
 
-def analysis(*units: Unit) -> Callable[[_Command], _Command]:
+def answering(shown: Show | None = None) -> Callable[[Ask], Callable[..., None]]:
+    """A command that prints what the function answers. Python asks the function itself: `ask` of the command."""
+
+    def decorate(ask: Ask) -> Callable[..., None]:
+        @functools.wraps(ask)
+        def command(**given: Any) -> None:
+            (shown or show)(ask(**given), given)
+
+        command.ask = ask  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def analysis(*units: Unit, shown: Show | None = None) -> Callable[[Ask], Callable[..., None]]:
     """The options of every analysis; it counts the first of the units unless another is asked for.
 
-    The command takes them as `**given`, for `opened`, `scope_of` and `show`.
+    The function takes them as `**given`, for `opened` and `scope_of`, and returns its answer.
     """
 
-    def decorate(command: _Command) -> _Command:
+    def decorate(ask: Ask) -> Callable[..., None]:
         return common(
             in_period(
                 _with(
-                    command,
+                    answering(shown)(ask),
                     click.option("--time-zone", default="UTC", show_default=True, help="Of days, weeks and months."),
                     click.option("--unit", type=click.Choice(units), help=f"What is counted.  [default: {units[0]}]"),
                     click.option(
@@ -95,14 +113,16 @@ def analysis(*units: Unit) -> Callable[[_Command], _Command]:
     return decorate
 
 
-def opened(given: Mapping[str, Any]) -> Journeys:
-    """The built tables of the lake that was asked for, in the engine that was asked for."""
+def opened(given: Mapping[str, Any], *more_tables: str) -> Journeys:
+    """The built tables of the lake that was asked for, in the engine that was asked for; or those that are open."""
+    if "journeys" in given:
+        return cast("Journeys", given["journeys"])
     from polku_analytics.engines.choice import open_engine
-    from polku_analytics.journeys import open_journeys
+    from polku_analytics.journeys import TABLES, open_journeys
     from polku_analytics.lake import Lake
 
     engine = functools.partial(open_engine, given.get("engine", "duckdb"), given.get("spark_remote"))
-    return open_journeys(Lake(given["lake_uri"]), plan_of(given["plan_folder"]), engine=engine)
+    return open_journeys(Lake(given["lake_uri"]), plan_of(given["plan_folder"]), (*TABLES, *more_tables), engine=engine)
 
 
 def scope_of(given: Mapping[str, Any], unit: Unit) -> Scope:

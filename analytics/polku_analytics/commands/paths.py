@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import click
 
-from polku_analytics.commands.options import analysis, opened, scope_of, show
+from polku_analytics.commands.options import analysis, opened, scope_of
+from polku_analytics.result import AnalysisResult
 
 
 @click.command()
@@ -27,7 +28,7 @@ def paths(
     keep_repeats: bool,
     staged: bool,
     **given: Any,
-) -> None:
+) -> AnalysisResult:
     """Which touchpoints follow each other, step by step."""
     from polku_analytics.analyses.paths import By, PathsQuestion, run_paths
 
@@ -42,4 +43,4 @@ def paths(
         max_steps=max_steps,
         staged=staged,
     )
-    show(run_paths(journeys, question), given)
+    return run_paths(journeys, question)

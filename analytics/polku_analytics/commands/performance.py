@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import click
 
-from polku_analytics.commands.options import analysis, opened, scope_of, show
+from polku_analytics.commands.options import analysis, opened, scope_of
+from polku_analytics.result import AnalysisResult
 
 
 @click.command()
@@ -17,11 +18,11 @@ from polku_analytics.commands.options import analysis, opened, scope_of, show
 @click.option("--fewest", type=click.IntRange(1), default=20, show_default=True, help="Measurements of a row.")
 @click.option("--top", type=click.IntRange(1), default=30, show_default=True)
 @analysis("session")
-def performance(by: str, goal: str, fewest: int, top: int, **given: Any) -> None:
+def performance(by: str, goal: str, fewest: int, top: int, **given: Any) -> AnalysisResult:
     """How fast pages are for three quarters of the people, by page, device and browser, with conversion beside it."""
     from polku_analytics.analyses.performance import By, PerformanceQuestion, run_performance
 
     question = PerformanceQuestion(
         by=cast("By", by), conversion=goal, fewest=fewest, top=top, scope=scope_of(given, "session")
     )
-    show(run_performance(opened(given), question), given)
+    return run_performance(opened(given), question)

@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import click
 
-from polku_analytics.commands.options import analysis, opened, scope_of, show
+from polku_analytics.commands.options import analysis, opened, scope_of
 from polku_analytics.errors import AnalyticsError
+from polku_analytics.result import AnalysisResult
 
 
 @click.command()
@@ -36,7 +37,7 @@ def recommend(
     by: str,
     contact: str | None,
     **given: Any,
-) -> None:
+) -> AnalysisResult:
     """Which products go together, what to suggest to whom; or where to prompt people to log in."""
     from polku_analytics.analyses.prompts import By, PromptQuestion, run_prompt
     from polku_analytics.analyses.recommend import BasedOn, RecommendQuestion, run_recommend
@@ -48,8 +49,8 @@ def recommend(
         steps = PromptQuestion(
             by=cast("By", by), contact=contact, fewest=fewest or 20, top=top, scope=scope_of(given, "event")
         )
-        show(run_prompt(journeys, steps), given)
-        return
+        return run_prompt(journeys, steps)
+        return None
     question = RecommendQuestion(
         product=product,
         person=person,
@@ -58,4 +59,4 @@ def recommend(
         top=top,
         scope=scope_of(given, "person"),
     )
-    show(run_recommend(journeys, question), given)
+    return run_recommend(journeys, question)

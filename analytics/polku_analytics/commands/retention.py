@@ -6,7 +6,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from polku_analytics.commands.options import analysis, opened, scope_of, show
+from polku_analytics.commands.options import analysis, opened, scope_of
+from polku_analytics.result import AnalysisResult
 
 _INTERVAL = click.Choice(["day", "week", "month"])
 _Command = TypeVar("_Command")
@@ -53,7 +54,7 @@ def retention(
     cohorts: str,
     week_start: str,
     **given: Any,
-) -> None:
+) -> AnalysisResult:
     """Of those with START, how many have BACK in later days, weeks or months. Without them: any touchpoint."""
     from polku_analytics.analyses.retention import retention_question, run_retention
 
@@ -70,7 +71,7 @@ def retention(
         week_start=week_start,
         scope=scope_of(given, "person"),
     )
-    show(run_retention(journeys, question), given)
+    return run_retention(journeys, question)
 
 
 @click.command()
@@ -78,14 +79,14 @@ def retention(
 @click.option("--interval", type=_INTERVAL, default="week", show_default=True)
 @_week_start
 @analysis("person", "account")
-def lifecycle(step: str | None, interval: str, week_start: str, **given: Any) -> None:
+def lifecycle(step: str | None, interval: str, week_start: str, **given: Any) -> AnalysisResult:
     """Per day, week or month: who is new, goes on, comes back or has gone. STEP: what counts as active."""
     from polku_analytics.analyses.lifecycle import activity_question, run_lifecycle
 
     journeys = opened(given)
     scope = scope_of(given, "person")
     question = activity_question(journeys, step, interval=interval, week_start=week_start, scope=scope)
-    show(run_lifecycle(journeys, question), given)
+    return run_lifecycle(journeys, question)
 
 
 @click.command()
@@ -93,11 +94,11 @@ def lifecycle(step: str | None, interval: str, week_start: str, **given: Any) ->
 @click.option("--interval", type=_INTERVAL, default="day", show_default=True)
 @_week_start
 @analysis("person", "account")
-def stickiness(step: str | None, interval: str, week_start: str, **given: Any) -> None:
+def stickiness(step: str | None, interval: str, week_start: str, **given: Any) -> AnalysisResult:
     """On how many days (weeks, months) of the period people are active. STEP: what counts as active."""
     from polku_analytics.analyses.lifecycle import activity_question, run_stickiness
 
     journeys = opened(given)
     scope = scope_of(given, "person")
     question = activity_question(journeys, step, interval=interval, week_start=week_start, scope=scope)
-    show(run_stickiness(journeys, question), given)
+    return run_stickiness(journeys, question)

@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import click
 
-from polku_analytics.commands.options import analysis, opened, scope_of, show
+from polku_analytics.commands.options import analysis, opened, scope_of
+from polku_analytics.result import AnalysisResult
 
 
 @click.command()
@@ -21,10 +22,10 @@ from polku_analytics.commands.options import analysis, opened, scope_of, show
     "--top", default=20, show_default=True, type=click.IntRange(min=1), help="Rows by name; the rest is (other)."
 )
 @analysis("person", "session", "account")
-def returns(by: str, top: int, **given: Any) -> None:
+def returns(by: str, top: int, **given: Any) -> AnalysisResult:
     """How much of what was sold comes back, in orders or lines and in money."""
     from polku_analytics.analyses.returns import By, ReturnsQuestion, run_returns
 
     journeys = opened(given)
     question = ReturnsQuestion(scope=scope_of(given, "person"), by=cast("By", by), top=top)
-    show(run_returns(journeys, question), given)
+    return run_returns(journeys, question)

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import click
 
-from polku_analytics.commands.options import analysis, opened, scope_of, show
-from polku_analytics.result import parse_window
+from polku_analytics.commands.options import analysis, opened, scope_of
+from polku_analytics.result import AnalysisResult, parse_window
 
 _BY = click.option("--by", type=click.Choice(["touchpoint", "event"]), default="touchpoint", show_default=True)
 _STAGED = click.option("--staged", is_flag=True, help="Only touchpoints that the plan places in a stage.")
@@ -25,7 +25,7 @@ _STAGED = click.option("--staged", is_flag=True, help="Only touchpoints that the
 @analysis("person", "session", "account")
 def routes(
     goal: str, micro: bool, by: str, staged: bool, top: int, max_steps: int, length: int, idle: str, **given: Any
-) -> None:
+) -> AnalysisResult:
     """The routes on which people reach GOAL: a goal of the plan, or a step as in `polku funnel`."""
     from polku_analytics.analyses.routes import routes_question, run_routes
 
@@ -42,7 +42,7 @@ def routes(
         idle_seconds=parse_window(idle),
         scope=scope_of(given, "person"),
     )
-    show(run_routes(journeys, question), given)
+    return run_routes(journeys, question)
 
 
 @click.command()
@@ -53,7 +53,7 @@ def routes(
 @click.option("--collapse", is_flag=True, help="Count a run of the same item as one.")
 @click.option("--top", default=50, show_default=True, help="Rows, the largest ones.")
 @analysis("session", "person", "account")
-def graph(what: str | None, by: str, staged: bool, collapse: bool, top: int, **given: Any) -> None:
+def graph(what: str | None, by: str, staged: bool, collapse: bool, top: int, **given: Any) -> AnalysisResult:
     """What directly follows what."""
     from polku_analytics.analyses.graph import GraphQuestion, Show, run_graph
     from polku_analytics.analyses.sequences import By
@@ -67,4 +67,4 @@ def graph(what: str | None, by: str, staged: bool, collapse: bool, top: int, **g
         top=top,
         scope=scope_of(given, "session"),
     )
-    show(run_graph(journeys, question), given)
+    return run_graph(journeys, question)

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 from msgspec import structs
 
 from polku_analytics.commands.options import analysis, opened, scope_of, show
+from polku_analytics.result import AnalysisResult
 
 _SHOWN = ("segment", "figure", "value", "of", "previous", "change", "target", "target_met", "decision")
 
 
-@click.command()
-@click.argument("role", metavar="ROLE")
-@click.option("--formulas", is_flag=True, help="Show the formula and definition of each figure, too.")
-@analysis("person")
-def scorecard(role: str, formulas: bool, **given: Any) -> None:
-    """The figures of a ROLE (management, marketing, ecommerce, it, service), with target and the period before.
-
-    Without --since: the last 28 days that are over.
-    """
-    from polku_analytics.scorecards.card import run_scorecard
-
-    result = run_scorecard(opened(given), role, scope_of(given, "person"))
+def _show_scorecard(result: AnalysisResult, given: Mapping[str, Any]) -> None:
     if given["as_json_text"]:
         show(result, given)
         return
     names = [*result.columns[: result.columns.index("figure")], *_SHOWN[1:]]
-    names += ["formula", "definition"] if formulas else []
+    names += ["formula", "definition"] if given["formulas"] else []
     places = [result.columns.index(name) for name in names]
     why, figure = result.columns.index("left_out_because"), result.columns.index("figure")
     kept = [[row[place] for place in places] for row in result.rows if row[why] is None]
@@ -38,3 +29,17 @@ def scorecard(role: str, formulas: bool, **given: Any) -> None:
         click.echo("\nleft out:")
         for line in left_out:
             click.echo(line)
+
+
+@click.command()
+@click.argument("role", metavar="ROLE")
+@click.option("--formulas", is_flag=True, help="Show the formula and definition of each figure, too.")
+@analysis("person", shown=_show_scorecard)
+def scorecard(role: str, **given: Any) -> AnalysisResult:
+    """The figures of a ROLE (management, marketing, ecommerce, it, service), with target and the period before.
+
+    Without --since: the last 28 days that are over.
+    """
+    from polku_analytics.scorecards.card import run_scorecard
+
+    return run_scorecard(opened(given), role, scope_of(given, "person"))

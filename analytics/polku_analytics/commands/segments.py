@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from polku_analytics.commands.options import analysis, opened, scope_of, show
+from polku_analytics.commands.options import analysis, opened, scope_of
 from polku_analytics.errors import AnalyticsError
+from polku_analytics.result import AnalysisResult
 
 
 @click.command()
@@ -15,7 +16,7 @@ from polku_analytics.errors import AnalyticsError
 @click.option("--overlap", is_flag=True, help="How many people are in both of each two.")
 @click.option("--rfm", is_flag=True, help="Buyers by recency and frequency instead; SEGMENTs side by side.")
 @analysis("person", "account")
-def segments(names: tuple[str, ...], overlap: bool, rfm: bool, **given: Any) -> None:
+def segments(names: tuple[str, ...], overlap: bool, rfm: bool, **given: Any) -> AnalysisResult:
     """How large segments are: all of the plan, or the SEGMENTs that are named (a name or a condition each)."""
     from polku_analytics.analyses.segment_sizes import SegmentsQuestion, run_overlap, run_rfm, run_segments
 
@@ -25,8 +26,8 @@ def segments(names: tuple[str, ...], overlap: bool, rfm: bool, **given: Any) -> 
     wanted = (*names, *given["segments"])
     given["segments"] = wanted
     if overlap:
-        show(run_overlap(journeys, wanted or tuple(journeys.plan.segments)), given)
+        return run_overlap(journeys, wanted or tuple(journeys.plan.segments))
     elif rfm:
-        show(run_rfm(journeys, scope_of(given, "person")), given)
+        return run_rfm(journeys, scope_of(given, "person"))
     else:
-        show(run_segments(journeys, SegmentsQuestion(scope=scope_of(given, "person"))), given)
+        return run_segments(journeys, SegmentsQuestion(scope=scope_of(given, "person")))

@@ -85,6 +85,6 @@ def _target(part: Part, figure: Figure) -> float | None:
 
 
 def _scaled(target: Target, period: Period) -> float:
-    if period.since is None or period.until is None or target.measure == "conversion":
+    if period.since is None or period.until is None or target.measure in ("conversion", "return_on_spend"):
         return target.value
     return round(target.value * (period.until - period.since).days / _DAYS[target.period], 6)

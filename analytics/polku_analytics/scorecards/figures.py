@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from polku_analytics.analyses.attribution import spend_of
 from polku_analytics.analyses.contacts import COMPLAINT_COLUMNS, CONTACT_COLUMNS, find_complaints, find_contacts
-from polku_analytics.analyses.scope import Part
+from polku_analytics.analyses.scope import NONE, Part
 from polku_analytics.analyses.steps import Step
 from polku_analytics.analyses.survival import percentile_or_none
 from polku_analytics.analyses.tasks import COLUMNS as TASK_COLUMNS
@@ -22,6 +23,7 @@ from polku_analytics.scorecards.figure import (
     ratio,
     visits_sql,
 )
+from polku_schemas.rules import sql_literal
 
 _STORE: Final = "store_order_completed"
 
@@ -221,12 +223,23 @@ def _referrers(part: Part) -> Value:
 
 
 def _return_on_spend(part: Part) -> Value:
-    # A campaign has no persons: the table is of all people and all time.
-    found = part.journeys.rows(
-        "SELECT c.currency, SUM(c.net_revenue) AS revenue, SUM(c.spend) AS spend FROM campaigns AS c "
-        "WHERE c.spend > 0 GROUP BY c.currency ORDER BY spend DESC LIMIT 1"
+    # What was spent was spent on everybody: there is no share of it for a segment.
+    if part.segment is not None or part.value is not None:
+        return Value(None)
+    spent: dict[str | None, dict[str, float]] = {}
+    for (campaign, currency), amount in spend_of("campaign", part).items():
+        if campaign != NONE and amount > 0:
+            spent.setdefault(currency, {})[campaign] = amount
+    if not spent:
+        return Value(None)
+    currency, of_campaign = max(spent.items(), key=lambda one: (sum(one[1].values()), one[0] or ""))
+    earned = part.journeys.rows(
+        "SELECT c.campaign, SUM(c.net_revenue) AS revenue "
+        f"FROM {part.rows('campaign_steps', 'happened_at')} AS c WHERE c.step = 'order' "
+        f"AND COALESCE(c.currency, '') = {sql_literal(currency or '')} GROUP BY c.campaign"
     )
-    return Value(ratio(found[0][1], found[0][2]).number, found[0][0]) if found else Value(None)
+    revenue = sum(amount or 0.0 for campaign, amount in earned if campaign in of_campaign)
+    return Value(ratio(revenue, sum(of_campaign.values())).number, currency)
 
 
 ORDERS = Figure(
@@ -381,11 +394,12 @@ CAMPAIGN_VISITS = Figure(
 RETURN_ON_SPEND = Figure(
     name="return_on_spend",
     formula="net revenue of campaigns ÷ their spend",
-    definition="campaigns with a spend, over all time, in the currency of most spend",
+    definition="campaigns with a spend in the period, orders in their visits, in the currency of most spend",
     decision="which campaigns to give more money",
     find=_return_on_spend,
-    table="campaigns",
-    columns=("net_revenue", "spend", "currency"),
+    table="spend",
+    columns=("date", "utm_campaign", "amount", "currency"),
+    target=("return_on_spend", "order"),
 )
 COUPONS = Figure(
     name="discounted_order_share",

@@ -190,6 +190,8 @@ def target_words(target: Target, plan: Plan) -> Words:
         )
     if target.measure == "people":
         return (f"{_amount(target.value)} people reach the goal ", Code(target.of), per)
+    if target.measure == "return_on_spend":
+        return ("the goal ", Code(target.of), f" brings {target.value:g} times what was spent", per)
     if target.measure == "count":
         return ("the goal ", Code(target.of), f" is reached {_amount(target.value)} times", per)
     value = plan.goals[target.of].value
