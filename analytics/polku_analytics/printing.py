@@ -72,6 +72,10 @@ def explained(result: AnalysisResult) -> str:
 
 
 def _why_empty(result: AnalysisResult) -> list[str]:
+    if result.as_of is None:
+        return ["there are no events yet"]
+    if result.coverage.get("touchpoints") == 0:
+        return [f"nothing happened in this period; the newest event is of {_cell(result.as_of)}"]
     start, end = result.options.get("from"), result.options.get("to")
     if start is None or end is None:
         return []

@@ -53,6 +53,8 @@ def audience(
         text = "".join(msgspec.json.encode(line, enc_hook=str).decode() + "\n" for line in lines)
     if path is None:
         click.echo(text, nl=False)
+        if not result.rows:
+            click.echo("nobody is in it", err=True)
     else:
         path.write_text(text, encoding="utf-8", newline="")
         click.echo(f"{len(result.rows)} people in {path}", err=True)

