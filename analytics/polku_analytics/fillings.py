@@ -80,6 +80,9 @@ PERFORMANCE_EVENTS: Final = ("page_performance_measured",)
 ORDER_COLUMNS: Final = {"order_id": "string", "revenue": "double", "currency": "string"}
 """What the models read of an order; a plan without them gives nulls."""
 
+EVENT_ROW: Final = "_event_row"
+"""A column of `events` that is a number of the row's own while a build runs. No property begins with an underscore."""
+
 CONTACT_EVENTS: Final = ("agent_contacted",)
 """The events that are contacts with an employee or a chatbot."""
 
@@ -172,12 +175,15 @@ def fillings(
         "cart_idle_hours": str(CART_IDLE_HOURS),
         "session_rule": sessions.words,
         "session_begins": _session_begins(sessions),
-        "client_session_id": "session_id" if sessions.client_ids else "CAST(NULL AS VARCHAR)",
+        "client_session_id": "e.session_id" if sessions.client_ids else "CAST(NULL AS VARCHAR)",
+        "campaign_of_session": ", e.utm_campaign" if sessions.new_on_campaign else "",
         "previous_campaign": _PREVIOUS_CAMPAIGN if sessions.new_on_campaign else "",
+        "event_row": lambda event: f"{event}.{EVENT_ROW}",
+        "same_event": lambda one, other: f"{one}.{EVENT_ROW} = {other}.{EVENT_ROW}",
         "items": _items_sql(plan),
         "goals": _goals_sql(plan),
         "goal_events": _goal_events_sql(plan),
-        "rule_columns": _after_comma(quoted(name) for name in rule_columns(plan)),
+        "rule_columns": _after_comma(f"e.{quoted(name)}" for name in rule_columns(plan)),
         "trait_columns": _after_comma(f"l.{quoted(name)}" for name in traits),
         "latest_traits": _after_comma(f"{_latest(quoted(name))} AS {quoted(name)}" for name in traits),
         "person_traits": _after_comma(f"p.{quoted(name)}" for name in traits),

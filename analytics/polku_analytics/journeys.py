@@ -40,7 +40,7 @@ TABLES: Final = (
 )
 """What `open_journeys` opens; `events` joins them when a question needs a property."""
 
-BUILT_TABLES: Final = (*TABLES, "cart_contents", "preferences", "person_links", "event_copies")
+BUILT_TABLES: Final = (*TABLES, "cart_contents", "daily_visits", "preferences", "person_links", "event_copies")
 """The tables of a build: all that `polku build` leaves in a lake, but for its own record, `builds`."""
 
 PUSHED_CHANNELS: Final = ("ads", "delivery", "email", "push", "server", "sms")

@@ -171,14 +171,21 @@ def attach(
     lake: Lake,
     snapshot: TableSnapshot,
     expected: Mapping[str, str],
-) -> None:
-    """Create the view of one snapshot."""
+    *,
+    row_number: str | None = None,
+) -> frozenset[str]:
+    """Create the view of one snapshot; returns the columns that are not null throughout, as far as the files tell.
+
+    `row_number` names a column more, which numbers its rows (not densely).
+    """
     scans = []
     for partition, files in _by_partition(snapshot, connection, lake):
         paths = lake.local_paths(files)
         scans.append(Scan(partition, paths, _held_columns(connection, paths)))
     columns = {**expected, **snapshot.columns}
-    connection.execute(f"CREATE OR REPLACE VIEW {quoted(snapshot.name)} AS {relation_sql(columns, scans)}")
+    connection.execute(f"CREATE OR REPLACE VIEW {quoted(snapshot.name)} AS {relation_sql(columns, scans, row_number)}")
+    held = {name for scan in scans for name in (*scan.held, *scan.partition)}
+    return frozenset(held & columns.keys() | ({row_number} if row_number else set()))
 
 
 class Scan(Struct, frozen=True):
@@ -189,15 +196,30 @@ class Scan(Struct, frozen=True):
     held: Mapping[str, str]
 
 
-def relation_sql(columns: Mapping[str, str], scans: Sequence[Scan]) -> str:
-    """The SELECT that gives exactly `columns`, in order and type, over files that hold some of them."""
+def relation_sql(columns: Mapping[str, str], scans: Sequence[Scan], row_number: str | None = None) -> str:
+    """The SELECT that gives exactly `columns`, in order and type, over files that hold some of them.
+
+    `row_number`: and a column of this name that numbers the rows; DuckDB's way.
+    """
     if not scans:
-        nulls = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in columns.items())
+        kinds = {**columns, **({row_number: "BIGINT"} if row_number else {})}
+        nulls = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in kinds.items())
         return f"SELECT {nulls} WHERE FALSE"
-    return " UNION ALL ".join(_scan_sql(columns, scan) for scan in scans)
+    selects = []
+    first_file = 0
+    for scan in scans:
+        number = (
+            f"(CAST(file_index AS BIGINT) + {first_file}) * {_MOST_ROWS_OF_A_FILE} + CAST(file_row_number AS BIGINT)"
+        )
+        selects.append(_scan_sql(columns, scan, [f"{number} AS {quoted(row_number)}"] if row_number else []))
+        first_file += len(scan.paths)
+    return " UNION ALL ".join(selects)
 
 
-def _scan_sql(columns: Mapping[str, str], scan: Scan) -> str:
+_MOST_ROWS_OF_A_FILE: Final = 2**32
+
+
+def _scan_sql(columns: Mapping[str, str], scan: Scan, more: Sequence[str]) -> str:
     terms = []
     for name, kind in columns.items():
         column = quoted(name)
@@ -207,7 +229,7 @@ def _scan_sql(columns: Mapping[str, str], scan: Scan) -> str:
         else:
             value = scan.partition.get(name)
             terms.append(f"CAST({'NULL' if value is None else literal(value)} AS {kind}) AS {column}")
-    return f"SELECT {', '.join(terms)} FROM {_read_parquet(scan.paths)}"
+    return f"SELECT {', '.join([*terms, *more])} FROM {_read_parquet(scan.paths)}"
 
 
 def _read_parquet(paths: Sequence[str]) -> str:

@@ -6,12 +6,13 @@ of their own. The set of ids is closed: an event that names one of them names no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
 from polku_analytics.build.identity_traits import crowded_sql, told_sql
 from polku_analytics.build.news import IS_NEW
+from polku_analytics.delta_types import quoted
 
 LINKS = "old_person_links"
 """The table `person_links` of the build before."""
@@ -20,11 +21,20 @@ COPIES = "old_event_copies"
 """The table `event_copies` of the build before."""
 
 
-def gather_affected(connection: duckdb.DuckDBPyConnection, join_by: Sequence[str] = ()) -> None:
+def gather_affected(
+    connection: duckdb.DuckDBPyConnection,
+    columns: Sequence[str],
+    nulls: Mapping[str, str],
+    join_by: Sequence[str] = (),
+) -> None:
     """Make `affected_ids` (id, is_user), `affected_events` and `affected_keys` (the people of the build before).
 
-    Reads `events`, `new_events` and the links of the build before. `join_by`: columns whose equal values join ids.
+    Reads `events`, `new_events` and the links of the build before. `affected_events` has `columns` of `events`, `nulls`
+    (name → DuckDB type), which hold nothing, and `is_new`. `join_by`: columns whose equal values join ids.
     """
+    carried = ", ".join(f"e.{quoted(name)}" for name in columns)
+    # What no event holds is not worth being written down for each.
+    unheld = "".join(f", CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in nulls.items())
     # A value of too many joined nothing before, and does not now: only those that did, or may, bind ids together.
     told = (
         f"{told_sql(join_by, 'events')} AND mark NOT IN ({crowded_sql(join_by, 'events', f'NOT ({IS_NEW})')})"
@@ -80,8 +90,8 @@ def gather_affected(connection: duckdb.DuckDBPyConnection, join_by: Sequence[str
         _add_found(connection)
         _close(connection)
         connection.execute(f"""
-            CREATE OR REPLACE TEMP TABLE affected_events AS
-            SELECT e.*, {IS_NEW} AS is_new FROM events AS e
+            CREATE OR REPLACE TEMP TABLE affected_rows AS
+            SELECT {carried}, {IS_NEW} AS is_new FROM events AS e
             WHERE e.user_id IN (SELECT id FROM affected_ids WHERE is_user)
               OR e.anonymous_id IN (SELECT id FROM affected_ids WHERE NOT is_user)
               OR (e.event_type = 'alias' AND e.previous_id IN (SELECT id FROM affected_ids))
@@ -100,6 +110,7 @@ def gather_affected(connection: duckdb.DuckDBPyConnection, join_by: Sequence[str
                     OR anonymous_id IN (SELECT id FROM affected_ids WHERE NOT is_user)
                 ))
         """)
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW affected_events AS SELECT *{unheld} FROM affected_rows")
         connection.execute("""
             CREATE OR REPLACE TEMP TABLE found_ids AS
             SELECT user_id AS id, TRUE AS is_user FROM affected_events

@@ -10,7 +10,7 @@ from typing import Final
 import duckdb
 from msgspec import Struct
 
-from polku_analytics.build.compute import ROWS_A_FILE, Computed, NewFile, read_as, write_files
+from polku_analytics.build.compute import ROWS_A_FILE, Computed, NewFile, no_rows, read_as, write_files
 from polku_analytics.delta_types import literal, quoted
 from polku_analytics.lake import Lake, TableSnapshot
 from polku_analytics.model_files import Filling, Model, fill
@@ -41,12 +41,16 @@ def before_name(table: str) -> str:
     return f"before_{table}"
 
 
-def read_before(connection: duckdb.DuckDBPyConnection, table: str, paths: Sequence[str]) -> None:
+def read_before(connection: duckdb.DuckDBPyConnection, computed: Computed, paths: Sequence[str]) -> None:
     """Make `before_<table>`: the rows of the affected people, with `filename` and `file_row_number`."""
-    listed = ", ".join(literal(path) for path in paths)
+    name = computed.model.name
+    if paths:
+        listed = ", ".join(literal(path) for path in paths)
+        rows = f"SELECT * FROM read_parquet([{listed}], filename = true, file_row_number = true)"
+    else:
+        rows = no_rows({**computed.columns, "filename": "string", "file_row_number": "long"})
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE {before_name(table)} AS "
-        f"SELECT * FROM read_parquet([{listed}], filename = true, file_row_number = true) "
+        f"CREATE OR REPLACE TEMP TABLE {before_name(name)} AS SELECT * FROM ({rows}) "
         "WHERE person_key IN (SELECT person_key FROM affected_keys)"
     )
 
@@ -110,7 +114,7 @@ def sum_change_of(
     keys = [key.strip() for key in model.keys.split(",")]
     sums = [name for name in computed.columns if name not in keys]
     listed = ", ".join(quoted(key) for key in keys)
-    read_as(connection, "sums_before", old_paths)
+    read_as(connection, "sums_before", old_paths, computed.columns)
     read_as(connection, "sums_now", [file.path for file in computed.files])
     signed = ", ".join(f"-{quoted(name)} AS {quoted(name)}" for name in sums)
     added = ", ".join(f"CAST(SUM({quoted(name)}) AS BIGINT) AS {quoted(name)}" for name in sums)

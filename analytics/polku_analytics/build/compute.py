@@ -179,11 +179,14 @@ def read_as(
 ) -> None:
     """Let the rows of files be read under a name; `columns` are the neutral types, where there may be no file."""
     listed = ", ".join(literal(str(path)) for path in paths)
-    rows = f"SELECT * FROM read_parquet([{listed}])"
-    if not listed:
-        nulls = (f"CAST(NULL AS {duckdb_type_of_neutral(kind)}) AS {quoted(n)}" for n, kind in (columns or {}).items())
-        rows = f"SELECT {', '.join(nulls)} WHERE FALSE"
+    rows = f"SELECT * FROM read_parquet([{listed}])" if listed else no_rows(columns or {})
     connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS {rows}")
+
+
+def no_rows(columns: Mapping[str, str]) -> str:
+    """A query of these columns (neutral types) that has no rows: a table may have no file."""
+    nulls = (f"CAST(NULL AS {duckdb_type_of_neutral(kind)}) AS {quoted(name)}" for name, kind in columns.items())
+    return f"SELECT {', '.join(nulls)} WHERE FALSE"
 
 
 def write_files(connection: duckdb.DuckDBPyConnection, sql: str, model: Model, folder: Path) -> tuple[NewFile, ...]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import inspect
-import sys
+import re
 import tempfile
 import time
 import uuid
@@ -16,6 +16,8 @@ from pathlib import Path
 import duckdb
 from msgspec import Struct, structs
 
+from polku_analytics.build import affected, identity, identity_traits, news
+from polku_analytics.build import compute as compute_models
 from polku_analytics.build.affected import COPIES as OLD_COPIES
 from polku_analytics.build.affected import LINKS as OLD_LINKS
 from polku_analytics.build.affected import gather_affected
@@ -44,7 +46,7 @@ from polku_analytics.build.publish import change_table, place_files, replace_tab
 from polku_analytics.build.record import BuildRecord, BuiltTable, Counts, Mark, append_record, newest_record
 from polku_analytics.build.reference import attach_reference_tables
 from polku_analytics.errors import BuildError
-from polku_analytics.fillings import expected_event_columns, fillings
+from polku_analytics.fillings import EVENT_ROW, expected_event_columns, fillings
 from polku_analytics.lake import Lake, TableSnapshot, attach, connect
 from polku_analytics.model_files import Filling, chosen, fill, read_models, run_order
 from polku_analytics.period import Period
@@ -129,12 +131,14 @@ class _Run:
         self.progress, self.started = progress, started
         self.expected = expected_event_columns(plan)
         self.connection = connect(lake, [])
-        attach(self.connection, lake, snapshot, self.expected)
+        # Of the limit of memory, kept and used again: a tenth of a build was the system's handing out fresh pages.
+        self.connection.execute("SET block_allocator_memory = '20%'")
+        self.held = attach(self.connection, lake, snapshot, self.expected, row_number=EVENT_ROW)
         self.reference_versions = attach_reference_tables(self.connection, lake)
         self.models = run_order(chosen(read_models(), select))
         self.since = since
-        columns = {row[0]: row[1] for row in self.connection.execute(f"DESCRIBE {EVENTS}").fetchall()}
-        self.filled: dict[str, Filling] = fillings(plan, columns, sessions)
+        self.columns = {row[0]: row[1] for row in self.connection.execute(f"DESCRIBE {EVENTS}").fetchall()}
+        self.filled: dict[str, Filling] = fillings(plan, self.columns, sessions)
         self.fingerprint = self._fingerprint()
         self.build_id = uuid.uuid4().hex
 
@@ -169,8 +173,8 @@ class _Run:
             str(self.since),
             # A new cost changes the margin of everybody's orders.
             str(self.reference_versions),
-            inspect.getsource(sys.modules[resolve_identity.__module__]),
-            inspect.getsource(sys.modules[join_columns.__module__]),
+            inspect.getsource(identity),
+            inspect.getsource(identity_traits),
             *(f"{m.name}{m.order}{fill(m.sql, self.filled)}" for m in self.models),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -216,7 +220,9 @@ class _Run:
         attach(connection, self.lake, structs.replace(old[LINKS.name], name=OLD_LINKS), {})
         attach(connection, self.lake, structs.replace(old[COPIES.name], name=OLD_COPIES), {})
         self.progress("whom it concerns")
-        gather_affected(connection, join_columns(self.plan))
+        read = self._columns_read()
+        nulls = {name: self.columns[name] for name in read if name not in self.held}
+        gather_affected(connection, [name for name in read if name in self.held], nulls, join_columns(self.plan))
         counts = self._counted(before)
         computed = self._compute(
             KeptKeys(OLD_LINKS, before.next_key),
@@ -256,8 +262,21 @@ class _Run:
         since = files_since(self.lake, self.snapshot, before)
         attach(self.connection, self.lake, structs.replace(since, name="events_of_new_files"), self.expected)
         self.connection.execute(
-            f"CREATE TEMP TABLE new_events AS SELECT e.* FROM events_of_new_files AS e WHERE {IS_NEW}"
+            "CREATE TEMP TABLE new_events AS "
+            "SELECT e.source, e.event_id, e.user_id, e.anonymous_id, e.previous_id, e.order_id "
+            f"FROM events_of_new_files AS e WHERE {IS_NEW}"
         )
+
+    def _columns_read(self) -> list[str]:
+        """The columns of `events` that a model or a step names; a plan has many that nothing is made of."""
+        steps = (affected, compute_models, identity, identity_traits, news)
+        said = [
+            *(fill(model.sql, self.filled) for model in self.models),
+            *(inspect.getsource(step) for step in steps),
+            *join_columns(self.plan),
+        ]
+        words = set(re.findall(r"\w+", " ".join(said)))
+        return [name for name in self.columns if name in words or re.fullmatch(r"\w+", name) is None]
 
     def _counted(self, before: BuildRecord) -> Counts:
         """All events by what has become of them: those of the affected people are counted before and now."""
@@ -289,7 +308,7 @@ class _Run:
         for table in stored:
             if table.model.increment == "person":
                 name = table.model.name
-                read_before(connection, name, [local[file.uri] for file in old[name].files])
+                read_before(connection, table, [local[file.uri] for file in old[name].files])
                 changes.append(change_of(connection, self.lake, old[name], table, self.scratch))
         for table in stored:
             if table.model.increment == "sum":

@@ -389,6 +389,8 @@ def spark_fillings(plan: Plan, event_columns: Mapping[str, str]) -> dict[str, Fi
     latest = "".join(f",\n  {_latest(quoted(name))} AS {quoted(name)}" for name in traits)
     return {
         **fillings(plan, event_columns),
+        "event_row": lambda event: f"{event}.source, {event}.event_id",
+        "same_event": lambda one, other: f"{one}.source = {other}.source AND {one}.event_id = {other}.event_id",
         "seconds_between": _seconds_between,
         "microseconds_between": _microseconds_between,
         "latest_traits": latest,

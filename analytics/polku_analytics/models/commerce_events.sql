@@ -1,7 +1,7 @@
 -- commerce_events: the events of carts, checkouts, orders, searches, deliveries and subscriptions with their properties.
 -- Grain: event
 -- Keys: source, event_id
--- Inputs: unique_events, touchpoints
+-- Inputs: unique_events, event_order
 -- Increment: person
 -- Stored: no
 -- Definition: what the models of commerce read of an event, beside the session and the account it belongs to. An event that
@@ -11,9 +11,9 @@ SELECT
   t.touchpoint_number,
   t.session_key,
   t.account_id,
-  t.channel,
-  t.marketing_channel,
-  t.device,
+  {{ channel }} AS channel,
+  e.marketing_channel,
+  e.device,
   e.event_time,
   e.event_id,
   e.source,
@@ -50,12 +50,7 @@ SELECT
   {{ property ad_revenue | double }} AS ad_revenue,
   {{ products }} AS products
 FROM unique_events AS e
-LEFT JOIN (
-  SELECT
-    source, event_id, person_key, touchpoint_number, session_key, account_id, channel, marketing_channel, device
-  FROM touchpoints
-  WHERE event_name IN ({{ commerce_event_names }}, {{ ad_event_names }})
-) AS t ON t.source = e.source AND t.event_id = e.event_id
+LEFT JOIN event_order AS t ON {{ same_event e | t }}
 WHERE e.event_type NOT IN ('identify', 'group', 'alias')
   AND (
     e.event_name IN ({{ commerce_event_names }})

@@ -1,7 +1,7 @@
 -- daily_metrics: the day in figures, by channel.
 -- Grain: day (UTC) and channel
 -- Keys: day, channel
--- Inputs: touchpoints, orders
+-- Inputs: daily_visits, orders
 -- Increment: whole
 -- Order: day, channel
 -- Definition: people and sessions with a touchpoint of the channel on that day (so they do not add up over channels or
@@ -12,16 +12,6 @@ WITH usual AS (
     SELECT currency, ROW_NUMBER() OVER (ORDER BY COUNT(*) DESC, currency) AS place FROM orders GROUP BY currency
   ) AS counted
   WHERE place = 1
-),
-moved AS (
-  SELECT
-    CAST(event_time AS DATE) AS day,
-    channel,
-    COUNT(DISTINCT person_key) AS people,
-    COUNT(DISTINCT session_key) AS sessions,
-    COUNT(*) AS touchpoints
-  FROM touchpoints
-  GROUP BY CAST(event_time AS DATE), channel
 ),
 sold AS (
   SELECT
@@ -44,5 +34,5 @@ SELECT
   COALESCE(s.orders, 0) AS orders,
   COALESCE(s.net_revenue, 0.0) AS net_revenue,
   s.currency
-FROM moved AS m
+FROM daily_visits AS m
 LEFT JOIN sold AS s ON s.day = m.day AND COALESCE(s.channel, '') = COALESCE(m.channel, '')

@@ -8,8 +8,18 @@
 --   of the session (exit_page_path the last); the marketing channel is its channel group. engaged_seconds adds up the times
 --   between touchpoints next to each other, each for 60 seconds at most. engaged: it took more than 10 seconds, or has an
 --   order or at least two pages or screens.
+WITH waits AS (
+  SELECT
+    session_key,
+    {{ microseconds_between LAG(event_time) OVER (PARTITION BY session_key ORDER BY touchpoint_number) | event_time }}
+      AS microseconds
+  FROM touchpoints
+),
+engagement AS (
+  SELECT session_key, SUM(LEAST(COALESCE(microseconds, 0), 60000000)) AS microseconds FROM waits GROUP BY session_key
+)
 SELECT
-  session_key,
+  t.session_key,
   MIN(person_key) AS person_key,
   MIN(person_id) AS person_id,
   MIN(session_id) AS session_id,
@@ -17,8 +27,7 @@ SELECT
   MIN(event_time) AS started_at,
   MAX(event_time) AS ended_at,
   CAST({{ seconds_between MIN(event_time) | MAX(event_time) }} AS DOUBLE) AS duration_seconds,
-  CAST(SUM({{ seconds_between COALESCE(previous_time, event_time) | LEAST(event_time, COALESCE(previous_time, event_time) + INTERVAL '60' SECOND) }}) AS DOUBLE)
-    AS engaged_seconds,
+  CAST(MIN(g.microseconds) AS DOUBLE) / 1000000 AS engaged_seconds,
   COUNT(order_id) > 0
     OR COUNT(CASE WHEN event_name IN ('page_viewed', 'screen_viewed') THEN 1 END) >= 2
     OR {{ seconds_between MIN(event_time) | MAX(event_time) }} > 10 AS engaged,
@@ -33,8 +42,6 @@ SELECT
   MIN_BY(utm_campaign, CASE WHEN utm_campaign IS NOT NULL THEN touchpoint_number END) AS utm_campaign,
   COUNT(order_id) AS orders,
   COALESCE(SUM(revenue), 0.0) AS revenue
-FROM (
-  SELECT t.*, LAG(event_time) OVER (PARTITION BY session_key ORDER BY touchpoint_number) AS previous_time
-  FROM touchpoints AS t
-) AS followed
-GROUP BY session_key
+FROM touchpoints AS t
+JOIN engagement AS g ON g.session_key = t.session_key
+GROUP BY t.session_key

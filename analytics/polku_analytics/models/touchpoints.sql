@@ -8,41 +8,15 @@
 --   session_key is unique over all people and grows with the start.
 --   revenue stands on the one event that counts for its order. repeat_order says that the person has ordered before:
 --   strictly before this event, whatever the event is; an event of the first order itself has first_order instead.
-WITH client_sessions AS (
-  SELECT person_key, session_id, MIN(touchpoint_number) AS first_number
-  FROM ordered_events
-  WHERE session_id IS NOT NULL
-  GROUP BY person_key, session_id
-),
-gap_sessions AS (
-  SELECT
-    person_key,
-    touchpoint_number,
-    MAX(
-      CASE
-        WHEN previous_unsessioned_time IS NULL THEN touchpoint_number
-        WHEN {{ session_begins }} THEN touchpoint_number
-      END
-    ) OVER (
-      PARTITION BY person_key ORDER BY touchpoint_number ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-    ) AS first_number
-  FROM ordered_events
-  WHERE session_id IS NULL
-),
-facts AS (
+WITH facts AS (
   SELECT
     e.*,
-    COALESCE(s.first_number, g.first_number) AS session_start,
     o.order_number,
     COALESCE(o.first_order, FALSE) AS first_order,
     COALESCE(NOT o.first_order, e.event_time > f.ordered_at, FALSE) AS repeat_order,
     CASE WHEN o.event_id = e.event_id AND o.source = e.source THEN o.revenue END AS counted_revenue,
     CASE WHEN o.event_id = e.event_id AND o.source = e.source THEN o.order_id END AS counted_order_id
   FROM ordered_events AS e
-  LEFT JOIN client_sessions AS s
-    ON s.person_key = e.person_key AND s.session_id = e.session_id
-  LEFT JOIN gap_sessions AS g
-    ON g.person_key = e.person_key AND g.touchpoint_number = e.touchpoint_number
   LEFT JOIN counted_orders AS o
     ON o.person_key = e.person_key
     AND o.event_name = e.event_name
@@ -62,7 +36,7 @@ SELECT
   COALESCE({{ touchpoint }}, event_name) AS touchpoint,
   channel,
   marketing_channel,
-  person_key * 16777216 + session_start AS session_key,
+  session_key,
   session_id,
   account_id,
   known_person,

@@ -311,3 +311,22 @@ def test_what_names_an_order_and_nobody_changes_that_order(tmp_path: Path, plan:
     assert build(lake, plan).kind == "incremental"
     found = opened(lake, plan).rows("SELECT order_id, net_revenue, cancelled FROM orders ORDER BY order_id")
     assert found == [("1", 0.0, True), ("2", 0.0, False)]
+
+
+def test_a_table_may_have_become_empty(tmp_path: Path, plan: Plan) -> None:
+    lake = Lake(tmp_path, environ={})
+    events = tmp_path / "events"
+    write_table(events, [_event("order_completed", 1, 10, order_id="1", revenue=5.0)])
+    write_table(events, [_event("order_delivered", 2, 60, order_id="1", revenue=None, event_id="same")])
+    build(lake, plan)
+    assert opened(lake, plan).rows("SELECT COUNT(*) FROM deliveries") == [(1,)]
+    # Received before the delivery and under its id: now this one counts.
+    first = _event("page_viewed", 3, 20, order_id=None, revenue=None, event_id="same")
+    write_table(events, [first])
+    assert build(lake, plan).kind == "incremental"
+    assert not lake.snapshot("deliveries").files
+    write_table(events, [_event("page_viewed", 4, 70, order_id=None, revenue=None)])
+    assert build(lake, plan).kind == "incremental"
+    grown = stored(opened(lake, plan))
+    build(lake, plan, full=True)
+    assert grown == stored(opened(lake, plan))
