@@ -16,8 +16,11 @@ from pathlib import Path
 import duckdb
 from msgspec import Struct, structs
 
-from polku_analytics.build import affected, identity, identity_traits, news
-from polku_analytics.build import compute as compute_models
+import polku_analytics.build.affected as affected
+import polku_analytics.build.compute as compute_models
+import polku_analytics.build.identity as identity
+import polku_analytics.build.identity_traits as identity_traits
+import polku_analytics.build.news as news
 from polku_analytics.build.affected import COPIES as OLD_COPIES
 from polku_analytics.build.affected import LINKS as OLD_LINKS
 from polku_analytics.build.affected import gather_affected
