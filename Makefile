@@ -93,7 +93,9 @@ bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
+# ChannelAttribution has no wheels.
 $(ORACLES)/.installed: pyproject.toml
+	command -v g++ >/dev/null || { $(APT) update -qq && $(APT) install -y -qq g++ python3-dev >/dev/null; }
 	$(PYTHON) -m venv $(ORACLES)
 	$(ORACLES)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(ORACLES)/bin/python -m pip install --quiet --editable '.[all]' --group test --group analysis-oracles

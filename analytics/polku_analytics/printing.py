@@ -31,7 +31,7 @@ def aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """RFC 4180 CSV with a header; null is an empty field."""
+    """RFC 4180 CSV with a header; null is an empty field, truth `true` or `false`, as `polku load` reads them."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(columns)
@@ -72,6 +72,10 @@ def explained(result: AnalysisResult) -> str:
 
 
 def _why_empty(result: AnalysisResult) -> list[str]:
+    if result.as_of is None:
+        return ["there are no events yet"]
+    if result.coverage.get("touchpoints") == 0:
+        return [f"nothing happened in this period; the newest event is of {_cell(result.as_of)}"]
     start, end = result.options.get("from"), result.options.get("to")
     if start is None or end is None:
         return []
@@ -94,9 +98,7 @@ def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) ->
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, float):
         return f"{value:.4f}".rstrip("0").rstrip(".")
@@ -105,6 +107,8 @@ def _cell(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, datetime.datetime):
         return value.isoformat(sep=" ", timespec="auto")
     if isinstance(value, list | dict | tuple):

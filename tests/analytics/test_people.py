@@ -79,7 +79,7 @@ def test_sizes_stand_side_by_side_and_nobody_is_zero(shop: Journeys) -> None:
     assert [row[:5] for row in result.rows] == [
         ["orders >= 1", 3, 1.0, 2, 3],
         ["trait_city = Oulu", 1, 0.333333, 1, 1],
-        ["orders >= 5", 0, 0, None, None],
+        ["orders >= 5", 0, 0, 0, 0],
         ["contacts >= 1", 1, 0.333333, 1, 1],
     ]
     assert result.rows[0][5:] == [3, 1.0, "SEK", 2]  # one order in each of three currencies: the last name wins

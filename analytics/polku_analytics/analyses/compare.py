@@ -282,7 +282,7 @@ def _round(value: float | None, digits: int = 6) -> float | None:
 
 def _around(scope: Scope, day: datetime.date, days: int) -> Scope:
     if scope.period.since is not None or scope.period.until is not None:
-        raise AnalyticsError("a change says which days are compared: leave out --since and --until, or say --days")
+        raise AnalyticsError("a change says which days are compared: leave out --since and --until")
     step = datetime.timedelta(days=days)
     return structs.replace(scope, period=Period(day - 2 * step, day + step, scope.period.time_zone))
 

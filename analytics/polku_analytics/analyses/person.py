@@ -81,6 +81,7 @@ def run_person(journeys: Journeys, question: PersonQuestion) -> AnalysisResult:
         options={
             "since": question.period.since,
             "until": question.period.until,
+            "time_zone": question.period.time_zone,
             "last": question.last,
             "profile": _profile(journeys, key, question.with_personal),
         },

@@ -23,6 +23,7 @@ SIZE_COLUMNS: Final = (
     "currency",
     "orders_in_other_currencies",
 )
+_NONE_OF_NOBODY: Final = ("count", "share", "known", "buyers", "orders", "orders_in_other_currencies")
 OVERLAP_COLUMNS: Final = ("segment", "with_segment", "people", "both", "share_of_segment")
 RFM_COLUMNS: Final = ("r_score", "f_score", "people", "share", "mean_recency_days", "mean_frequency", "mean_monetary")
 
@@ -47,10 +48,11 @@ def run_segments(journeys: Journeys, question: SegmentsQuestion) -> AnalysisResu
     blank: list[Any] = [None] * (len(found.columns) - 1)
     empty: list[list[Any]] = [[parse_segment(journeys, name).label, *blank] for name in names if name not in filled]
     for row in empty:
-        row[found.columns.index("count")] = row[found.columns.index("share")] = 0
+        for column in _NONE_OF_NOBODY:
+            row[found.columns.index(column)] = 0
     labels = [parse_segment(journeys, name).label for name in names]
     rows = sorted([*found.rows, *empty], key=lambda row: labels.index(row[0])) if filled else empty
-    return structs.replace(found, rows=rows)
+    return structs.replace(found, rows=rows, options={**found.options, "segments": list(names)})
 
 
 def _sizes(journeys: Journeys, scope: Scope) -> AnalysisResult:

@@ -47,6 +47,8 @@ def parse_segment(journeys: Journeys, text: str) -> SegmentFilter:
     if len(terms) == 1 and re.fullmatch(r"\w+", terms[0]):
         columns = person_kinds(journeys)
         known = {*journeys.plan.segments, *(name for name, kind in columns.items() if kind == "boolean")}
+        if terms[0] not in known and terms[0] in columns:
+            raise AnalyticsError(f"{terms[0]} is a column: compare it with something, such as '{terms[0]} >= 1'")
         if terms[0] not in known:
             raise UnknownNameError("segment", terms[0], known)
     return SegmentFilter(text.strip(), " AND ".join(_term_sql(journeys, term, text) for term in terms))

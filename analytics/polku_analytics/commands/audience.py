@@ -26,6 +26,8 @@ def _show_audience(result: AnalysisResult, given: Mapping[str, Any]) -> None:
     path: Path | None = given["path"]
     if path is None:
         click.echo(text, nl=False)
+        if not result.rows:
+            click.echo("nobody is in it", err=True)
     else:
         path.write_text(text, encoding="utf-8", newline="")
         click.echo(f"{len(result.rows)} people in {path}", err=True)

@@ -8,16 +8,12 @@ import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
+import ChannelAttribution
+import pandas as pd
 import pytest
 
 from polku_analytics.analyses.attribution import AttributionQuestion, run_attribution
 from polku_analytics.journeys import Journeys
-
-# Not in the group: it has no wheel, and compiles for minutes.
-ChannelAttribution = pytest.importorskip(
-    "ChannelAttribution", reason="pip install ChannelAttribution matplotlib in .venv-oracles for it"
-)
-pd = pytest.importorskip("pandas")
 
 HOUR = 3_600
 
