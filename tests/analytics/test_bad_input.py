@@ -66,6 +66,7 @@ ASKED: dict[str, tuple[str, ...]] = {
     "campaigns": ("",),
     "performance": ("", "--by page"),
     "friction": ("", "--by page --unit person"),
+    "anomalies": ("", "order_completed --unit event --all-days"),
     "report": ("--out report.html",),
     "identity": ("",),
     "person": ("aino",),
@@ -77,6 +78,9 @@ ASKED: dict[str, tuple[str, ...]] = {
     "when": ("", "order_completed --unit event"),
     "scorecard": ("management", "marketing", "ecommerce", "it", "service --formulas"),
 }
+COMPARED_ALREADY = {"compare", "anomalies"}
+"""They compare days with other days, and refuse --previous with that reason."""
+
 NOT_ASKED = {"build", "load"}
 """They make tables; test_models.py and test_reference.py ask them about nothing."""
 
@@ -111,6 +115,7 @@ UNKNOWN: dict[str, tuple[tuple[str, str], ...]] = {
     "campaigns": (("--campaign srping", "spring"),),
     "performance": (("--goal sign_up", "signup"),),
     "friction": (("--goal sign_up", "signup"), ("--error error_show", "error_shown")),
+    "anomalies": (("order_complete", "order_completed"),),
     "report": (("--out report.html --not-collected purchas", "purchase"),),
     "person": (("ain", "ain"),),
     "segments": (
@@ -285,7 +290,7 @@ def test_nothing_one_person_and_no_days_have_an_answer(
     if has(name, "--since") and "--change" not in arguments:
         narrowed += ["--since", "2031-01-01", "--until", "2031-01-08"]
     if has(name, "--breakdown"):
-        narrowed += ["--breakdown", "device", *([] if name == "compare" else ["--previous"])]
+        narrowed += ["--breakdown", "device", *([] if name in COMPARED_ALREADY else ["--previous"])]
         # Where nobody is in a segment, that is the answer.
         narrowed += ["--segment", "orders >= 0"] if which == "one person" and "--overlap" not in arguments else []
     try:

@@ -229,7 +229,7 @@ def test_deliveries(shop: Journeys) -> None:
 
 
 def test_revenue(shop: Journeys) -> None:
-    sql = "SELECT r.kind, r.amount FROM revenue AS r ORDER BY r.at"
+    sql = "SELECT kind, amount FROM revenue ORDER BY earned_at"
     assert shop.rows(sql) == [("order", 70.0), ("subscription", 9.9), ("order", 10.0)]
 
 

@@ -11,7 +11,7 @@ SELECT
   person_key,
   session_key,
   account_id,
-  ordered_at AS at,
+  ordered_at AS earned_at,
   'order' AS kind,
   net_revenue AS amount,
   revenue AS gross_amount,
