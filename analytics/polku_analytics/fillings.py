@@ -6,7 +6,7 @@ Also what the models read at all: names of events, columns of `events` and of th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, cast
 
 from polku_analytics.delta_types import duckdb_type_of_neutral, neutral_type, quoted
@@ -158,9 +158,16 @@ _RENAMED: Final = {"revenue": "order_revenue", "currency": "order_currency"}
 
 
 def fillings(
-    plan: Plan, event_columns: Mapping[str, str], sessions: SessionRules = DEFAULT_RULES
+    plan: Plan,
+    event_columns: Mapping[str, str],
+    sessions: SessionRules = DEFAULT_RULES,
+    held: Collection[str] | None = None,
 ) -> dict[str, Filling]:
-    """What the placeholders stand for with this plan; `event_columns` are those that `events` has."""
+    """What the placeholders stand for with this plan; `event_columns` are those that `events` has.
+
+    `held`: those of them in which anything is, if that is known. The others are not carried through joins.
+    """
+    told = {name: kind for name, kind in event_columns.items() if held is None or name in held}
     traits = [name for name in trait_columns(plan) if name in event_columns]
     stages = " ".join(f"WHEN {sql_literal(stage)} THEN {n}" for n, stage in enumerate(plan.stages, start=1))
     lines = struct_members(event_columns.get("products", ""))
@@ -200,10 +207,10 @@ def fillings(
         "answer_event_names": ", ".join(sql_literal(name) for name in ANSWER_EVENTS),
         "not_experienced_event_names": ", ".join(sql_literal(name) for name in NOT_EXPERIENCED_EVENTS),
         "told_event_names": ", ".join(sql_literal(name) for name in TOLD_EVENTS),
-        "read": lambda name, kind: _read_as(name, kind, event_columns),
+        "read": lambda name, kind: _read_as(name, kind, told),
         "day_of": lambda column: f"CAST({column} AS DATE)",
         "seconds_between": _seconds_between,
-        "property": lambda name, kind: _cast(f"e.{quoted(name)}", event_columns.get(name), kind),
+        "property": lambda name, kind: _cast(f"e.{quoted(name)}", told.get(name), kind),
         "sent_event_names": _listed(SENT_EVENTS),
         "opened_event_names": _listed(OPENED_EVENTS),
         "clicked_event_names": _listed(CLICKED_EVENTS),

@@ -197,6 +197,8 @@ def write_files(connection: duckdb.DuckDBPyConnection, sql: str, model: Model, f
     if model.stored == "yes":
         how = f"COMPRESSION zstd, ROW_GROUP_SIZE {ROWS_A_FILE}, ROW_GROUPS_PER_FILE 1"
         target = folder
+    # Ids and times repeat too little for a dictionary; trying longer cost a sixth of the writing, and larger files.
+    how += ", DICTIONARY_SIZE_LIMIT 3000"
     written = connection.execute(f"COPY ({sql}{order}) TO {literal(str(target))} (FORMAT parquet, {how}, RETURN_STATS)")
     return tuple(NewFile(Path(name), rows, size) for name, rows, size, *_ in written.fetchall())
 

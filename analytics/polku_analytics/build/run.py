@@ -141,8 +141,9 @@ class _Run:
         self.models = run_order(chosen(read_models(), select))
         self.since = since
         self.columns = {row[0]: row[1] for row in self.connection.execute(f"DESCRIBE {EVENTS}").fetchall()}
-        self.filled: dict[str, Filling] = fillings(plan, self.columns, sessions)
-        self.fingerprint = self._fingerprint()
+        self.filled: dict[str, Filling] = fillings(plan, self.columns, sessions, self.held)
+        # Not of what is held: the first event that tells a property does not change what was built before.
+        self.fingerprint = self._fingerprint(fillings(plan, self.columns, sessions))
         self.build_id = uuid.uuid4().hex
 
     def build(self, full: bool) -> Build:
@@ -170,7 +171,7 @@ class _Run:
         self.progress("events: what is new")
         return why_not_incremental(self.connection, before.marks)
 
-    def _fingerprint(self) -> str:
+    def _fingerprint(self, filled: Mapping[str, Filling]) -> str:
         """Of everything but the events that the tables follow from."""
         parts = [
             str(self.since),
@@ -178,7 +179,7 @@ class _Run:
             str(self.reference_versions),
             inspect.getsource(identity),
             inspect.getsource(identity_traits),
-            *(f"{m.name}{m.order}{fill(m.sql, self.filled)}" for m in self.models),
+            *(f"{m.name}{m.order}{fill(m.sql, filled)}" for m in self.models),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -45,6 +45,13 @@ pieces AS (
   CROSS JOIN goals AS g
   LEFT JOIN so_far AS s ON s.person_key = p.person_key AND s.goal = g.goal
   WHERE p.last_number > COALESCE(s.last_number, 0)
+),
+-- A person's first touchpoint begins a journey to every goal: what is known of it is looked up once.
+firsts AS (
+  SELECT t.*, s.marketing_channel AS session_channel
+  FROM (SELECT DISTINCT person_key, first_number FROM pieces) AS p
+  JOIN touchpoints AS t ON t.person_key = p.person_key AND t.touchpoint_number = p.first_number
+  LEFT JOIN sessions AS s ON s.person_key = t.person_key AND s.session_key = t.session_key
 )
 SELECT
   j.person_key,
@@ -58,10 +65,9 @@ SELECT
   j.last_number - j.first_number + 1 AS steps,
   CAST({{ seconds_between t.event_time | j.ended_at }} AS DOUBLE) AS seconds,
   t.channel AS first_channel,
-  s.marketing_channel AS first_marketing_channel,
+  t.session_channel AS first_marketing_channel,
   t.touchpoint AS first_touchpoint,
   j.goal_event_id,
   j.goal_value AS value
 FROM pieces AS j
-JOIN touchpoints AS t ON t.person_key = j.person_key AND t.touchpoint_number = j.first_number
-LEFT JOIN sessions AS s ON s.person_key = t.person_key AND s.session_key = t.session_key
+JOIN firsts AS t ON t.person_key = j.person_key AND t.touchpoint_number = j.first_number
