@@ -1,11 +1,16 @@
-"""For all tests: the run ends with pytest's summary."""
+"""For all tests: the run ends with pytest's summary, and Ctrl-C means what it means."""
 
 import os
+import signal
 import sys
 
 import pytest
 
 _status = 0
+
+# A shell without job control lets what it starts in the background ignore Ctrl-C, and so would whatever we start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -96,15 +96,14 @@ def costs(
     commits = min(flushes, events_per_second)  # nothing is committed while nothing comes
     files = commits * files_per_commit
     kept = maintenance_seconds is not None
+    merges = files / (compact_files / 2)  # begun at so many files, done until there are half of them
     a_second = Work(
         flushes=flushes,
         commits=commits,
         files=files,
         refusals=min(flushes, refused_per_second),
         maintenance_looks=1 / maintenance_seconds if maintenance_seconds is not None else 0.0,
-        merges=files / (compact_files / 2)
-        if kept
-        else 0.0,  # begun at so many files, done until there are half of them
+        merges=merges if kept else 0.0,
         merged_files=files if kept else 0.0,
         merged_bytes=events_per_second * bytes_per_event * _REWRITES if kept else 0.0,
     )
