@@ -116,7 +116,7 @@ def test_every_analysis_is_asked() -> None:
     reached: set[str] = set()
     for command in commands().values():
         assert command.callback is not None
-        reached |= analyses_of(Path(inspect.getfile(command.callback)))
+        reached |= analyses_of(Path(inspect.getfile(inspect.unwrap(command.callback))))
     own = {
         path.stem for path in (ANALYTICS / "analyses").glob("*.py") if "answer(" in path.read_text(encoding="utf-8")
     } - {"answer"}
