@@ -8,6 +8,7 @@ products are not in the data and are made up by a rule; a third of the products 
 from __future__ import annotations
 
 import csv
+import importlib
 from typing import Any
 
 import deltalake
@@ -33,8 +34,9 @@ from polku_analytics.result import AnalysisResult
 from polku_demo.retail import Retail, data_folder
 from polku_schemas import builtin_plan_path, load_plan
 
-pd = pytest.importorskip("pandas")
-stats = pytest.importorskip("scipy.stats")
+# Any: pandas and scipy have no types here.
+pd: Any = importlib.import_module("pandas")
+stats: Any = importlib.import_module("scipy.stats")
 
 HOUSEHOLDS = 250
 """Of the 2,469: some 16,000 orders with 150,000 lines, built in seconds."""
