@@ -275,7 +275,7 @@ MANY = """async (name) => {
 
 
 def traced(browser: Any, page: Any, work: Callable[[], Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The page's tasks meanwhile, by the browser's own account, and the `performance.mark`s that begin with `marked: `."""
+    """The page's tasks meanwhile, by the browser's own account, and `performance.mark`s of a name like `marked: x`."""
     browser.start_tracing(page=page, categories=["toplevel", "blink.user_timing"])
     work()
     events = json.loads(browser.stop_tracing())["traceEvents"]
@@ -339,7 +339,8 @@ def test_many_events_of_an_earlier_page_are_listed_and_put_in_order_by_a_task_ea
         // Whichever way: `keys` is how it was once.
         for (const [of, name] of [[Object, 'keys'], [Reflect, 'ownKeys']]) {
             const original = of[name];
-            of[name] = (given) => { given == localStorage && performance.mark('marked: listed'); return original(given) };
+            const mark = () => performance.mark('marked: listed');
+            of[name] = (given) => { given == localStorage && mark(); return original(given) };
         }
         const { sort } = Array.prototype;
         Array.prototype.sort = function () { this[999] && performance.mark('marked: sorted'); return sort.call(this) };

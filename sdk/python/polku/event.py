@@ -9,7 +9,9 @@ import collections.abc
 import math
 import operator
 import os
+import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import NoneType
 from typing import Any
@@ -81,6 +83,7 @@ def new_id() -> str:
 _tails: list[str] = []
 # One tuple, so that two threads never see the milliseconds of one with the digits of the other.
 _head: tuple[int, str] = (-1, "")
+_TAIL_PARTS = re.compile("(.{4})(.{4})(.{12})")
 _SET_VERSION = bytes(0x70 | byte & 0x0F for byte in range(256))
 _SET_VARIANT = bytes(0x80 | byte & 0x3F for byte in range(256))
 
@@ -92,8 +95,7 @@ def _refilled_tail() -> str:
     pool = bytearray(os.urandom(10 * IDS_PER_REFILL))
     pool[0::10] = pool[0::10].translate(_SET_VERSION)
     pool[2::10] = pool[2::10].translate(_SET_VARIANT)
-    digits = pool.hex()
-    tails = [f"{digits[i : i + 4]}-{digits[i + 4 : i + 8]}-{digits[i + 8 : i + 20]}" for i in range(0, len(digits), 20)]
+    tails = list(map("-".join, _TAIL_PARTS.findall(pool.hex())))
     tail = tails.pop()
     _tails.extend(tails)
     return tail
@@ -101,20 +103,20 @@ def _refilled_tail() -> str:
 
 def is_plain(record: Record) -> bool:
     """Whether the arguments have the expected types and what is needed is there."""
-    timestamp = record.timestamp
+    timestamp, user_id, anonymous_id = record.timestamp, record.user_id, record.anonymous_id
     if not (
-        type(record.user_id) in _TEXT
-        and type(record.anonymous_id) in _TEXT
-        and (record.user_id or record.anonymous_id)
+        (user_id is None or type(user_id) is str)
+        and (anonymous_id is None or type(anonymous_id) is str)
+        and (user_id or anonymous_id)
         and type(record.properties) in object_types
-        and type(record.context) in object_types
+        and (record.context is None or type(record.context) in object_types)
         and type(record.message_id) is str
         and type(timestamp) is datetime
         and timestamp.tzinfo is UTC
     ):
         return False
     if record.type == "track":
-        return type(record.event) is str and record.event != ""
+        return type(event := record.event) is str and event != ""
     return (
         type(record.traits) in object_types
         and type(record.name) in _TEXT
@@ -136,11 +138,6 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "group": ("group_id",),
     "alias": ("user_id", "previous_id"),
 }
-
-
-def encode(record: Record) -> bytes:
-    """The record as JSON. Raises whatever the encoder raises on values that have no JSON form."""
-    return _encoder.encode(record)
 
 
 def encode_object(value: Any) -> bytes:
@@ -178,6 +175,9 @@ def encodable(value: Any) -> Any:
 
 # Money is often Decimal: as a number it fits a plan's `number`, as a string it would not.
 _encoder = msgspec.json.Encoder(enc_hook=encodable, decimal_format="number")
+
+encode: Callable[[Record], bytes] = _encoder.encode
+"""The record as JSON. Raises whatever the encoder raises on values that have no JSON form."""
 
 
 def holds_nan(value: Any, depth: int = 0) -> bool:
