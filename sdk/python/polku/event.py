@@ -9,7 +9,6 @@ import collections.abc
 import math
 import operator
 import os
-import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,8 +25,8 @@ MAX_REPAIRED_VALUES = 20_000
 """`repaired` looks at no more values than this, so that no structure keeps the caller busy for long."""
 MAX_INT_BITS = 1_024
 """Larger than any double; the interpreter refuses to write integers of some thousand digits at all."""
-IDS_PER_REFILL = 64
-"""Random tails made at a time: the system call is shared, and no single call pays for many."""
+IDS_PER_REFILL = 256
+"""Tails made at a time, which share their random bits: to format random bits for each costs a tenth of the call."""
 
 
 class Record(msgspec.Struct, omit_defaults=True, rename="camel", kw_only=True, gc=False):
@@ -64,7 +63,7 @@ def now() -> datetime:
 
 
 def new_id() -> str:
-    """A UUIDv7: 48 bits of Unix milliseconds, then 74 random bits that no other process has."""
+    """A UUIDv7: 48 bits of Unix milliseconds, 66 random ones that no other process has, 8 that count within them."""
     global _head
     try:
         tail = _tails.pop()
@@ -79,23 +78,24 @@ def new_id() -> str:
     return head + tail
 
 
-# `os.urandom` for each id costs several times the rest of a call. A list, because its pop is atomic.
+# A list, because its pop is atomic.
 _tails: list[str] = []
 # One tuple, so that two threads never see the milliseconds of one with the digits of the other.
 _head: tuple[int, str] = (-1, "")
-_TAIL_PARTS = re.compile("(.{4})(.{4})(.{12})")
-_SET_VERSION = bytes(0x70 | byte & 0x0F for byte in range(256))
-_SET_VARIANT = bytes(0x80 | byte & 0x3F for byte in range(256))
+# From behind, as they are popped: later ids sort later.
+_LAST_DIGITS = [f"{number:02x}" for number in reversed(range(IDS_PER_REFILL))]
 
 # Parent and child would otherwise hand out the same identifiers.
 forks.after_in_child(_tails.clear)
 
 
 def _refilled_tail() -> str:
-    pool = bytearray(os.urandom(10 * IDS_PER_REFILL))
-    pool[0::10] = pool[0::10].translate(_SET_VERSION)
-    pool[2::10] = pool[2::10].translate(_SET_VARIANT)
-    tails = list(map("-".join, _TAIL_PARTS.findall(pool.hex())))
+    shared = bytearray(os.urandom(9))
+    shared[0] = 0x70 | shared[0] & 0x0F  # the version
+    shared[2] = 0x80 | shared[2] & 0x3F  # the variant
+    digits = shared.hex()
+    start = f"{digits[:4]}-{digits[4:8]}-{digits[8:]}"
+    tails = [start + last for last in _LAST_DIGITS]
     tail = tails.pop()
     _tails.extend(tails)
     return tail
