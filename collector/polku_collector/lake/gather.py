@@ -21,7 +21,7 @@ from ..errors import LakeError
 ABSENT_A_READING = 800_000
 
 # A group is cut into parts for the workers, of at least so many lines each.
-PART_LINES = 4_000
+PART_LINES = 10_000
 
 # So many rows of a day at least have a file to themselves: each file costs every reader some milliseconds.
 FILE_ROWS = 20_000
