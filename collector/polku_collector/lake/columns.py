@@ -1,8 +1,8 @@
-"""From journal blocks to Parquet files: parse narrowly, find duplicates, enrich, write. Rows out equal rows in.
+"""From journal blocks to Parquet files: parse, find duplicates, enrich, write. Rows out equal rows in.
 
 DuckDB does the work per column. Lines are parsed with the schemas that their segments carry; a file holds only the
-columns that occur in it. A line that does not convert goes to quarantine by a pure function of
-the line; everything else is counted twice, going in and coming out, and a difference stops the commit.
+columns that occur in it. A line that does not convert goes to quarantine by a pure function of the line; everything
+else is counted twice, going in and coming out, and a difference stops the commit.
 """
 
 from __future__ import annotations
