@@ -1,8 +1,8 @@
 """Write rows to Parquet, one file a day.
 
 The rows of a flush: pyarrow, which takes two thirds of the time of DuckDB's COPY and leaves out the columns that a day
-does not use (measured: 82,500 rows of 30 event names, 0.55 s against 0.83 s; 28,000 rows of 64 names over 90 days, 1.6 s
-against 3 s). What is rewritten, and may be larger than memory: COPY. Both zstd. A flush stays in the order of the
+does not use (measured: 82,500 rows of 30 event names, 0.55 s against 0.83 s; 28,000 rows of 64 names over 90 days,
+1.6 s against 3 s). What is rewritten, and may be larger than memory: COPY. Both zstd. A flush stays in the order of the
 journal: sorting takes a fifth longer and makes its files no smaller (measured, 2 % larger). Compaction sorts.
 """
 
