@@ -70,6 +70,29 @@ def test_damage_in_a_half_done_flush_does_not_stop_the_others(tmp_path: Path, jo
     journal.close()
 
 
+def test_a_refused_event_is_one_row_when_somebody_else_commits_it_meanwhile(
+    tmp_path: Path, journal: StreamWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who takes over notes of an earlier life, say, and is killed between his two commits."""
+    refused = QuarantineLine(
+        received_at=NOW, source="web", event_id="q", code="wrong_type", path="$", message="m", original="{}"
+    )
+    asyncio.run(journal.append([line("m1"), refused], SCHEMAS, 10))
+    node, other = (Node(tmp_path, tmp_path / "lake", Files()) for _ in range(2))
+    monkeypatch.setattr(other.events, "commit", _refuse)
+    write = node.committer._written
+
+    def meanwhile(*arguments: Any) -> Any:
+        with pytest.raises(KeyboardInterrupt):
+            other.committer.flush()
+        return write(*arguments)
+
+    monkeypatch.setattr(node.committer, "_written", meanwhile)
+    node.run()
+    assert ids(tmp_path / "lake") == ["m1", "q"]
+    journal.close()
+
+
 def _refuse(*_: object) -> None:
     raise KeyboardInterrupt("stop here")
 
