@@ -58,7 +58,6 @@ def test_a_collector_asks_its_store_what_it_is_said_to_cost(tmp_path: Path, reco
         asked = requests_in(record)[begin:]
     assert made(asked, ".json") == commits
     work = Work(commits=commits, files=commits)
-    print(counted(asked), kinds(asked))
     assert counted(asked) == about(requests(work, streams=1, checkpoint_commits=commits, log_objects=0))
 
 
