@@ -99,6 +99,8 @@ class Committer:
         # Of each stream, up to where our own commits went: they are proven, and a handle sees them only when it is
         # refreshed.
         self._reached: dict[str, int] = {}
+        # After a failure a table may show a commit that was not made durable. Opened anew, it is settled.
+        self._is_settled = True
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
         """Flush at every interval, at once while there is more than one flush waiting, until told to stop.
@@ -159,6 +161,10 @@ class Committer:
         commit nobody is asked: what others committed matters to whoever commits next.
         """
         started = time.perf_counter()
+        if not self._is_settled:
+            for table in (self._events, self._quarantine):
+                table.settle()
+            self._is_settled = True
         streams = self._streams()
         if not self._waiting(streams):
             for name, stream in streams.items():  # what an earlier life had no time to trim
@@ -322,6 +328,7 @@ class Committer:
 
     def _reopen(self) -> None:
         self._reached.clear()  # from here on the tables alone are believed
+        self._is_settled = False
         for table in (self._events, self._quarantine):
             try:
                 table.reopen()
