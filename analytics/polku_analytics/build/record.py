@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from polku_analytics.errors import BuildError, LakeError
 from polku_analytics.lake import Lake
+from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
 
 TABLE: Final = "builds"
 
@@ -83,6 +84,8 @@ class BuildRecord(Struct, frozen=True, kw_only=True):
     """The version of each table of the build."""
     next_key: int
     """The first person key that was never given."""
+    sessions: SessionRules = DEFAULT_RULES
+    """Where sessions end; the next build goes on with it."""
 
 
 def newest_record(lake: Lake) -> BuildRecord | None:

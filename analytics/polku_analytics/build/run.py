@@ -83,6 +83,8 @@ class Build(Struct, frozen=True, kw_only=True):
     """Event names of the lake that the plan does not know, with their counts."""
     as_of: datetime.datetime | None
     """The time of the newest event; None when there are no events."""
+    sessions: SessionRules
+    """The rules by which sessions end in these tables."""
     seconds: float
 
 
@@ -94,19 +96,21 @@ def build(
     full: bool = False,
     select: Sequence[str] = (),
     since: datetime.date | None = None,
-    sessions: SessionRules = DEFAULT_RULES,
+    sessions: SessionRules | None = None,
 ) -> Build:
     """Bring the journey tables up to date with the events. `progress` is told what comes next.
 
     What is new is built in where that can be told, else (or if `full`) everything is built anew; the tables are the
     same but for the person keys, which a full build numbers anew. `select`: only these tables and those they rest on;
-    `since`: only events of this UTC day and later; `sessions`: where they end. Asked for otherwise than the build
-    before, everything is built anew.
+    `since`: only events of this UTC day and later. Asked for otherwise than the build before, everything is built anew.
+    `sessions`: where they end; None goes on with the rules of the build before, the first time with `DEFAULT_RULES`.
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polku-build-") as scratch:
         snapshot = lake.snapshot(EVENTS, Period(since) if since else None)
-        run = _Run(lake, plan, snapshot, Path(scratch), progress, started, select, since, sessions)
+        before = newest_record(lake)
+        rules = sessions or (DEFAULT_RULES if before is None else before.sessions)
+        run = _Run(lake, plan, snapshot, before, Path(scratch), progress, started, select, since, rules)
         try:
             return run.build(full)
         except duckdb.Error as error:
@@ -123,6 +127,7 @@ class _Run:
         lake: Lake,
         plan: Plan,
         snapshot: TableSnapshot,
+        before: BuildRecord | None,
         scratch: Path,
         progress: Callable[[str], None],
         started: float,
@@ -130,8 +135,8 @@ class _Run:
         since: datetime.date | None,
         sessions: SessionRules,
     ) -> None:
-        self.lake, self.plan, self.snapshot, self.scratch = lake, plan, snapshot, scratch
-        self.progress, self.started = progress, started
+        self.lake, self.plan, self.snapshot, self.before, self.scratch = lake, plan, snapshot, before, scratch
+        self.progress, self.started, self.sessions = progress, started, sessions
         self.expected = expected_event_columns(plan)
         self.connection = connect(lake, [])
         # Of the limit of memory, kept and used again: a tenth of a build was the system's handing out fresh pages.
@@ -147,7 +152,7 @@ class _Run:
         self.build_id = uuid.uuid4().hex
 
     def build(self, full: bool) -> Build:
-        before = newest_record(self.lake)
+        before = self.before
         why = self._why_full(before, full)
         if before is None or why is not None:
             return self._full(before, why)
@@ -162,10 +167,10 @@ class _Run:
             return "there was no build before"
         if before.plan != self.plan.fingerprint:
             return "the plan has changed"
+        if before.sessions != self.sessions:
+            return f"the rules of sessions have changed: now {self.sessions.words}"
         if before.models != self.fingerprint:
-            return (
-                "the models, reference tables, rules of sessions, columns of the events or what was chosen have changed"
-            )
+            return "the models, reference tables, columns of the events or what was chosen have changed"
         if before.events_version == self.snapshot.version:
             return None
         self.progress("events: what is new")
@@ -353,6 +358,7 @@ class _Run:
             counts=counts,
             tables=versions,
             next_key=next_key,
+            sessions=self.sessions,
         )
         append_record(self.lake, record, None if before is None else before.build_id)
         return record
@@ -381,5 +387,6 @@ class _Run:
             duplicate_events=counts.copies,
             unplaced_events=dict(sorted(counts.unplaced.items(), key=lambda item: (-item[1], item[0]))),
             as_of=record.as_of,
+            sessions=record.sessions,
             seconds=time.perf_counter() - self.started,
         )
