@@ -151,7 +151,8 @@ def _watch(run_build: Any, every: float, as_json_text: bool) -> None:
 
 def _line(built: Build) -> str:
     at = datetime.datetime.now(datetime.UTC).strftime("%H:%M:%S")
-    why = f" ({built.why_full})" if built.why_full else ""
+    changed = f"{', '.join(built.loaded)} changed" if built.loaded else ""
+    why = f" ({built.why_full or changed})" if built.why_full or changed else ""
     return (
         f"{at} {built.kind}{why}: {built.new_events} new events, {built.people} people, {built.seconds:.1f} s; "
         f"as of {built.as_of:%Y-%m-%d %H:%M:%S}"
@@ -177,6 +178,7 @@ def _told(built: Build) -> str:
             "",
             f"{built.new_events} new events, {built.people} people computed again",
         ]
+        lines += [f"changed since the last build: {', '.join(built.loaded)}"] if built.loaded else []
     lines.append(
         f"{built.events} events counted once ({built.duplicate_events} copies and {built.bot_events} events of bots "
         f"left out) in {built.seconds:.1f} s"

@@ -143,6 +143,7 @@ def _build(building: _Building, plan: Plan, progress: Callable[[str], None], ses
         duplicate_events=copies,
         unplaced_events=dict(sorted(counts.unplaced.items(), key=lambda item: (-item[1], item[0]))),
         as_of=as_of,
+        loaded=(),
         sessions=rules,
         seconds=time.perf_counter() - started,
     )
