@@ -52,7 +52,7 @@ def java_complaint(environ: Mapping[str, str]) -> str | None:
 
 @contextlib.contextmanager
 def spark_server(venv: Path, folder: Path) -> Iterator[str]:
-    """Where it answers, until the end of the block. `venv` has PySpark with Spark, `folder` will have what it leaves."""
+    """Where it answers, until the end of the block. `venv` has PySpark with Spark, `folder` gets what it leaves."""
     home = next(venv.absolute().glob("lib/python3*/site-packages/pyspark"))
     port = free_port()
     settings = {

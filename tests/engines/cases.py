@@ -71,4 +71,4 @@ CANNOT: Final[dict[tuple[str, str], str]] = {
         "and Apache Spark answers both"
     ),
 }
-"""(engine, command line) → why its SQL cannot do it, Spark standing for Sail; docs/query/engines.md has the same table."""
+"""(engine, command line) → why its SQL cannot do it; Spark is Sail here. docs/query/engines.md has the same table."""
