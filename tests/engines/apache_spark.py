@@ -32,6 +32,7 @@ SETTINGS: Final = {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.adaptive.enabled": "false",
     "spark.driver.memory": "3g",
     "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
 }
@@ -46,7 +47,7 @@ def java_complaint(environ: Mapping[str, str]) -> str | None:
     told = subprocess.run([java, "-version"], env=dict(environ), capture_output=True, text=True, check=False).stderr
     version = re.search(r'version "(\d+)', told)
     if version is None or int(version[1]) < JAVA:
-        return f"Apache Spark needs Java {JAVA} or newer: {java} is {told.partition(chr(10))[0] or 'none'}"
+        return f"Apache Spark needs Java {JAVA} or newer: {java} is {told.strip().partition(chr(10))[0]}"
     return None
 
 
