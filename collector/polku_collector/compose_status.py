@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,9 +13,8 @@ from .compose_mirror import mirror_lags
 from .errors import CollectorError, JournalError
 from .journal.standing import standings
 from .journal.stream import streams_directory
-from .lake.budget import usual_files
 from .lake.dedup import window_of
-from .lake.gather import OWN_LINES
+from .lake.gather import files_a_day
 from .lake.handover import passed_over, read_notes
 from .lake.store import open_store
 from .lake.table import Table
@@ -113,9 +113,7 @@ def _costs(settings: Settings, tables: list[TableStatus]) -> Costs | None:
         events_per_second=events.events_per_second,
         refused_per_second=refused,
         flush_seconds=settings.flush_seconds,
-        files_per_commit=usual_files(
-            events.events_per_second * settings.flush_seconds, settings.flush_seconds, OWN_LINES
-        ),
+        files_per_commit=files_a_day(events.events_per_second * settings.flush_seconds, 1, os.cpu_count() or 1),
         bytes_per_event=events.size_bytes / events.rows,
         streams=settings.server.workers,
         checkpoint_commits=settings.lake.checkpoint_commits,

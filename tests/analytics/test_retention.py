@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from polku_analytics.analyses import retention
 from polku_analytics.analyses.intervals import Activity, calendar
 from polku_analytics.analyses.lifecycle import activity_question, count_lifecycle, run_lifecycle, run_stickiness
 from polku_analytics.analyses.retention import retention_question, run_retention
@@ -107,9 +109,15 @@ def brute_force(
     return found
 
 
+@pytest.mark.parametrize("processors", [1, 9])
 def test_retention_equals_brute_force_in_every_mode(
-    world: Journeys, histories: dict[str, list[tuple[float, str]]]
+    world: Journeys,
+    histories: dict[str, list[tuple[float, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    processors: int,
 ) -> None:
+    monkeypatch.setattr(retention, "_PIECE_ROWS", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
     end = world.as_of
     assert end is not None
     made = random.Random(3)

@@ -137,7 +137,7 @@ def test_the_limits_that_pages_state_in_words_are_those_of_the_code() -> None:
     from polku_collector.intake.endpoint import RETRY_AFTER_SECONDS
     from polku_collector.intake.validate import MAX_EVENT_ID, MAX_ID, MAX_WARNINGS, SKEW_SECONDS
     from polku_collector.lake.dedup_runs import ENTRY_BYTES
-    from polku_collector.lake.gather import OWN_LINES
+    from polku_collector.lake.gather import FILE_ROWS
     from polku_collector.supervisor import EXIT_DRAINED, EXIT_HOPELESS, EXIT_NOT_DRAINED
 
     readme, wire = _text(ROOT / "README.md"), _text(DOCS / "wire-format.md")
@@ -152,7 +152,7 @@ def test_the_limits_that_pages_state_in_words_are_those_of_the_code() -> None:
     assert "7 days or 1 GiB" in readme and "(7)" in guarantees and "(1 GiB)" in guarantees
     assert f"up to {MAX_EVENT_ID} characters" in wire and f"up to {MAX_ID:,} characters" in wire
     assert f"more than {SKEW_SECONDS} seconds off" in wire and f"at most {MAX_WARNINGS};" in wire
-    assert f"{ENTRY_BYTES} bytes an event" in operations and f"{OWN_LINES:,} rows" in operations
+    assert f"{ENTRY_BYTES} bytes an event" in operations and f"{FILE_ROWS:,} rows" in operations
     assert Limits().max_quarantine_bytes == 64 << 10 and "cut at 64 KiB" in guarantees
     local, remote = (load(MINIMAL, {}, {"lake": uri}).flush_seconds for uri in ("x", "s3://x"))
     assert f"({local:g} s on a local lake, {remote:g} s on S3)" in readme

@@ -7,6 +7,8 @@ count until the end of the data, also beyond the period, which is that of the st
 from __future__ import annotations
 
 import datetime
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -36,6 +38,8 @@ Cohorts = Literal["first-time", "recurring"]
 """A unit belongs to the cohort of its first start of all, or to that of each interval with a start."""
 
 ALL: Final = "(all)"
+
+_PIECE_ROWS: Final = 100_000
 
 COLUMNS: Final = ("cohort_number", "cohort", "size", "interval", "count", "share", "complete")
 
@@ -115,12 +119,12 @@ def _find(question: RetentionQuestion, part: Part) -> Finding:
     sql, started, returned = _read(question, part, days)
     if len(started.unit) == 0 and len(returned.unit) == 0:
         return Finding(rows=[], sql=sql)
-    entries = _entries(question, part, started, days)
-    came = _rolling if question.rolling else _by_calendar
-    hits = came(question, entries, returned.unit, returned.at, days)
+    pieces = _pieces(started, returned, os.cpu_count() or 1)
+    with ThreadPoolExecutor(len(pieces)) as pool:  # numpy lets go of the interpreter
+        counted = list(pool.map(lambda piece: _counted(question, part, piece[0], piece[1], days), pieces))
     as_of = part.journeys.as_of
     end = days.begins[0] if as_of is None else round(as_of.timestamp() * 1_000_000)
-    return Finding(rows=_rows(question, entries, hits, days, int(end)), sql=sql)
+    return Finding(rows=_rows(question, np.sum(counted, axis=0), days, int(end)), sql=sql)
 
 
 class _Moments(Struct, frozen=True):
@@ -128,6 +132,19 @@ class _Moments(Struct, frozen=True):
 
     unit: np.ndarray
     at: np.ndarray
+
+
+def _pieces(started: _Moments, returned: _Moments, most: int) -> list[tuple[_Moments, _Moments]]:
+    """Both for some of the units each: they are counted side by side."""
+    size = max(_PIECE_ROWS, -(-len(returned.unit) // most))
+    edges = np.unique(returned.unit[size::size])  # the first unit of each piece but the first
+
+    def cut(moments: _Moments) -> list[_Moments]:
+        places = np.searchsorted(moments.unit, edges)
+        units, times = np.split(moments.unit, places), np.split(moments.at, places)
+        return [_Moments(unit, at) for unit, at in zip(units, times, strict=True)]
+
+    return list(zip(cut(started), cut(returned), strict=True))
 
 
 def _read(question: RetentionQuestion, part: Part, days: Calendar) -> tuple[str, _Moments, _Moments]:
@@ -181,6 +198,17 @@ def retention_sql(question: RetentionQuestion, part: Part, days: Calendar, *, ev
         f"COALESCE(MAX(CASE WHEN {back} THEN {at} END), -1) AS returned {source} "
         f"GROUP BY t.{part.unit_column}, {bucket_sql(part, days)}"
     )
+
+
+def _counted(
+    question: RetentionQuestion, part: Part, started: _Moments, returned: _Moments, days: Calendar
+) -> np.ndarray:
+    """Per cohort (second axis) how many units are in it, and how many of them came back in each interval."""
+    entries = _entries(question, part, started, days)
+    came = _rolling if question.rolling else _by_calendar
+    hits = came(question, entries, returned.unit, returned.at, days)
+    cohorts = [entries.cohort, *(entries.cohort[hits[k]] for k in range(question.intervals + 1))]
+    return np.stack([np.bincount(cohort, minlength=len(days.begins)) for cohort in cohorts])
 
 
 def _entries(question: RetentionQuestion, part: Part, started: _Moments, days: Calendar) -> Entries:
@@ -260,15 +288,15 @@ def _rolling(
     return np.asarray(np.logical_or.accumulate(hits, axis=0)) if question.mode == "on-or-before" else hits
 
 
-def _rows(question: RetentionQuestion, entries: Entries, hits: np.ndarray, days: Calendar, end: int) -> list[list[Any]]:
-    if len(entries.unit) == 0:
+def _rows(question: RetentionQuestion, counted: np.ndarray, days: Calendar, end: int) -> list[list[Any]]:
+    sizes, counts = counted[0], counted[1:]
+    present = np.flatnonzero(sizes)
+    if len(present) == 0:
         return []
-    first, last = int(entries.cohort.min()), int(entries.cohort.max())
-    sizes = np.bincount(entries.cohort, minlength=last + 1)
-    counts = [np.bincount(entries.cohort[hits[k]], minlength=last + 1) for k in range(question.intervals + 1)]
+    first = int(present[0])
     rows: list[list[Any]] = []
     totals = [[0, 0] for _ in counts]
-    for cohort in range(first, last + 1):
+    for cohort in range(first, int(present[-1]) + 1):
         size, day = int(sizes[cohort]), days.days[cohort]
         for k in range(question.intervals + 1):
             begin, finish = _reach(question, days, cohort, k)

@@ -85,11 +85,11 @@ VISIT_COLUMNS = (
     *(f"utm_{parameter}" for parameter in UTM_PARAMETERS),
     "marketing_channel",
 )
-_PARTS = ", ".join(f"length({column}), ':', {column}" for column in VISIT_KEY)
+_PARTS = ", ".join(f"strlen({column}), ':', {column}" for column in VISIT_KEY)
 VISIT_SQL = f"md5_number(concat({_PARTS}))"
 """The visit of a line as one number, by which lines are joined to what is known of visits.
 
-Each part goes with its length (an absent one without): no text that somebody sends can pass for another's visit.
+Each part goes with its bytes counted (an absent one without): no text that somebody sends can pass for another's visit.
 """
 
 MOST_KNOWN_VISITS = 100_000

@@ -19,7 +19,6 @@ from msgspec import Struct
 
 from ..batch import REPLAY_STREAM, Block, StreamSource, received_at_of
 from ..errors import CollectorError, CommitUncertain
-from .budget import FileBudget
 from .columns import ColumnsStep, TooManyDays, Written
 from .commit import add_actions, commit
 from .fenced import put
@@ -96,7 +95,6 @@ class Committer:
         self._flush_bytes, self._checkpoint_commits = flush_bytes, checkpoint_commits
         self._commits = {events.name: 0, quarantine.name: 0}
         self._next_checkpoint = {events.name: 0.0, quarantine.name: 0.0}
-        self._budget = FileBudget()
         self._commit_seconds = 0.0
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
@@ -183,7 +181,6 @@ class Committer:
         blocks, written = self._written(blocks, clashes)
         after = {block.stream: block.last_sequence for block in blocks}
         before = {name: before[name] for name in after}
-        self._budget.spent(len(written.events))
 
         checks = [put(self._store, self._events, written.events)]
         if written.quarantine and not half_done:
@@ -249,11 +246,10 @@ class Committer:
 
     def _written(self, blocks: list[Block], clashes: Clashes) -> tuple[list[Block], Written]:
         """The files of the blocks, or of the first of them when they are of too many days at once."""
-        own_files = self._budget.own_files(time.monotonic())
         while True:
             most = MAX_DAYS if len(blocks) > 1 else _WHOLE
             try:
-                return blocks, self._columns.write(blocks, self._memory.find, own_files, most, clashes)
+                return blocks, self._columns.write(blocks, self._memory.find, most, clashes)
             except TooManyDays:
                 blocks = blocks[: len(blocks) // 2]
 

@@ -6,7 +6,6 @@ are durable → `events` is committed → `quarantine` is committed. A run that 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from polku_schemas.column_types import widening
 from ..batch import REPLAY_STREAM, Block, Line
 from ..engine import open_duckdb
 from ..errors import CommitUncertain, TableMismatch
-from ..lake.budget import FileBudget
 from ..lake.columns import ColumnsStep, Keys, Repeats, TooManyDays, Written
 from ..lake.gather import wanted_columns
 from ..lake.loop import MAX_DAYS
@@ -78,7 +76,6 @@ class Replay:
             connection.execute(f"SET {setting}").fetchall()
         self._known = Known(connection)
         self._remover = Remover(quarantine, store, connection, scratch)
-        self._budget = FileBudget()
         self._stands_at = 0
         self._wanted: dict[str, str] = {}  # the columns that the lines of the batch may bring
         self._passed_over: set[Position] = set()
@@ -182,8 +179,7 @@ class Replay:
     def _written(self, winners: list[Passed]) -> Written:
         block = self._make_block([one.line for one in winners], self._stands_at + 1)
         (self._wanted,) = wanted_columns([block]).values()
-        own_files = self._budget.own_files(time.monotonic())
-        return self._columns.write([block], _nothing_repeats, own_files, MAX_DAYS)
+        return self._columns.write([block], _nothing_repeats, MAX_DAYS)
 
     @staticmethod
     def _refused(written: Written) -> set[int]:
@@ -202,7 +198,6 @@ class Replay:
             self._known.add([(*one.key, one.line.digest) for one in winners])  # later rows are compared with them
             return
         files = [structs.replace(file, key=replay_key(file.key)) for file in written.events]
-        self._budget.spent(len(files))
         self._events.add_columns(self._wanted)
         last = self._stands_at + len(winners)
 

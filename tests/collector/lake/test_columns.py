@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from polku_collector.intake.validate import Arrival, Validator
 from polku_collector.intake.wire import parse_batch
 from polku_collector.journal.block import decode_block, decode_head, encode_block
 from polku_collector.journal.writer import encoded_runs
-from polku_collector.lake import columns
+from polku_collector.lake import columns, gather
 from polku_collector.lake.columns import ColumnsStep, Keys, Repeats, Written
 from polku_collector.lake.enrich import UserAgents
+from polku_collector.lake.gather import files_a_day, gathered, shared_out
 from polku_collector.planned import schemas_of
 from polku_collector.settings import Limits, Source
 from polku_schemas import builtin_plan_path, compile_plan, load_plan
@@ -78,6 +80,11 @@ def rows(written: Written, which: str = "events") -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: (row["stream"], row["sequence"]))
 
 
+def held(written: Written) -> list[dict[str, Any]]:
+    """All rows of `events` with the values they have."""
+    return [{name: value for name, value in row.items() if value is not None} for row in rows(written)]
+
+
 def track(name: str, properties: dict[str, Any], number: int = 0, **fields: Any) -> dict[str, Any]:
     item = {"type": "track", "event": name, "userId": "u", "messageId": f"m{number}", "properties": properties}
     return item | fields
@@ -89,21 +96,71 @@ def test_one_event_name_with_user_agents_stays_one_row_an_event(step: ColumnsSte
         track("product_viewed", {"product_id": "p"}, number, context={"userAgent": "Mozilla/5.0 (X11; Linux x86_64)"})
         for number in range(1500)
     ]
-    written = step.write([block(judged(items))], nothing_repeats, own_files=5)
+    written = step.write([block(judged(items))], nothing_repeats)
     assert (written.rows_in, written.event_rows, len(written.events)) == (1500, 1500, 1)
 
 
-@pytest.mark.parametrize("own_files", [0, 1, 5])
-def test_large_names_get_narrow_files_within_the_budget(step: ColumnsStep, own_files: int) -> None:
-    items = [track("product_viewed", {"product_id": "p"}, number) for number in range(1200)]
-    items += [track("product_added", {"product_id": "p", "quantity": 2}, number) for number in range(1100)]
-    items += [track("cart_viewed", {}, number) for number in range(3)]
-    written = step.write([block(judged(items))], nothing_repeats, own_files)
-    assert len(written.events) == min(own_files, 2) + 1
-    names = [set(pq.ParquetFile(file.path).schema_arrow.names) for file in written.events]
-    narrow = [columns for columns in names if "product_id" in columns and "quantity" not in columns]
-    assert bool(narrow) == (own_files > 0)
-    assert written.event_rows == 2303
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("absent", [1, 10_000, 10**9])  # read each alone, some, or all side by side
+def test_rows_are_the_same_however_lines_are_shared_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, absent: int
+) -> None:
+    items = [
+        track(
+            name,
+            properties,
+            number,
+            timestamp=(NOW - timedelta(days=number % 2)).isoformat(),
+            context={"page": {"url": f"https://shop.example/p/{number % 7}"}, "userAgent": f"agent {number % 5}"},
+        )
+        for number, (name, properties) in enumerate(
+            [("product_viewed", {"product_id": "p"})] * 1200
+            + [("product_added", {"product_id": "p", "quantity": 2})] * 900
+            + [("cart_viewed", {})] * 300
+        )
+    ]
+    flush = [block(judged(items[:1500]), "s1"), block(judged(items[1500:]), "s2")]
+    expected = held(ColumnsStep(tmp_path / "plain", AGENTS.table, threads=1).write(flush, nothing_repeats))
+    monkeypatch.setattr(gather, "PART_LINES", 100)
+    monkeypatch.setattr(gather, "FILE_ROWS", 200)
+    monkeypatch.setattr(columns, "gathered", partial(gathered, absent=absent))
+    written = ColumnsStep(tmp_path / "shared-out", AGENTS.table, threads=threads).write(flush, nothing_repeats)
+    assert held(written) == expected and len(expected) == len(items)
+    assert 2 * min(threads, 2) <= len(written.events) <= 2 * threads, "one of each of two days by each worker"
+
+
+@pytest.mark.parametrize(
+    ("rows", "days", "files"),
+    [(0, 1, 1), (19_999, 1, 1), (39_999, 1, 1), (60_000, 1, 3), (60_000, 2, 1), (10**6, 1, 4)],
+)
+def test_files_of_a_flush_are_large_and_no_more_than_there_are_workers(rows: int, days: int, files: int) -> None:
+    assert files_a_day(rows, days, 4) == files
+
+
+def test_a_file_has_no_column_that_only_earlier_flushes_needed(tmp_path: Path) -> None:
+    step = ColumnsStep(tmp_path, AGENTS.table, threads=1)
+    context = {"page": {"url": "https://shop.example/?utm_source=n"}, "userAgent": "curl/8", "locale": "fi"}
+    rich = [track("product_added", {"product_id": "p", "quantity": 2}, context=context)]
+    bare = [track("product_added", {"product_id": "p"})]
+
+    def names(items: Sequence[Any]) -> list[list[str]]:
+        return [pq.read_schema(file.path).names for file in step.write([block(judged(items))], nothing_repeats).events]
+
+    first, now, again = names(bare), names(rich), names(bare)
+    assert first == again
+    assert {"quantity", "locale", "browser", "utm_source", "marketing_channel"} <= {*now[0]} - {*first[0]}
+
+
+def test_a_name_with_many_lines_is_read_alone_and_the_others_side_by_side() -> None:
+    items = [track("page_viewed", {}, number) for number in range(400)]
+    items += [track("product_viewed", {"product_id": "p"}, number) for number in range(30)]
+    items += [track("cart_viewed", {}, number) for number in range(30)]
+    flush = [block(judged(items))]
+    apart, together = gathered(flush, {}, absent=1_000), gathered(flush, {})
+    assert [(group.name, group.lines) for group in apart] == [("page_viewed", 400), (gather.SHARED, 60)]
+    assert [(group.name, group.lines) for group in together] == [(gather.SHARED, 460)]
+    pieces = [part.lines for part in shared_out(gathered(flush, {}), 4)]
+    assert pieces == [460], "too few lines to be cut"
 
 
 def test_a_journal_of_an_older_version_gives_the_same_rows(step: ColumnsStep) -> None:

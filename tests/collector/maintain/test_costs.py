@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from polku_collector.lake.budget import usual_files
-from polku_collector.lake.gather import OWN_LINES
+from polku_collector.lake.gather import files_a_day
 from polku_collector.maintain.costs import DOLLARS_A_THOUSAND_GETS, DOLLARS_A_THOUSAND_PUTS, Costs, costs
 
 
@@ -21,23 +20,10 @@ def estimated(events_per_second: float, flush_seconds: float, **given: Any) -> C
         "maintenance_seconds": 60.0,
         "compact_files": 1000,
     }
-    files = usual_files(events_per_second * flush_seconds, flush_seconds, OWN_LINES)
+    files = files_a_day(events_per_second * flush_seconds, 1, among=2)
     return costs(
         events_per_second=events_per_second, flush_seconds=flush_seconds, files_per_commit=files, **usual | given
     )
-
-
-@pytest.mark.parametrize(
-    ("events", "seconds", "files"),
-    [
-        (10, 10.0, 1.0),  # nothing has enough lines for a file of its own
-        (5_000, 1.0, 1.0),  # some have, and the budget of a second is one file
-        (5_000, 10.0, 6.0),
-        (1_000_000, 10.0, 10.0),  # as many as the budget allows
-    ],
-)
-def test_a_flush_has_the_files_that_the_budget_allows(events: int, seconds: float, files: float) -> None:
-    assert usual_files(events, seconds, 1_000) == pytest.approx(files)
 
 
 def test_a_million_events_in_one_flush_each_second_are_counted_by_hand() -> None:
