@@ -36,6 +36,7 @@ class SparkDialect(Dialect):
         backslash_in_like=True,
         backticks=True,
         nulls_first=True,
+        ignores_outside=True,
         types={"VARCHAR": "STRING", "TIMESTAMPTZ": "TIMESTAMP"},
     )
 
