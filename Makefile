@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The peers that the oracles ask bring older packages of what we use newer.
 ORACLES := .venv-oracles
+# PySpark with Spark in it, which cannot lie beside the client that our extra has.
+SPARK := .venv-spark
 SOURCES := sdk/python schemas collector analytics tests
 DOCUMENTS ?= 100000
 INPUTS ?= 20000
@@ -26,7 +28,7 @@ APT := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 # takes to start and stop a collector.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-analytics test-processes power-cut chaos test-browser test-infra test-node test-oracles test-engines fuzz check format bench clean
+.PHONY: demo test test-analytics test-processes power-cut chaos test-browser test-infra test-node test-oracles test-engines test-spark fuzz check format bench clean
 
 demo: $(STAMP)
 	$(BIN)/polku demo $(ARGS)
@@ -73,6 +75,15 @@ test-engines: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group engines
 	$(BIN)/pytest tests/engines $(ARGS)
 
+# Not part of CI: it gets half a GB, and Spark starts each of its many small queries anew.
+test-spark: $(STAMP)
+	command -v java >/dev/null || { echo 'make test-spark needs Java 17 or newer, and finds no java' >&2; exit 1; }
+	test -e $(SPARK)/bin/python || $(PYTHON) -m venv $(SPARK)
+	$(SPARK)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(SPARK)/bin/python -m pip install --quiet --group spark-server
+	$(BIN)/python -m pip install --quiet --group engines
+	$(BIN)/pytest tests/engines --apache-spark $(SPARK) $(ARGS)
+
 fuzz: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group fuzz
 	$(BIN)/pytest tests/fuzz
@@ -108,4 +119,4 @@ $(STAMP): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(ORACLES) tests/node/node_modules sdk/browser/node_modules polku-demo polku-data
+	rm -rf $(VENV) $(ORACLES) $(SPARK) tests/node/node_modules sdk/browser/node_modules polku-demo polku-data

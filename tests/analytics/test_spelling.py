@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from polku_analytics.engines.spelling import Spelling, tokens
 
 SPARK = Spelling(
-    backslash_escapes=True, backslash_in_like=True, backticks=True, nulls_first=True, types={"VARCHAR": "STRING"}
+    backslash_escapes=True,
+    backslash_in_like=True,
+    backticks=True,
+    nulls_first=True,
+    ignores_outside=True,
+    types={"VARCHAR": "STRING"},
 )
 
 
@@ -34,6 +39,10 @@ SPARK = Spelling(
             "(SELECT a ORDER BY (b) NULLS LAST) ORDER BY CASE WHEN x IS NULL THEN 1 END NULLS LAST, (y) NULLS LAST",
         ),
         ("SELECT a FROM t GROUP BY a, b", "SELECT a FROM t GROUP BY a, b"),
+        (
+            "LAST_VALUE(f(x) IGNORE NULLS) OVER (ORDER BY a) ORDER BY ignore, b",
+            "LAST_VALUE(f(x) )IGNORE NULLS OVER (ORDER BY a NULLS LAST) ORDER BY ignore NULLS LAST, b NULLS LAST",
+        ),
     ],
 )
 def test_what_spark_reads(written: str, spelled: str) -> None:

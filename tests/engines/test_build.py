@@ -22,7 +22,6 @@ from polku_analytics.build import build
 from polku_analytics.engines.choice import build_on_spark, open_engine
 from polku_analytics.engines.duckdb import DuckDB
 from polku_analytics.engines.files import arrow_schema
-from polku_analytics.errors import BuildError
 from polku_analytics.file_cache import ObjectStore
 from polku_analytics.fillings import expected_event_columns
 from polku_analytics.journeys import BUILT_TABLES, open_journeys
@@ -47,12 +46,12 @@ def tables(lake: Lake) -> dict[str, tuple[list[tuple[str, str]], list[tuple[Any,
     return found
 
 
-def assert_equal_builds(lake: Lake, plain_plan: Plan, spark_remote: str, copy: Path) -> None:
+def assert_equal_builds(lake: Lake, plan: Plan, spark_remote: str, copy: Path) -> None:
     # Copies both, because other tests ask the lake as it was built with another plan.
     other = Lake(shutil.copytree(lake.uri, copy), environ={})
     lake = Lake(shutil.copytree(lake.uri, copy.with_name(f"{copy.name}-here")), environ={})
-    here = build(lake, plain_plan, full=True)
-    there = build_on_spark(spark_remote, other, plain_plan, lambda text: None)
+    here = build(lake, plan, full=True)
+    there = build_on_spark(spark_remote, other, plan, lambda text: None)
     expected, found = tables(lake), tables(other)
     for name in TABLES:
         assert found[name][0] == expected[name][0], name
@@ -61,28 +60,19 @@ def assert_equal_builds(lake: Lake, plain_plan: Plan, spark_remote: str, copy: P
         assert getattr(there, field) == getattr(here, field), field
     assert {table.name: table.rows for table in there.tables} == {table.name: table.rows for table in here.tables}
     assert not list(copy.glob("building-*"))
-    opened = open_journeys(other, plain_plan)
+    opened = open_journeys(other, plan)
     assert (opened.build_id, opened.as_of) == (there.build_id, here.as_of)
 
 
 @pytest.fixture(scope="session")
 def plain_plan(plan: Plan) -> Plan:
-    """The plan without traits as evidence, which `--engine spark` refuses."""
+    """The plan without traits as evidence."""
     assert plan.join_by
     return structs.replace(plan, join_by=(), join_users=False)
 
 
-def test_traits_as_evidence_are_refused(
-    plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake]
-) -> None:
-    lake = write_events(tmp_path, [{"event_name": "product_viewed", "user_id": "a"}])
-    with pytest.raises(BuildError, match=r"joins people by traits \(crm_id, email\), which --engine spark cannot do"):
-        build_on_spark(spark_remote, lake, plan, lambda text: None)
-    assert [path.name for path in tmp_path.iterdir()] == ["events"]
-
-
-def test_the_shop_is_built_alike(lake: Lake, plain_plan: Plan, spark_remote: str, tmp_path: Path) -> None:
-    assert_equal_builds(lake, plain_plan, spark_remote, tmp_path / "copy")
+def test_the_shop_is_built_alike(lake: Lake, plan: Plan, spark_remote: str, tmp_path: Path) -> None:
+    assert_equal_builds(lake, plan, spark_remote, tmp_path / "copy")
 
 
 def test_what_was_loaded_is_read(lake: Lake, plain_plan: Plan, spark_remote: str, tmp_path: Path) -> None:
@@ -162,35 +152,62 @@ def write_events(plain_plan: Plan) -> Callable[..., Lake]:
     return write
 
 
-NAMES = st.sampled_from(["product_viewed", "order_completed", "logged_out", "alias"])
 SOMEBODY = st.none() | st.sampled_from(["u1", "u2", "u3", "u4", "d1"])
-DEVICE = st.none() | st.sampled_from(["d1", "d2", "d3"])
-EVENTS = st.lists(
-    st.fixed_dictionaries(
-        {
-            "event_name": NAMES,
-            "user_id": SOMEBODY,
-            "anonymous_id": DEVICE,
-            "previous_id": st.none() | SOMEBODY,
-            "second": st.integers(0, 12),
-            "event_id": st.none() | st.sampled_from(["twice", "thrice"]),
-        }
-    ),
-    max_size=40,
+DEVICE = st.none() | st.sampled_from(["d1", "d2", "d3", "d4"])
+IDS: Any = {
+    "user_id": SOMEBODY,
+    "anonymous_id": DEVICE,
+    "previous_id": st.none() | SOMEBODY,
+    "second": st.integers(0, 12),
+    "event_id": st.none() | st.sampled_from(["twice", "thrice"]),
+}
+ACTS = st.fixed_dictionaries(
+    {"event_name": st.sampled_from(["product_viewed", "order_completed", "logged_out", "alias"]), **IDS}
 )
+TELLS = st.fixed_dictionaries(
+    {
+        "event_name": st.just("identify"),
+        **IDS,
+        "user_id": st.none() | SOMEBODY,
+        "trait_crm_id": st.none() | st.sampled_from(["7", " 7", "8"]),
+        "trait_email": st.none() | st.sampled_from(["a@b.example", "A@b.example ", "c@d.example", ""]),
+    }
+)
+EVENTS = st.lists(ACTS | TELLS, max_size=40)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
-@given(EVENTS)
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@given(EVENTS, st.booleans())
 def test_who_is_who_is_the_same(
-    plain_plan: Plan,
+    plan: Plan,
     spark_remote: str,
     tmp_path_factory: pytest.TempPathFactory,
     write_events: Callable[..., Lake],
     events: list[dict[str, Any]],
+    join_users: bool,
 ) -> None:
     folder = tmp_path_factory.mktemp("who")
-    assert_equal_builds(write_events(folder / "lake", events), plain_plan, spark_remote, folder / "copy")
+    plan = structs.replace(plan, join_users=join_users)
+    assert_equal_builds(write_events(folder / "lake", events), plan, spark_remote, folder / "copy")
+
+
+def test_traits_join_in_chains_and_not_where_many_tell_them(
+    plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake]
+) -> None:
+    def tells(device: str | None, crm_id: str | None, email: str | None, user: str | None = None) -> dict[str, Any]:
+        ids = {"anonymous_id": device, "user_id": user}
+        return {"event_name": "identify", **ids, "trait_crm_id": crm_id, "trait_email": email}
+
+    chain = [tells(f"d{number:02}", str(number), f"{number // 2}@c.example") for number in range(1, 12)]
+    chain += [tells(f"d{number:02}", str(number + 1), None) for number in range(1, 12)]
+    known = [tells("k1", None, "Kim@k.example "), tells(None, None, "kim@k.example", "kim")]
+    two = [tells("t1", None, "both@t.example"), *(tells(None, None, "both@t.example", user) for user in ("ann", "bob"))]
+    till = [tells(f"till{number:02}", None, "till@shop.example") for number in range(21)]
+    lake = write_events(tmp_path / "lake", [*chain, *known, *two, *till])
+    assert_equal_builds(lake, plan, spark_remote, tmp_path / "copy")
+    sql = "SELECT anonymous_ids, COUNT(*) FROM persons GROUP BY ALL ORDER BY ALL"
+    # Ann and Bob; Kim with a device, the device that two known people may hold, 21 at the till; and the chain.
+    assert open_journeys(Lake(tmp_path / "copy", environ={}), plan).rows(sql) == [(0, 2), (1, 23), (11, 1)]
 
 
 def test_a_long_chain_of_aliases_is_one_person(

@@ -124,26 +124,16 @@ _VALUES = (
     """,
 )
 
-_JOINS = (
-    """
+GROUP_USERS = """
     CREATE TEMP TABLE group_users AS
     SELECT m.joined, COUNT(DISTINCT g.user_group) AS user_groups, MIN(v.user_id) AS user_id
     FROM mark_groups AS m
     JOIN user_values AS v ON v.mark = m.mark
     JOIN user_groups AS g ON g.user_id = v.user_id
     GROUP BY m.joined
-    """,
     """
-    UPDATE device_pieces SET user_id = u.user_id
-    FROM piece_groups AS p JOIN group_users AS u ON u.joined = p.joined AND u.user_groups = 1
-    WHERE p.anonymous_id = device_pieces.anonymous_id AND p.piece = device_pieces.piece
-    """,
-    """
-    UPDATE devices SET user_id = l.user_id
-    FROM device_pieces AS l
-    WHERE l.anonymous_id = devices.anonymous_id AND NOT devices.is_cut AND devices.user_id IS NULL
-    """,
-    """
+
+HOLDERS_OF_PIECES = """
     CREATE TEMP TABLE piece_holders AS
     WITH alone AS (
       SELECT * FROM piece_groups WHERE joined NOT IN (SELECT joined FROM group_users)
@@ -155,5 +145,19 @@ _JOINS = (
       FIRST_VALUE(piece) OVER of_group AS holder_piece
     FROM alone
     WINDOW of_group AS (PARTITION BY joined ORDER BY told_at_min, anonymous_id, piece)
+    """
+
+_JOINS = (
+    GROUP_USERS,
+    """
+    UPDATE device_pieces SET user_id = u.user_id
+    FROM piece_groups AS p JOIN group_users AS u ON u.joined = p.joined AND u.user_groups = 1
+    WHERE p.anonymous_id = device_pieces.anonymous_id AND p.piece = device_pieces.piece
     """,
+    """
+    UPDATE devices SET user_id = l.user_id
+    FROM device_pieces AS l
+    WHERE l.anonymous_id = devices.anonymous_id AND NOT devices.is_cut AND devices.user_id IS NULL
+    """,
+    HOLDERS_OF_PIECES,
 )

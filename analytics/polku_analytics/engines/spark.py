@@ -36,6 +36,7 @@ class SparkDialect(Dialect):
         backslash_in_like=True,
         backticks=True,
         nulls_first=True,
+        ignores_outside=True,
         types={"VARCHAR": "STRING", "TIMESTAMPTZ": "TIMESTAMP"},
     )
 
@@ -108,11 +109,20 @@ class Spark:
     def keep(self, name: str, sql: str) -> None:
         """Compute a query once, on the cluster, in the place of an earlier one of the name."""
         try:
-            frame = self.session.sql(self.dialect.spelling.spell(sql))
-            frame.persist()
-            frame.createOrReplaceTempView(name)
+            _computed(self.session.sql(self.dialect.spelling.spell(sql))).createOrReplaceTempView(name)
         except Exception as error:
             raise QueryError(spark_words(error)) from error
+
+
+def _computed(frame: Any) -> Any:
+    """A query's rows instead of the query, for as long as the session lasts."""
+    try:
+        # Spark keeps what is persisted until it ends, for all sessions, and looks through it at every query.
+        return frame.localCheckpoint()
+    except Exception:
+        # Sail has no place for a checkpoint unless it is given one.
+        frame.persist()
+        return frame
 
 
 def _knock(remote: str) -> None:

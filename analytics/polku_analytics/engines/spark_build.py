@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from pyspark.sql import types
 from polku_analytics.build import Build, BuiltTable
 from polku_analytics.build.compute import COPIES, LINKS, counts_of
 from polku_analytics.build.identity import COUNTS, EVIDENCE, HOLDERS, NUMBERED, PERSONS
+from polku_analytics.build.identity_traits import GROUP_USERS, HOLDERS_OF_PIECES, crowded_sql, join_columns, told_sql
 from polku_analytics.build.publish import PlacedFile, replace_table
 from polku_analytics.build.record import BuildRecord, Counts, append_record, newest_record
 from polku_analytics.build.reference import reference_sql
@@ -67,11 +68,6 @@ def build(
 
 
 def _build(building: _Building, plan: Plan, progress: Callable[[str], None], sessions: SessionRules | None) -> Build:
-    if plan.join_by:
-        raise BuildError(
-            f"the plan joins people by traits ({', '.join(plan.join_by)}), which --engine spark cannot do: "
-            "build with DuckDB (`polku build`), or take `join_by` out of the plan"
-        )
     started = time.perf_counter()
     spark, lake = building.spark, building.lake
     before = newest_record(lake)
@@ -90,7 +86,7 @@ def _build(building: _Building, plan: Plan, progress: Callable[[str], None], ses
 
     progress("identity")
     clock = time.perf_counter()
-    resolve_identity(building)
+    resolve_identity(building, join_columns(plan), join_users=plan.join_users)
     pending.append(building.store(LINKS, LINKS.sql, clock))
 
     filled = spark_fillings(plan, {**expected_event_columns(plan), **snapshot.columns}, rules)
@@ -278,12 +274,17 @@ def count_events_once(building: _Building) -> int:
     return int(copies)
 
 
-def resolve_identity(building: _Building) -> None:
-    """`identity.resolve_identity` in what Spark and Sail can say; the tables are the same. Traits join nobody here."""
+def resolve_identity(building: _Building, join_by: Sequence[str], *, join_users: bool) -> None:
+    """`identity.resolve_identity` in what Spark and Sail can say; the tables are the same."""
     for statement in EVIDENCE:
         _keep_table(building, statement)
-    _join_users(building)
-    building.show("piece_holders", _NO_HOLDERS)
+    if join_by:
+        _tell_values(building, join_by)
+    _join_users(building, by_values=bool(join_by) and join_users)
+    if join_by:
+        _join_pieces(building)
+    else:
+        building.show("piece_holders", _NO_HOLDERS)
     for statement in (*COUNTS, HOLDERS, NUMBERED, *PERSONS):
         _keep_table(building, statement)
 
@@ -295,43 +296,50 @@ def _keep_table(building: _Building, statement: str) -> None:
     building.keep(match["name"], _OTHERWISE.get(match["name"], match["sql"]))
 
 
-def _join_users(building: _Building) -> None:
-    """Make `user_groups`: each user's label is the least id it hears of from its neighbours, until none changes.
-
-    It also takes the label of its label, so that a long chain is done in a few rounds.
-    """
+def _tell_values(building: _Building, columns: Sequence[str]) -> None:
+    """`identity_traits.tell_values`."""
     building.keep(
-        "alias_links",
-        """
-        WITH users AS (SELECT DISTINCT user_id FROM id_pairs WHERE user_id IS NOT NULL),
-        edges AS (
-          SELECT DISTINCT a.previous_id AS one, a.user_id AS other
-          FROM aliases AS a
-          JOIN users AS p ON p.user_id = a.previous_id
-          JOIN users AS u ON u.user_id = a.user_id
-        )
-        SELECT one, other FROM edges UNION SELECT other, one FROM edges
+        "told_values",
+        f"""
+        SELECT t.mark, t.anonymous_id, t.user_id, t.event_time
+        FROM ({told_sql(columns)}) AS t
+        LEFT JOIN ({crowded_sql(columns, "events")}) AS c ON c.mark = t.mark
+        WHERE c.mark IS NULL
         """,
     )
-    building.keep("labels_0", "SELECT one AS user_id, MIN(LEAST(one, other)) AS label FROM alias_links GROUP BY one")
-    number, changed = 0, building.count("labels_0")
-    while changed:
-        building.keep(
-            f"labels_{number + 1}",
-            f"""
-            SELECT l.user_id, MIN(LEAST(l.label, n.label, p.label)) AS label
-            FROM labels_{number} AS l
-            JOIN alias_links AS k ON k.one = l.user_id
-            JOIN labels_{number} AS n ON n.user_id = k.other
-            JOIN labels_{number} AS p ON p.user_id = l.label
-            GROUP BY l.user_id
-            """,
-        )
-        changed = building.spark.rows(
-            f"SELECT COUNT(*) AS n FROM labels_{number} AS a JOIN labels_{number + 1} AS b "
-            "ON b.user_id = a.user_id WHERE b.label <> a.label"
-        )[0][0]
-        number += 1
+    building.keep("user_values", "SELECT DISTINCT mark, user_id FROM told_values WHERE user_id IS NOT NULL")
+    # Pieces of one device do not overlap. Only identify calls are compared with them, of which few go without a user.
+    building.keep(
+        "piece_values",
+        """
+        SELECT t.mark, t.anonymous_id, l.piece, MIN(t.event_time) AS told_at
+        FROM told_values AS t
+        JOIN device_pieces AS l ON l.anonymous_id = t.anonymous_id
+          AND (l.valid_from IS NULL OR t.event_time >= l.valid_from)
+          AND (l.valid_until IS NULL OR t.event_time < l.valid_until)
+        WHERE t.user_id IS NULL AND l.user_id IS NULL
+        GROUP BY t.mark, t.anonymous_id, l.piece
+        """,
+    )
+
+
+def _join_users(building: _Building, *, by_values: bool) -> None:
+    """Make `user_groups` (user_id, user_group): user ids that alias calls join, even in a chain, share a group.
+
+    `by_values`: so do those that tell the same value.
+    """
+    told = "UNION SELECT MIN(user_id) OVER (PARTITION BY mark), user_id FROM user_values" if by_values else ""
+    joined = _components(
+        building,
+        "user",
+        f"""
+        WITH users AS (SELECT DISTINCT user_id FROM id_pairs WHERE user_id IS NOT NULL)
+        SELECT a.previous_id AS one, a.user_id AS other
+        FROM (SELECT previous_id, user_id FROM aliases {told}) AS a
+        JOIN users AS p ON p.user_id = a.previous_id
+        JOIN users AS u ON u.user_id = a.user_id
+        """,
+    )
     building.keep(
         "user_groups",
         f"""
@@ -339,9 +347,83 @@ def _join_users(building: _Building) -> None:
         FROM (
           SELECT user_id, MIN(first_seen) AS first_seen FROM id_pairs WHERE user_id IS NOT NULL GROUP BY user_id
         ) AS u
-        LEFT JOIN labels_{number} AS l ON l.user_id = u.user_id
+        LEFT JOIN {joined} AS l ON l.node = u.user_id
         """,
     )
+
+
+def _join_pieces(building: _Building) -> None:
+    """`identity_traits.join_pieces`."""
+    joined = _components(
+        building,
+        "mark",
+        "SELECT MIN(mark) OVER (PARTITION BY anonymous_id, piece) AS one, mark AS other FROM piece_values",
+    )
+    building.show("mark_groups", f"SELECT node AS mark, label AS joined FROM {joined}")
+    building.keep(
+        "piece_groups",
+        """
+        SELECT v.anonymous_id, v.piece, MIN(v.told_at) AS told_at_min, MIN(m.joined) AS joined
+        FROM piece_values AS v JOIN mark_groups AS m ON m.mark = v.mark
+        GROUP BY v.anonymous_id, v.piece
+        """,
+    )
+    _keep_table(building, GROUP_USERS)
+    building.keep(
+        "joined_pieces",
+        """
+        SELECT d.anonymous_id, d.piece, d.valid_from, d.valid_until, COALESCE(u.user_id, d.user_id) AS user_id
+        FROM device_pieces AS d
+        LEFT JOIN piece_groups AS p ON p.anonymous_id = d.anonymous_id AND p.piece = d.piece
+        LEFT JOIN group_users AS u ON u.joined = p.joined AND u.user_groups = 1
+        """,
+    )
+    building.keep(
+        "joined_devices",
+        """
+        SELECT d.anonymous_id, COALESCE(d.user_id, l.user_id) AS user_id, d.is_cut
+        FROM devices AS d
+        LEFT JOIN joined_pieces AS l ON l.anonymous_id = d.anonymous_id AND NOT d.is_cut
+        """,
+    )
+    building.show("device_pieces", "SELECT * FROM joined_pieces")
+    building.show("devices", "SELECT * FROM joined_devices")
+    _keep_table(building, HOLDERS_OF_PIECES)
+
+
+def _components(building: _Building, kind: str, edges: str) -> str:
+    """The name of a table (node, label) of all nodes that edges (one, other) touch: joined ones share a label.
+
+    Each node's label is the least node it hears of from its neighbours, until none changes. It also takes the label of
+    its label, so that a long chain is done in a few rounds.
+    """
+    links = f"{kind}_links"
+    building.keep(
+        links,
+        f"WITH edges AS (SELECT * FROM ({edges}) AS e) "
+        "SELECT one, other FROM edges UNION SELECT other AS one, one AS other FROM edges",
+    )
+    number, now = 0, f"{kind}_labels_0"
+    building.keep(now, f"SELECT one AS node, MIN(LEAST(one, other)) AS label FROM {links} GROUP BY one")
+    changed = building.count(now)
+    while changed:
+        number += 1
+        before, now = now, f"{kind}_labels_{number}"
+        building.keep(
+            now,
+            f"""
+            SELECT l.node, MIN(LEAST(l.label, n.label, p.label)) AS label
+            FROM {before} AS l
+            JOIN {links} AS k ON k.one = l.node
+            JOIN {before} AS n ON n.node = k.other
+            JOIN {before} AS p ON p.node = l.label
+            GROUP BY l.node
+            """,
+        )
+        changed = building.spark.rows(
+            f"SELECT COUNT(*) AS n FROM {before} AS a JOIN {now} AS b ON b.node = a.node WHERE b.label <> a.label"
+        )[0][0]
+    return now
 
 
 _NO_HOLDERS: Final = """

@@ -54,6 +54,8 @@ class Spelling(Struct, frozen=True, kw_only=True):
     """Type names it does not know, and what it calls them."""
     nulls_first: bool = False
     """Nulls come first where ORDER BY says nothing."""
+    ignores_outside: bool = False
+    """IGNORE NULLS stands behind the parenthesis of a window function and not in it."""
 
     def spell(self, sql: str) -> str:
         """The same SQL as the engine reads it."""
@@ -62,7 +64,8 @@ class Spelling(Struct, frozen=True, kw_only=True):
         if self.nulls_first:
             for place in order_ends(pieces):
                 said[place] += " NULLS LAST"
-        return "".join(said)
+        places = ignores_behind(pieces) if self.ignores_outside else range(len(pieces))
+        return "".join(said[place] for place in places)
 
     def _piece(self, pieces: list[Token], place: int) -> str:
         piece = pieces[place]
@@ -114,6 +117,16 @@ def order_ends(pieces: list[Token]) -> Iterator[int]:
         after_order = piece.is_word("ORDER")
     if clauses[-1].is_open and clauses[-1].last is not None and not clauses[-1].says_nulls:
         yield clauses[-1].last
+
+
+def ignores_behind(pieces: list[Token]) -> list[int]:
+    """The places of the pieces, each IGNORE NULLS after the parenthesis that closes behind it."""
+    places = list(range(len(pieces)))
+    words = [place for place in places if pieces[place].kind not in ("space", "comment")]
+    for place, following, end in zip(words, words[1:], words[2:], strict=False):
+        if pieces[place].is_word("IGNORE") and pieces[following].is_word("NULLS") and pieces[end].text == ")":
+            places[place : end + 1] = [end, *range(place, end)]
+    return places
 
 
 class _Order(Struct):
