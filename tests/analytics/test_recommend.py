@@ -151,8 +151,8 @@ def test_an_answer_without_rows_says_why_and_what_to_lower(shop: Shop) -> None:
     pairs = permutations(sorted(set().union(*owned.values())), 2)
     most = max(sum({*pair} <= basket for basket in owned.values()) for pair in pairs)
     assert why(fewest=1000) == (
-        f"the most frequent pair stands on {most} people, and a row must stand on 1000: lower --fewest to {most} or "
-        "less, or ask about a longer period"
+        f"the most frequent pair stands on {most} people, and a row must stand on 1000: lower --fewest to {most}, "
+        "or ask about a longer period"
     )
     before = Period(datetime.date(2026, 3, 2), datetime.date(2026, 3, 9))
     assert why(scope=Scope(period=before)) == "there are no people that bought a product"

@@ -46,12 +46,11 @@ MEANINGS: Final = {
     "placeholder_id": "a user id that stands for nobody: people without an id are merged into it",
     "values_differ": "its user ids were joined, and tell different values of a trait that is one person's",
     "many_ids": "one person with very many ids: perhaps several people, or a shared log-in",
-    "shared_device": "known people on one device: not merged, since no device joins two user ids; what happens on it "
-    "while logged out belongs to who was seen on it last",
+    "shared_device": "several known people, not merged: no device joins user ids",
     "same_value": "different people tell the same value: perhaps one person; joined only if the plan says join_users",
     "value_of_many": f"told by more than {MAX_TELLERS} ids: it joins nothing",
 }
-"""Findings, the gravest first."""
+"""Findings, the gravest first. The table for people cuts what is longer than 60 characters."""
 
 _SHOWN_IDS: Final = 5
 

@@ -105,6 +105,6 @@ def _find(question: PromptQuestion, contact: Step | None, part: Part) -> Finding
         if most:
             why = (
                 f"people who are not known passed the most frequent step {most} times, and a row must stand on "
-                f"{question.fewest}: lower --fewest to {most} or less, or ask about a longer period"
+                f"{question.fewest}: lower --fewest to {most}, or ask about a longer period"
             )
     return Finding(rows=rows[: question.top], sql=sql, coverage={"passes_unknown": passes_in_all}, why_empty=why)

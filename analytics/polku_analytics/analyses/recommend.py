@@ -146,7 +146,7 @@ def _why_none(question: RecommendQuestion, owned: _Owned | None, part: Part, uni
     if most < question.fewest:
         return (
             f"the most frequent pair stands on {most} {counted}, and a row must stand on {question.fewest}: "
-            f"lower --fewest to {most} or less, or ask about a longer period"
+            f"lower --fewest to {most}, or ask about a longer period"
         )
     if owned is None:
         return (
