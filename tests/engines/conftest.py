@@ -44,9 +44,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _asks_spark(test: pytest.Function) -> bool:
-    parameters = set(test.callspec.params.values()) if hasattr(test, "callspec") else set()
-    others = set(ENGINE_NAMES) - {"spark"}
-    return "spark_remote" in test.fixturenames and not parameters & others and test.originalname not in SAILS_ALONE
+    parameters = test.callspec.params.values() if hasattr(test, "callspec") else ()
+    of_others = any(name in parameters for name in ENGINE_NAMES if name != "spark")
+    return "spark_remote" in test.fixturenames and not of_others and test.originalname not in SAILS_ALONE
 
 
 @pytest.fixture(scope="session")
