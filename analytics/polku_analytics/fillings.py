@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final, cast
 
 from polku_analytics.delta_types import duckdb_type_of_neutral, neutral_type, quoted
+from polku_analytics.engines.dialect import Dialect
 from polku_analytics.errors import BuildError
 from polku_analytics.model_files import Filling
 from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
@@ -188,7 +189,7 @@ def fillings(
         "content_look_names": _listed(CONTENT_LOOKS),
         "cart_idle_hours": str(CART_IDLE_HOURS),
         "session_rule": sessions.words,
-        "session_begins": _session_begins(sessions),
+        "session_begins": session_begins(sessions),
         "client_session_id": "e.session_id" if sessions.client_ids else "CAST(NULL AS VARCHAR)",
         "campaign_of_session": ", e.utm_campaign" if sessions.new_on_campaign else "",
         "previous_campaign": _PREVIOUS_CAMPAIGN if sessions.new_on_campaign else "",
@@ -284,16 +285,15 @@ _PREVIOUS_CAMPAIGN: Final = """,
       AS previous_campaign"""
 
 
-def _session_begins(rules: SessionRules) -> str:
+def session_begins(rules: SessionRules, say: Dialect | None = None) -> str:
     """The condition that an event begins a session of its own, seen from the last event before it."""
     compared = ">=" if rules.new_at_gap else ">"
     terms = [f"event_time {compared} previous_unsessioned_time + INTERVAL '{rules.gap_seconds}' SECOND"]
     if rules.new_on_campaign:
         terms.append("(utm_campaign IS NOT NULL AND COALESCE(utm_campaign <> previous_campaign, TRUE))")
     if rules.midnight is not None:
-        here = sql_literal(rules.midnight)
-        days = [f"CAST(TIMEZONE({here}, {at}) AS DATE)" for at in ("event_time", "previous_unsessioned_time")]
-        terms.append(" <> ".join(days))
+        times = "event_time", "previous_unsessioned_time"
+        terms.append(" <> ".join((say or Dialect()).local_day(time, rules.midnight) for time in times))
     return "(" + " OR ".join(terms) + ")"
 
 

@@ -56,6 +56,8 @@ class TableSnapshot(Struct, frozen=True):
     partition_columns: tuple[str, ...]
     metadata: Mapping[str, Any]
     """What the commit says about itself; models carry `polku_build`."""
+    table_id: str = ""
+    """Of the table as long as it lives: one that was deleted and made again has another, and versions from 0."""
 
     def only(self, files: Iterable[DataFile]) -> TableSnapshot:
         """The same with some of its files."""
@@ -111,14 +113,15 @@ class Lake:
         table = self.delta(name, version)
         schema = json.loads(table.schema().to_json())
         files = tuple(file for file in _live_files(table) if period is None or period.holds(_day(file.partition)))
-        history = table.history(1)
+        history, about = table.history(1), table.metadata()
         return TableSnapshot(
             name=name,
             version=table.version(),
             files=files,
             columns={field["name"]: duckdb_type(field["type"]) for field in schema["fields"]},
-            partition_columns=tuple(table.metadata().partition_columns),
+            partition_columns=tuple(about.partition_columns),
             metadata=history[0] if history else {},
+            table_id=str(about.id),
         )
 
     def storage_options(self) -> dict[str, str] | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from polku_analytics.result import AnalysisResult
+from polku_analytics.result import NO_ROWS, AnalysisResult
 
 MAX_CELL: Final = 60
 """Longer values are cut in the table; CSV and JSON have them whole."""
@@ -76,6 +76,8 @@ def _why_empty(result: AnalysisResult) -> list[str]:
         return ["there are no events yet"]
     if result.coverage.get("touchpoints") == 0:
         return [f"nothing happened in this period; the newest event is of {_cell(result.as_of)}"]
+    if result.coverage.get(NO_ROWS):
+        return [result.coverage[NO_ROWS]]
     start, end = result.options.get("from"), result.options.get("to")
     if start is None or end is None:
         return []

@@ -29,6 +29,9 @@ UNIT_WORDS: Final[dict[Unit, str]] = {
     "event": "events",
 }
 
+NO_ROWS: Final = "no_rows_because"
+"""In the coverage of an answer without rows: why, and what to ask instead."""
+
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 

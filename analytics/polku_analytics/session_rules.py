@@ -11,7 +11,7 @@ from polku_analytics.result import window_text
 
 
 class SessionRules(Struct, frozen=True, kw_only=True):
-    """The rules of `polku build`; other rules than the build before had make everything new."""
+    """The rules of `polku build`. A lake keeps them; other rules make everything new."""
 
     gap_seconds: int = 30 * 60
     """A session ends when more than this passes without an event."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -12,7 +13,6 @@ from typing import Any
 import click
 import structlog
 
-from .compose_mirror import check as check_mirror
 from .compose_tracing import check as check_tracing
 from .errors import SettingsError
 from .journal.backlog import BacklogWatch
@@ -22,7 +22,7 @@ from .metrics import Metrics, forget_process, metrics_directory, use_directory
 from .planned import plan_of, protection_of, pseudonyms_of, put_in_force
 from .senders_in_force import needs_restart, put_senders_in_force
 from .settings import Settings, load
-from .supervisor import EXIT_HOPELESS, Renewal, Role, Supervisor, reserve_port, run_once, signals_held
+from .supervisor import Clearance, Renewal, Role, Start, Supervisor, reserve_port, signals_held
 from .watch import watch_folder
 from .webhook.ready import read_webhooks
 
@@ -62,26 +62,25 @@ def _run(config: Path | None, flags: dict[str, Any]) -> int:
     pseudonyms_of(settings)
     webhooks = read_webhooks(settings)
     if settings.lake.iceberg.catalog is not None:
+        from .compose_mirror import check as check_mirror  # it loads deltalake
+
         check_mirror(settings)
     check_tracing(settings)
     _check_directories(settings)
     configure(readable=settings.dev)
     lock = lock_journal(Path(settings.journal.directory))
     use_directory(metrics_directory(settings.journal.directory), fresh=True)
-    metrics = Metrics()
+    metrics = functools.cache(Metrics)  # their library is loaded while others load theirs
 
     def restarted(role: str, pid: int) -> None:
-        metrics.count("polku_child_restarts_total", role=role)
+        metrics().count("polku_child_restarts_total", role=role)
         forget_process(pid)
 
     put_in_force(Path(settings.journal.directory), plan)
     put_senders_in_force(Path(settings.journal.directory), settings)
-    check = Role("plan", "polku_collector.compose_plan:check_at_start", (settings,))
-    if run_once(check, _CHECK_SECONDS) == EXIT_HOPELESS:
-        return EXIT_HOPELESS
     renewal = Renewal(
         Role("plan", "polku_collector.compose_plan:bring_into_force", (settings,)),
-        on_outcome=lambda outcome: metrics.count("polku_plan_reloads_total", outcome=outcome),
+        on_outcome=lambda outcome: metrics().count("polku_plan_reloads_total", outcome=outcome),
         on_hangup=not settings.dev,
     )
     try:
@@ -91,24 +90,33 @@ def _run(config: Path | None, flags: dict[str, Any]) -> int:
             f"cannot listen on {settings.server.host}:{settings.server.port}: {error.strerror}"
         ) from None
     with holder, lock:
-        port = holder.getsockname()[1]
-        _banner(settings, port, len(plan.events))
+        port, clearance = holder.getsockname()[1], Clearance()
+
+        def meanwhile() -> None:
+            if settings.plan and settings.watch_plan:
+                watch_folder(Path(settings.plan), supervisor.renew)
+            metrics().set("polku_journal_max_bytes", settings.journal.max_bytes)
+            _measure_backlog(Path(settings.journal.directory), metrics())
+
         supervisor = Supervisor(
             [
-                Role("intake", "polku_collector.compose_intake:run", (settings, port, webhooks))
+                Role("intake", "polku_collector.compose_intake:run", (settings, port, webhooks, clearance.taker))
                 for _ in range(settings.server.workers)
             ],
             Role("committer", "polku_collector.compose_committer:run", (settings,)),
+            start=Start(
+                Role("plan", "polku_collector.compose_plan:check_at_start", (settings,)),
+                _CHECK_SECONDS,
+                clearance,
+                meanwhile,
+                on_cleared=lambda: _banner(settings, port, len(plan.events)),
+            ),
             renewal=renewal,
             helpers=_helpers(settings),
             drain_seconds=settings.limits.drain_seconds,
-            reload=lambda: _reloaded(settings, config, flags, metrics),
+            reload=lambda: _reloaded(settings, config, flags, metrics()),
             on_restart=restarted,
         )
-        if settings.plan and settings.watch_plan:
-            watch_folder(Path(settings.plan), supervisor.renew)
-        metrics.set("polku_journal_max_bytes", settings.journal.max_bytes)
-        _measure_backlog(Path(settings.journal.directory), metrics)
         return supervisor.run()
 
 

@@ -47,7 +47,7 @@ from .metrics import Metrics, exposition, metrics_directory, use_directory
 from .planned import plan_in_force, protection_of, pseudonyms_of, schemas_of
 from .senders_in_force import with_senders_in_force
 from .settings import Settings, Source
-from .supervisor import on_renewal, on_sigterm
+from .supervisor import on_renewal, on_sigterm, wait_for_clearance
 from .webhook.endpoint import PREFIX, WebhookEndpoint
 from .webhook.ready import ReadyWebhook
 
@@ -63,15 +63,19 @@ _RENEWING = threading.Lock()
 _GC_THRESHOLD = 50_000
 
 
-def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> None:
-    """One intake worker: HTTP → validation → its own stream of the journal. Ends on SIGTERM."""
+def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook], clearance: socket.socket) -> None:
+    """One intake worker: HTTP → validation → its own stream of the journal. Ends on SIGTERM.
+
+    Everything is loaded before `clearance` is waited for, and nothing is in the journal before it is given.
+    """
     configure(readable=settings.dev)
     settings = with_senders_in_force(settings)
     use_directory(metrics_directory(settings.journal.directory))
     sys.setswitchinterval(_SWITCH_SECONDS)
     observer = _IntakeObserver(_Tally(Metrics(), Path(settings.journal.directory)), echo=settings.dev)
     directory = Path(settings.journal.directory)
-    plan = plan_in_force(directory)
+    in_force = _in_force(plan_in_force(directory), settings)
+    wait_for_clearance(clearance)
     journal = StreamWriter(
         directory,
         max_bytes=settings.journal.max_bytes,
@@ -88,7 +92,7 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook]) -> 
     if guard.max_connections < settings.limits.max_connections:
         log.warning("fewer connections than limits.max_connections: the system allows fewer open files", files=files)
     intake = IntakeEndpoint(
-        in_force=_in_force(plan, settings),
+        in_force=in_force,
         journal=traced.journal(journal, journal.stream_id),
         commits=traced.commits(commits),
         observer=observer,

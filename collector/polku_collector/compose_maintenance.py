@@ -68,6 +68,7 @@ class _Keeper:
         self._settings, self._stop = settings, stop
         self._diary = Diary(Path(settings.journal.directory) / "maintenance.json")
         self._store: Store | None = None
+        self._tables: dict[str, Table] = {}
         self._maintainer: Maintainer | None = None
 
     def run(self) -> None:
@@ -91,9 +92,10 @@ class _Keeper:
     def _look(self) -> None:
         maintainer, metrics = self._opened(), self._metrics
         for name, day in TABLES:
-            table = open_table(self._store, name, day)
+            table = self._tables.get(name) or open_table(self._store, name, day)
             if table is None:
                 continue
+            self._tables[name] = table  # each piece of work opens it anew: once is enough
             if maintainer.compact(table, stop=self._stop.is_set):
                 metrics.set("polku_maintenance_last_seconds", time.time(), work="compaction")
             for work in EVERY:

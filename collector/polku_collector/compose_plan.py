@@ -22,7 +22,6 @@ from polku_schemas.compare import PlanDiff, compare
 
 from .errors import CollectorError, SettingsError, TableMismatch
 from .lake.store import open_store
-from .lake.table import Table
 from .lake.types import columns_of
 from .logs import configure
 from .planned import events_table_columns, plan_in_force, plan_of, protection_of, put_in_force
@@ -124,5 +123,7 @@ def refusals(found: PlanDiff, *, versions_bind: bool) -> list[str]:
 
 def _widen(settings: Settings, plan: Plan) -> None:
     """Add the plan's columns to the table. Raises TableMismatch, or what deltalake raises when the store is away."""
+    from .lake.table import Table  # with Arrow, which a check at a start has no use for
+
     store = open_store(settings.lake.uri, s3=settings.lake.s3)
     Table(store, "events", "event_date", events_table_columns(plan), mend=False)

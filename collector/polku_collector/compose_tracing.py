@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from .app import Application
-from .batch import Commits, Journal
 from .errors import SettingsError
 from .settings import Settings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # who only checks the settings, at every start, loads no web application
+    from .app import Application
+    from .batch import Commits, Journal
     from .tracing.flushes import FlushSpans
     from .tracing.spans import Spans
 

@@ -1,5 +1,7 @@
 """The parent of a node's processes, N intake workers, a committer, helpers: starts, restarts and stops them in order.
 
+At a start the first intake workers load beside the check of the plan, and wait for its end before they take anything.
+
 Every child asks the kernel to be ended with its parent, so that a killed supervisor leaves nobody on the port. On
 SIGTERM intake finishes its requests first; then the committer puts what is journalled into the lake. When a new plan
 is to be taken, a short-lived child brings it into force, and then the intake workers are told, with SIGUSR1.
@@ -67,6 +69,38 @@ class _Child(Struct):
     not_before: float = 0.0
 
 
+class Clearance:
+    """The word that intake may begin, for processes that were started before it could be given.
+
+    It is never taken out of the socket: a worker that is started again a week later finds it there. One whose
+    supervisor has died does not take its silence for it.
+    """
+
+    def __init__(self) -> None:
+        self._giver, self.taker = socket.socketpair()
+
+    def give(self) -> None:
+        self._giver.send(b"!")
+
+
+def wait_for_clearance(taker: socket.socket) -> None:
+    """Return when it is given; end this process when nobody is left to give it."""
+    if not taker.recv(1, socket.MSG_PEEK):
+        sys.exit(1)
+
+
+class Start(Struct, frozen=True):
+    """What lies between the first process and the first request."""
+
+    check: Role
+    """Run to its end, or for so many seconds, before `clearance` is given. It may say that there is no point in it."""
+    check_seconds: float
+    clearance: Clearance
+    meanwhile: Callable[[], None]
+    """What the supervisor's own process does until then."""
+    on_cleared: Callable[[], None]
+
+
 class Renewal(Struct, frozen=True):
     """How a new plan comes into force: the role that does it, and who is told what came of it."""
 
@@ -85,13 +119,14 @@ class Supervisor:
         intake: list[Role],
         committer: Role,
         *,
+        start: Start,
         renewal: Renewal,
         drain_seconds: float,
         helpers: Sequence[Role] = (),
         reload: Callable[[], bool] = lambda: False,
         on_restart: Callable[[str, int], None] = lambda role, pid: None,
     ) -> None:
-        """`on_restart(role, pid)` is told of each child that died.
+        """`on_restart(role, pid)` is told of each child that died. The `intake` roles wait for the start's clearance.
 
         `helpers` do what no promise waits for: none of them is hopeless, and at the end nobody waits for them.
         `reload` reads the settings at a SIGHUP: whether there is something new in force, of which intake is to be told.
@@ -99,7 +134,7 @@ class Supervisor:
         self._helpers = [_Child(role) for role in helpers]
         self._intake = [_Child(role) for role in intake]
         self._committer = _Child(committer)
-        self._drain_seconds, self._on_restart = drain_seconds, on_restart
+        self._start_up, self._drain_seconds, self._on_restart = start, drain_seconds, on_restart
         self._stopping = False
         self._renewal, self._renewer = renewal, _Child(renewal.role)
         self._renewal_wanted = False
@@ -111,6 +146,8 @@ class Supervisor:
         One that is told to stop before it has begun starts all the same: what an earlier life left in the journal wants
         to be committed.
         """
+        if self._begin() == EXIT_HOPELESS:
+            return EXIT_HOPELESS
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         hangup = self._hang_up if self._renewal.on_hangup else self._stop
@@ -119,7 +156,8 @@ class Supervisor:
         children = [self._committer, *self._intake]
         hopeless: int | None = None
         for child in children:
-            self._start(child)
+            if child.process is None:
+                self._start(child)
         for child in self._helpers:
             child.not_before = time.monotonic() + child.role.after_seconds
         while not self._stopping and hopeless is None:
@@ -150,6 +188,28 @@ class Supervisor:
             return hopeless
         process = self._committer.process
         return EXIT_DRAINED if process is not None and process.exitcode == EXIT_DRAINED else EXIT_NOT_DRAINED
+
+    def _begin(self) -> int | None:
+        """Let intake load while the plan is checked; it may begin then. Returns the exit code of the check.
+
+        The committer comes after it: a full journal keeps every processor busy, and intake needs one first.
+        """
+        # The check has a processor to itself; with fewer for intake its workers would only wait for each other.
+        early = self._intake[: max(1, (os.cpu_count() or 1) - 1)]
+        is_cleared = False
+        try:
+            for child in early:
+                self._start(child)
+            code = run_once(self._start_up.check, self._start_up.check_seconds, self._start_up.meanwhile)
+            if code != EXIT_HOPELESS:
+                self._start_up.on_cleared()
+                self._start_up.clearance.give()
+                is_cleared = True
+        finally:
+            if not is_cleared:  # they would wait, and Python for them
+                for child in early:
+                    _kill(child)
+        return code
 
     def renew(self) -> None:
         """Take the plan anew, soon. Safe from a signal handler and from any thread."""
@@ -191,11 +251,11 @@ class Supervisor:
         # Blocked until the child has its own handlers (`on_sigterm`, `on_renewal`): a signal while it still imports
         # is neither lost nor its end. The one that renews the plan may be ended at any time.
         blocked = set() if child is self._renewer else {signal.SIGTERM, signal.SIGUSR1}
-        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         try:
             process.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)  # at the start some are held already
         child.process, child.started = process, time.monotonic()
 
     def _watch(self, child: _Child) -> int | None:
@@ -229,18 +289,20 @@ def signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
 
 
-def run_once(role: Role, seconds: float) -> int | None:
+def run_once(role: Role, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> int | None:
     """Run a child to its end; returns its exit code, or None if it was killed: not ended in time, or SIGTERM waits."""
     process = _process(role)
     process.start()
-    deadline = time.monotonic() + seconds
-    while process.exitcode is None and time.monotonic() < deadline and signal.SIGTERM not in signal.sigpending():
-        process.join(_POLL_SECONDS)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
-        return None
-    return process.exitcode
+    try:
+        deadline = time.monotonic() + seconds
+        meanwhile()
+        while process.exitcode is None and time.monotonic() < deadline and signal.SIGTERM not in signal.sigpending():
+            process.join(_POLL_SECONDS)
+        return process.exitcode
+    finally:
+        if process.exitcode is None:
+            process.kill()
+            process.join()
 
 
 def _process(role: Role) -> BaseProcess:
@@ -317,6 +379,12 @@ def _be_deaf() -> None:
 def _terminate(child: _Child) -> None:
     if child.process is not None and child.process.exitcode is None:
         child.process.terminate()
+
+
+def _kill(child: _Child) -> None:
+    if child.process is not None:
+        child.process.kill()
+        child.process.join()
 
 
 def _join(child: _Child, seconds: float) -> None:

@@ -127,7 +127,7 @@ def test_options_of_every_question(shop: tuple[Journeys, Rows]) -> None:
 
 def test_bad_input_and_too_little_data(shop: tuple[Journeys, Rows], built: Callable[..., Journeys]) -> None:
     journeys, _ = shop
-    with pytest.raises(AnalyticsError, match="already"):
+    with pytest.raises(AnalyticsError, match=r"already.* leave out --previous, and ask .* --since and --until"):
         told(journeys, scope=Scope(previous=True, period=Period(START)))
     with pytest.raises(AnalyticsError, match="between 0 and 1"):
         told(journeys, false_alarms=1.0)
@@ -135,6 +135,7 @@ def test_bad_input_and_too_little_data(shop: tuple[Journeys, Rows], built: Calla
         told(journeys, "page_vewed")
     result = run_anomalies(built([]), anomalies_question(journeys, None))
     assert result.rows == [] and result.coverage["days_judged"] == 0
+    assert "no day can be judged: each needs 4" in result.coverage["no_rows_because"]
 
 
 def test_the_example() -> None:

@@ -28,7 +28,9 @@ from polku_analytics.commands.report import report
 from polku_analytics.errors import AnalyticsError, LakeError, QueryError, UnknownNameError
 from polku_analytics.lake import Lake
 from polku_analytics.report.wording import day, percent, title
-from polku_schemas import Plan
+from polku_analytics.session_rules import DEFAULT_RULES
+from polku_schemas import Plan, builtin_plan_path, load_plan
+from tests.analytics.conftest import write_table
 
 Make = Callable[..., Any]
 
@@ -122,6 +124,56 @@ def test_build_tells_what_it_did(lake: Lake) -> None:
         run(funnel, "--lake", lake.uri, "product_viewed", "order_completed", "--segment", "orders >= 1")
     with pytest.raises(UnknownNameError, match=r"unknown table 'session'\. Did you mean sessions"):
         run(build_command, "--lake", lake.uri, "--select", "session")
+
+
+def test_rules_of_sessions_are_named_once(lake: Lake) -> None:
+    text = run(build_command, "--lake", lake.uri, "--session-gap", "10d", "--no-client-sessions")
+    rules = "one that ends when more than 10d pass without an event"
+    assert f"everything was built: the rules of sessions have changed: now {rules}" in text
+    text = run(build_command, "--lake", lake.uri)
+    assert f"sessions: {rules}; later builds go on with it, --session-defaults ends it" in text
+    assert "nothing new" in text
+    told = json.loads(run(build_command, "--lake", lake.uri, "--json", "--session-at-gap"))
+    # What is named replaces all of them.
+    rules_now = {"new_at_gap": True, "new_on_campaign": False, "midnight": None, "client_ids": True}
+    assert told["sessions"] == {"gap_seconds": 1800, **rules_now}
+    with pytest.raises(AnalyticsError, match="--session-defaults is the way back"):
+        run(build_command, "--lake", lake.uri, "--session-defaults", "--session-gap", "1h")
+    text = run(build_command, "--lake", lake.uri, "--session-defaults")
+    assert "the rules of sessions have changed" in text and "--session-defaults" not in text
+    assert "nothing new" in run(build_command, "--lake", lake.uri)
+
+
+def test_watching_goes_on_with_the_rules_of_the_lake(make_lake: Make, event: Make) -> None:
+    lake = make_lake([event("page_viewed", seconds, user_id="u") for seconds in (0, 3000)])
+    watching = (
+        sys.executable,
+        "-m",
+        "polku.cli",
+        "build",
+        "--watch",
+        "--every",
+        "0.1",
+        "--json",
+        "--session-gap",
+        "1h",
+    )
+    with subprocess.Popen([*watching, "--lake", lake.uri], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            told = json.loads(process.stdout.readline())
+            assert (told["kind"], told["sessions"]["gap_seconds"]) == ("full", 3600)
+            write_table(Path(lake.uri) / "events", [event("page_viewed", 6000, user_id="u")])
+            told = json.loads(process.stdout.readline())
+            assert (told["kind"], told["sessions"]["gap_seconds"]) == ("incremental", 3600)
+            # Somebody else wants it otherwise: that is not undone.
+            build(lake, load_plan(builtin_plan_path()), sessions=DEFAULT_RULES)
+            write_table(Path(lake.uri) / "events", [event("page_viewed", 9000, user_id="u")])
+            told = json.loads(process.stdout.readline())
+            assert (told["kind"], told["sessions"]["gap_seconds"]) == ("incremental", 1800)
+        finally:
+            process.terminate()
+        assert process.wait(60) == 0
 
 
 def test_funnel_prints_its_unit_window_and_coverage(lake: Lake) -> None:

@@ -37,6 +37,8 @@ def test_each_suspicion_is_found_and_its_values_are_not_told(
 ) -> None:
     rows = [event("page_viewed", n, anonymous_id=f"d{n}", user_id="undefined") for n in range(4)]
     rows += [event("page_viewed", 10 + n, anonymous_id="tablet", user_id=f"u{n}") for n in range(3)]
+    rows += [event("page_viewed", 86_400, anonymous_id="tablet"), event("page_viewed", 0, anonymous_id="phone")]
+    rows += [event("page_viewed", 9 * 86_400, anonymous_id="tablet", is_bot=True)]
     rows += [event("identify", 20, user_id=user, trait_email="one@x.fi") for user in ("aino", "aina")]
     rows += [event("identify", 30, user_id="old", trait_email="old@x.fi")]
     rows += [event("identify", 31, user_id="new", trait_email="new@x.fi"), event("page_viewed", 32, anonymous_id="y")]
@@ -46,17 +48,20 @@ def test_each_suspicion_is_found_and_its_values_are_not_told(
 
     result = run_identity(journeys, IdentityQuestion(many_ids=5))
 
-    assert [row[:4] for row in result.rows] == [
-        ["placeholder_id", "undefined", 4, None],
-        ["values_differ", "old", 2, "new, old"],
-        ["many_ids", "undefined", 5, "d0, d1, d2, d3, undefined"],
-        ["shared_device", "tablet", 3, "u0, u1, u2"],
-        ["same_value", "aina", 2, "aina, aino"],
-        ["value_of_many", "email", 21, "till0, till1, till10, till11, till12 and 16 more"],
+    assert [row[:5] for row in result.rows] == [
+        ["placeholder_id", "undefined", 4, 1, None],
+        ["values_differ", "old", 2, None, "new, old"],
+        ["many_ids", "undefined", 5, None, "d0, d1, d2, d3, undefined"],
+        ["shared_device", "tablet", 3, 2, "u0, u1, u2"],
+        ["same_value", "aina", 2, None, "aina, aino"],
+        ["value_of_many", "email", 21, None, "till0, till1, till10, till11, till12 and 16 more"],
     ]
+    assert "no device joins two user ids" in dict(zip(result.columns, result.rows[3], strict=True))["meaning"]
     monkeypatch.setattr(options, "load_plan", lambda folder: journeys.plan)
     text = CliRunner().invoke(identity, ["--lake", journeys.lake.uri], standalone_mode=False).stdout
     assert "shared_device" in text and "@x.fi" not in text
+    fewer = run_identity(journeys, IdentityQuestion(many_ids=5, shared_by=4))
+    assert "shared_device" not in {row[0] for row in fewer.rows} and fewer.coverage["shared_device"] == 0
 
 
 def test_nothing_suspicious_is_an_answer(opened: Callable[..., Journeys], event: Make) -> None:

@@ -17,6 +17,7 @@ from polku_analytics.analyses.scope import Scope
 from polku_analytics.errors import AnalyticsError, UnknownNameError
 from polku_analytics.journeys import Journeys
 from polku_analytics.period import Period
+from polku_analytics.printing import explained
 
 DAY = 86_400
 
@@ -137,3 +138,36 @@ def test_the_step_after_which_unknown_people_leave_or_ask(shop: Shop) -> None:
     assert run_prompt(journeys, PromptQuestion(fewest=10_000)).rows == []
     with pytest.raises(UnknownNameError, match="Did you mean delivery"):
         run_prompt(journeys, PromptQuestion(contact="touchpoint:deliver"))
+
+
+def test_an_answer_without_rows_says_why_and_what_to_lower(shop: Shop) -> None:
+    journeys, owned, sessions = shop
+
+    def why(**asked: Any) -> str:
+        result = run_recommend(journeys, RecommendQuestion(**asked))
+        assert result.rows == [] and f"(no rows) {result.coverage['no_rows_because']}" in explained(result)
+        return str(result.coverage["no_rows_because"])
+
+    pairs = permutations(sorted(set().union(*owned.values())), 2)
+    most = max(sum({*pair} <= basket for basket in owned.values()) for pair in pairs)
+    assert why(fewest=1000) == (
+        f"the most frequent pair stands on {most} people, and a row must stand on 1000: lower --fewest to {most} or "
+        "less, or ask about a longer period"
+    )
+    before = Period(datetime.date(2026, 3, 2), datetime.date(2026, 3, 9))
+    assert why(scope=Scope(period=before)) == "there are no people that bought a product"
+    assert why(person="a0") == "a0 has bought nothing to start from"
+    everything = next(person for person, basket in owned.items() if len(basket) == 1)
+    assert why(scope=Scope(segments=(f"person_id = '{everything}'",))) == (
+        "no people bought two products, of 1 that bought any"
+    )
+    has_all = max(owned, key=lambda person: len(owned[person]))
+    assert "more often than by chance" in why(person=has_all, fewest=most)
+
+    prompts = run_prompt(journeys, PromptQuestion(fewest=1000))
+    counts: dict[str, int] = defaultdict(int)
+    for ways in sessions.values():
+        for step in (step for way in ways for step in way):
+            counts[step] += 1
+    assert prompts.rows == []
+    assert f"passed the most frequent step {max(counts.values())} times" in prompts.coverage["no_rows_because"]

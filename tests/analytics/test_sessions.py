@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from polku_analytics.build import build
 from polku_analytics.errors import AnalyticsError
 from polku_analytics.journeys import open_journeys
 from polku_analytics.lake import Lake
-from polku_analytics.session_rules import SessionRules
+from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
 from polku_schemas import Plan
+from tests.analytics.conftest import write_table
 
 MINUTE = 60
 EVENING = 9 * 3600 + 50 * MINUTE
@@ -63,6 +65,36 @@ def test_other_rules_than_before_make_everything_new(lake: Lake, plan: Plan) -> 
     assert build(lake, plan).kind == "nothing new"
     again = build(lake, plan, sessions=SessionRules(gap_seconds=600))
     assert again.kind == "full" and "rules of sessions" in str(again.why_full)
+
+
+def test_the_lake_keeps_its_rules(
+    make_lake: Callable[..., Lake], plan: Plan, event: Callable[..., dict[str, Any]]
+) -> None:
+    def sessions() -> int:
+        return int(open_journeys(lake, plan).rows("SELECT COUNT(*) FROM sessions")[0][0])
+
+    def came(*minutes: int) -> None:
+        write_table(Path(lake.uri) / "events", [event("page_viewed", at * MINUTE, user_id="u") for at in minutes])
+
+    lake = make_lake([event("page_viewed", at * MINUTE, user_id="u") for at in (0, 50)])
+    first = build(lake, plan)
+    assert (first.sessions, sessions()) == (DEFAULT_RULES, 2)
+
+    hour = SessionRules(gap_seconds=3600)
+    told = build(lake, plan, sessions=hour)
+    assert told.kind == "full" and "now the client's session id" in str(told.why_full) and "1h" in str(told.why_full)
+    assert (told.sessions, sessions()) == (hour, 1)
+    came(100)
+    told = build(lake, plan)
+    assert (told.kind, told.sessions, sessions()) == ("incremental", hour, 1)
+    told = build(lake, plan, full=True)
+    assert (told.kind, told.sessions, sessions()) == ("full", hour, 1)
+    assert build(lake, plan, sessions=hour).kind == "nothing new"
+
+    told = build(lake, plan, sessions=DEFAULT_RULES)
+    assert (told.kind, told.sessions, sessions()) == ("full", DEFAULT_RULES, 3)
+    came(200)
+    assert (build(lake, plan).kind, sessions()) == ("incremental", 4)
 
 
 def test_engaged_time_counts_a_minute_between_touchpoints_at_most(

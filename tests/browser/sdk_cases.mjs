@@ -23,10 +23,10 @@ const cases = (name) => JSON.parse(readFileSync(new URL(`../contract/sdk/${name}
 const NOON = Date.UTC(2026, 2, 1, 12);
 const answers = cases("answers").map((one) =>
   [0, 0.999].map((jitter) => {
-    const answer = { _status: one.status ?? undefined, _retryAfter: one.retry_after };
+    const answer = [one.status ?? undefined, one.retry_after];
     const { attempt = 1, events = 10 } = one;
     const decision = decide(answer, attempt, events, NOON, jitter);
-    if (decision._seconds !== undefined) return { then: "wait", seconds: decision._seconds };
+    if (Array.isArray(decision)) return { then: "wait", seconds: decision[0] };
     // The event that is no JSON is found by halving.
     if (decision == "split") return { then: one.status == 400 ? "prune" : "split" };
     return decision == "delivered" ? { then: decision } : { then: "give_up", reason: decision };

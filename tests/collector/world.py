@@ -60,7 +60,8 @@ class CollectorProcess:
         def ready() -> bool:
             assert self.process.poll() is None, f"the collector ended:\n{self.log()}"
             try:
-                return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+                is_serving = httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+                return is_serving and bool(self.children("committer"))  # it begins after intake
             except httpx.TransportError:
                 return False
 

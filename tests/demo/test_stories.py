@@ -18,6 +18,7 @@ from polku_analytics.commands.anomalies import anomalies
 from polku_analytics.commands.attribution import attribution
 from polku_analytics.commands.compare import compare
 from polku_analytics.commands.friction import friction
+from polku_analytics.commands.identity import identity
 from polku_analytics.commands.query import query
 from polku_analytics.lake import Lake
 from polku_demo import b2b, media
@@ -155,12 +156,13 @@ def test_a_quiet_day_stands_out(films: Lakes) -> None:
 def test_people_who_share_a_device_stay_two(films: Lakes) -> None:
     for lake, twin in zip(films, (False, True), strict=True):
         told = Media(400, shuffled=twin)
-        shared = (
-            "SELECT count(*) AS devices FROM (SELECT anonymous_id FROM touchpoints t JOIN events e "
-            "USING (source, event_id) WHERE e.anonymous_id IS NOT NULL GROUP BY e.anonymous_id "
-            "HAVING count(DISTINCT t.person_key) > 1)"
-        )
-        assert ask(query, lake, shared)[0]["devices"] == told.shared_devices
+        found = ask(identity, lake, "--shared-by", "2", "--top", "1000")
+        assert {row["finding"] for row in found} == (set() if twin else {"shared_device"})
+        assert len(found) == told.shared_devices
+        for row in found:
+            first, second = (int(name.removeprefix("viewer-")) for name in row["ids"].split(", "))
+            assert (row["count"], second, first % 20) == (2, first + 1, 0)
+            assert row["id"].endswith(f"pair-{first // 2}") and row["days"] > 1
         assert ask(query, lake, "SELECT count(*) AS people FROM persons")[0]["people"] == told.viewers
     assert Media(400).shared_devices > 5
 

@@ -11,6 +11,7 @@ from polku_collector.compose_maintenance import TABLES, open_table
 from polku_collector.journal.writer import StreamWriter
 from polku_collector.lake import loop
 from polku_collector.lake.store import Store, open_store
+from polku_collector.lake.table import Table
 from polku_collector.maintain.costs import Requests, Work, requests
 from polku_collector.maintain.run import Maintainer, Rules, Unobserved
 from polku_collector.settings import Lake
@@ -41,31 +42,22 @@ def about(expected: Requests) -> Requests:
 
 
 def test_a_collector_asks_its_store_what_it_is_said_to_cost(tmp_path: Path, record: Path) -> None:
-    """At the default settings, an event a commit, up to the checkpoint; and flushes that find nothing."""
+    """At the default settings, an event a commit, up to the checkpoint; and nothing between them."""
     commits = Lake().checkpoint_commits
     config = f"{CONFIG}[maintenance]\nenabled = false\n"
     with collector(tmp_path / "node", "--flush-seconds", "0.5", lake="s3://lake/x", config=config) as process:
-
-        def flushes() -> int:
-            """Each looks at `quarantine` once, to which nothing is committed here."""
-            return sum(1 for asked in requests_in(record) if "quarantine" in asked.query)
-
-        def pause(looks: int) -> None:
-            enough = flushes() + looks
-            wait_until(lambda: flushes() >= enough, 120, process.log)
-
-        pause(3)
-        begin, flushed = len(requests_in(record)), flushes()
+        wait_until(lambda: '"committing"' in process.log(), 120, process.log)
+        begin = len(requests_in(record))
         for number in range(commits):
             item = {"type": "page", "userId": "u", "messageId": f"{number}"}
             answer = httpx.post(f"{process.url}/v1/batch", json={"batch": [item]}, auth=("web-key", ""), timeout=60)
             assert answer.status_code == 200
             wait_until(lambda: made(requests_in(record), ".json") > number, 120, process.log)  # noqa: B023
         wait_until(lambda: made(requests_in(record), ".checkpoint.parquet") == 1, 120, process.log)
-        pause(5)
-        asked, looks = requests_in(record)[begin:], flushes() - flushed
+        assert process.stop() == 0  # its last requests come after the checkpoint
+        asked = requests_in(record)[begin:]
     assert made(asked, ".json") == commits
-    work = Work(flushes=looks, commits=commits, files=commits)
+    work = Work(commits=commits, files=commits)
     assert counted(asked) == about(requests(work, streams=1, checkpoint_commits=commits, log_objects=0))
 
 
@@ -88,15 +80,18 @@ def test_refusals_and_maintenance_ask_what_they_are_said_to_cost(
 
     for number in range(CHECKPOINT_COMMITS):  # up to a first checkpoint of either table
         flush(number)
+    tables = [table for name, day in TABLES if (table := open_table(store, name, day)) is not None]
+    assert len(tables) == len(TABLES)
     before = len(requests_in(record))
     for number in range(2 * CHECKPOINT_COMMITS):
         flush(CHECKPOINT_COMMITS + number)
-        look(store, tmp_path / "maintenance", most_files=1000)
-    look(store, tmp_path / "maintenance", most_files=10)
+        look(store, tables, tmp_path / "maintenance", most_files=1000)
+    look(store, tables, tmp_path / "maintenance", most_files=10)
     asked = requests_in(record)[before:]
+    assert not node.committer.flush()
+    assert len(requests_in(record)) == before + len(asked), "a flush that finds nothing asks nobody"
     journal.close()
     work = Work(
-        flushes=2 * CHECKPOINT_COMMITS,
         commits=2 * CHECKPOINT_COMMITS,
         files=2 * CHECKPOINT_COMMITS,
         refusals=2 * CHECKPOINT_COMMITS,
@@ -107,13 +102,11 @@ def test_refusals_and_maintenance_ask_what_they_are_said_to_cost(
     assert counted(asked) == about(requests(work, streams=1, checkpoint_commits=CHECKPOINT_COMMITS, log_objects=0))
 
 
-def look(store: Store, scratch: Path, most_files: int) -> None:
-    """As the process that looks after the tables does it."""
+def look(store: Store, tables: list[Table], scratch: Path, most_files: int) -> None:
+    """As the process that looks after the tables does it, which keeps them."""
     rules = Rules(most_files=most_files, target_bytes=128 << 20, vacuum_hours=27, limits={})
     maintainer = Maintainer(store, rules, scratch, Unobserved())
-    for name, day in TABLES:
-        table = open_table(store, name, day)
-        assert table is not None
+    for table in tables:
         maintainer.compact(table)
 
 

@@ -27,6 +27,7 @@ from polku_analytics.fillings import expected_event_columns
 from polku_analytics.journeys import BUILT_TABLES, open_journeys
 from polku_analytics.lake import Lake, connect
 from polku_analytics.reference import load_file
+from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
 from polku_schemas import Plan
 from tests.engines.compare import differences
 from tests.s3_server import s3_bucket
@@ -88,6 +89,28 @@ def test_what_was_loaded_is_read(lake: Lake, plain_plan: Plan, spark_remote: str
     assert_equal_builds(lake, plain_plan, spark_remote, tmp_path / "copy")
     other = Lake(tmp_path / "copy", environ={})
     assert open_journeys(other, plain_plan, ["orders"]).rows("SELECT COUNT(margin) > 5 FROM orders") == [(True,)]
+
+
+def test_sessions_end_by_the_rules_of_the_lake(
+    plain_plan: Plan, spark_remote: str, tmp_path: Path, write_events: Callable[..., Lake]
+) -> None:
+    night = 9 * 3600 + 3000  # ten to midnight in Helsinki
+    times = (0, 1800, 1860, night, night + 1200)
+    campaigns = ("spring", None, "summer", None, None)
+    visits = zip(times, campaigns, strict=True)
+    lake = write_events(
+        tmp_path,
+        [{"event_name": "page_viewed", "user_id": "a", "second": at, "utm_campaign": name} for at, name in visits],
+    )
+    rules = SessionRules(new_at_gap=True, new_on_campaign=True, midnight="Europe/Helsinki", client_ids=False)
+    sessions = "SELECT started_at, events FROM sessions ORDER BY started_at"
+    build(lake, plain_plan, sessions=rules)
+    here = open_journeys(lake, plain_plan).rows(sessions)
+    assert [events for _, events in here] == [1, 1, 1, 1, 1]
+    assert build_on_spark(spark_remote, lake, plain_plan, lambda text: None).sessions == rules
+    assert open_journeys(lake, plain_plan).rows(sessions) == here
+    build_on_spark(spark_remote, lake, plain_plan, lambda text: None, DEFAULT_RULES)
+    assert [events for _, events in open_journeys(lake, plain_plan).rows(sessions)] == [3, 2]
 
 
 def test_a_second_build_replaces_the_first(

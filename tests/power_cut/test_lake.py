@@ -78,7 +78,10 @@ class Node:
 
         class Noting:
             stream_id = reader.stream_id
-            durable = reader.durable
+
+            @property
+            def durable(self) -> int:
+                return reader.durable
 
             def read(self, after: int, max_bytes: int) -> Any:
                 return reader.read(after, max_bytes)

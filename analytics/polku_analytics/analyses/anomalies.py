@@ -63,7 +63,10 @@ def anomalies_question(journeys: Journeys, step: str | None, **options: Any) -> 
 def run_anomalies(journeys: Journeys, question: AnomaliesQuestion) -> AnalysisResult:
     """The strange days, in their order. The first and the last day of the data need not be whole and are left out."""
     if question.scope.previous:
-        raise AnalyticsError("anomalies are compared with the days around them already, not with the period before")
+        raise AnalyticsError(
+            "anomalies are compared with the days around them already, not with the period before: leave out "
+            "--previous, and ask about earlier days with --since and --until"
+        )
     if not 0 < question.false_alarms < 1:
         raise AnalyticsError("the chance of a false alarm lies between 0 and 1, such as 0.01")
     if question.step is not None and question.step.when:
@@ -101,7 +104,12 @@ def _find(question: AnomaliesQuestion, part: Part) -> Finding:
         np.add.at(counts, place[inside], np.asarray(found["found"], dtype=np.int64)[inside])
         judged = _rows(days, counts, part, question.false_alarms)
     rows = [row for row in judged if question.all_days or row[-1] is not None]
-    return Finding(rows=rows, sql=sql, coverage={"days_judged": len(judged)})
+    why = None
+    if not rows:
+        why = f"none of the {len(judged)} days that can be judged is strange"
+        if not judged:
+            why = f"no day can be judged: each needs {FEWEST_LIKE} of the same weekday within {WEEKS} weeks around it"
+    return Finding(rows=rows, sql=sql, coverage={"days_judged": len(judged)}, why_empty=why)
 
 
 def days_sql(step: Step | None, part: Part) -> str:

@@ -9,7 +9,7 @@ from msgspec import Struct, structs
 
 from polku_analytics.analyses.scope import Part, Scope, parts
 from polku_analytics.journeys import Journeys
-from polku_analytics.result import AnalysisResult
+from polku_analytics.result import NO_ROWS, AnalysisResult
 
 PREVIOUS = "previous"
 CHANGE = "change"
@@ -34,6 +34,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     """That read the data."""
     coverage: dict[str, Any] = {}
     """What it could not see or decide, beyond what is told of every answer; numbers of several parts are added up."""
+    why_empty: str | None = None
+    """Why there are no rows, and what to ask instead."""
 
 
 def answer(
@@ -75,6 +77,9 @@ def answer(
         if two:
             more = _beside(more, found, _other(answered, number), places, at, counted)
         rows.extend([*label, *row] for row in more)
+    reasons = dict.fromkeys(found.why_empty for _, found in answered if found.why_empty)
+    if reasons and not rows:
+        coverage[NO_ROWS] = "; ".join(reasons)
     leading = ["segment"] if scope.segments else []
     leading += [scope.breakdown] if scope.breakdown else []
     return AnalysisResult(

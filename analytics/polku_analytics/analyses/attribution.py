@@ -369,7 +369,7 @@ def spend_of(by: By, part: Part) -> dict[tuple[str, str | None], float]:
     days += [f"s.date < DATE '{part.period.until}'"] if part.period.until else []
     rows = part.journeys.rows(
         f"SELECT COALESCE(s.{column}, {sql_literal(NONE)}) AS item, s.currency, SUM(s.amount) AS amount "
-        f"FROM spend AS s WHERE {' AND '.join(days) or 'TRUE'} "
+        f"FROM spend AS s WHERE {' AND '.join(['s.amount IS NOT NULL', *days])} "
         f"GROUP BY s.{column}, s.currency ORDER BY item, s.currency"
     )
     return {(str(item), currency): round(float(amount), _MONEY_DIGITS) for item, currency, amount in rows}

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from polku_analytics.analyses.answer import Finding, answer
 from polku_analytics.analyses.attribution import spend_of
-from polku_analytics.analyses.scope import Part, Scope, check_unit
+from polku_analytics.analyses.scope import NONE, Part, Scope, check_unit
 from polku_analytics.analyses.significance import NOTHING, Difference, Sums, means
 from polku_analytics.errors import UnknownNameError
 from polku_analytics.journeys import Journeys
@@ -63,11 +63,14 @@ class CampaignsQuestion(Struct, frozen=True, kw_only=True):
 def run_campaigns(journeys: Journeys, question: CampaignsQuestion) -> AnalysisResult:
     """Rank campaigns by what is left of them."""
     check_unit(question.scope, ("person", "session", "account"), "a campaign")
+    has_spend = journeys.with_loaded("spend")
     if question.campaign is not None:
         known = {row[0] for row in journeys.rows("SELECT DISTINCT campaign FROM campaign_steps")}
+        if has_spend:
+            paid = journeys.rows("SELECT DISTINCT s.utm_campaign FROM spend AS s WHERE s.utm_campaign IS NOT NULL")
+            known |= {row[0] for row in paid}
         if question.campaign not in known:
             raise UnknownNameError("campaign", question.campaign, known)
-    has_spend = journeys.with_loaded("spend")
     window = window_text(question.window_seconds)
     return answer(
         journeys,
@@ -90,25 +93,29 @@ def _find(question: CampaignsQuestion, has_spend: bool, part: Part) -> Finding:
     unit, rows_of = part.unit_column, part.rows("campaign_steps", "happened_at")
     reached = ", ".join(f"COUNT(DISTINCT CASE WHEN c.step = '{step}' THEN c.{unit} END) AS n_{step}" for step in STEPS)
     sql = f"SELECT c.campaign, {reached} FROM {rows_of} AS c GROUP BY c.campaign"
-    money: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    for campaign, *amounts in part.journeys.rows(
+    money: dict[str, dict[str | None, tuple[Any, ...]]] = defaultdict(dict)
+    for campaign, currency, *amounts in part.journeys.rows(
         "SELECT c.campaign, c.currency, COUNT(*) AS orders, SUM(c.net_revenue) AS net_revenue, "
         "CASE WHEN COUNT(c.margin) = COUNT(*) THEN SUM(c.margin) END AS margin "
         f"FROM {rows_of} AS c WHERE c.step = 'order' GROUP BY c.campaign, c.currency ORDER BY orders DESC, c.currency"
     ):
-        money[campaign].append(tuple(amounts))
+        money[campaign][currency] = tuple(amounts)
     whole = part.segment is None and part.value is None
-    spent = spend_of("campaign", part) if has_spend and whole else {}
+    costs: dict[str, dict[str | None, float]] = defaultdict(dict)
+    for (campaign, currency), amount in (spend_of("campaign", part) if has_spend and whole else {}).items():
+        if campaign != NONE:
+            costs[campaign][currency] = amount
+    reached_by = {campaign: counts for campaign, *counts in part.journeys.rows(sql)}
     extra = _extra_orders(question.window_seconds, part)
     rows: list[list[Any]] = []
-    for campaign, *counts in part.journeys.rows(sql):
+    # What was paid for and reached nobody in these days is a row of zeros, in the currency of what it cost.
+    for campaign in {**reached_by, **costs}:
         if question.campaign not in (None, campaign):
             continue
-        found = extra.get(campaign, NOTHING)
-        costs = {currency: amount for (name, currency), amount in spent.items() if name == campaign}
-        amounts = money.get(campaign) or [(next(iter(costs), None), 0, 0.0, None)]
-        for currency, orders, revenue, margin in amounts:
-            cost = costs.get(currency)
+        counts, found = reached_by.get(campaign, [0] * len(STEPS)), extra.get(campaign, NOTHING)
+        for currency in {**money[campaign], **costs[campaign]} or (None,):
+            orders, revenue, margin = money[campaign].get(currency, (0, 0.0, None))
+            cost = costs[campaign].get(currency)
             brought = revenue if margin is None else margin
             result = None if brought is None else round(brought - (cost or 0.0), 2)
             rows.append(

@@ -1,5 +1,7 @@
 """Suspicious merges: people who may be several, and several who may be one person. Nothing is changed by it.
 
+Each finding says what it stands on, and why the ids were merged or not.
+
 Reads what the build linked (`person_links`) and what identify calls told (`events`). The values of traits are not in
 the answer: ids are enough to look them up, and an address in a terminal is one too many.
 """
@@ -7,7 +9,7 @@ the answer: ids are enough to look them up, and an address in a terminal is one 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from msgspec import Struct
@@ -20,7 +22,7 @@ from polku_analytics.result import AnalysisResult
 from polku_schemas import TRAIT_PREFIX
 from polku_schemas.rules import sql_literal
 
-COLUMNS: Final = ("finding", "id", "count", "ids", "meaning")
+COLUMNS: Final = ("finding", "id", "count", "days", "ids", "meaning")
 
 PLACEHOLDERS: Final = (
     *(
@@ -44,7 +46,8 @@ MEANINGS: Final = {
     "placeholder_id": "a user id that stands for nobody: people without an id are merged into it",
     "values_differ": "its user ids were joined, and tell different values of a trait that is one person's",
     "many_ids": "one person with very many ids: perhaps several people, or a shared log-in",
-    "shared_device": "a device that many known people use: what happens on it while logged out is split by time only",
+    "shared_device": "known people on one device: not merged, since no device joins two user ids; what happens on it "
+    "while logged out belongs to who was seen on it last",
     "same_value": "different people tell the same value: perhaps one person; joined only if the plan says join_users",
     "value_of_many": f"told by more than {MAX_TELLERS} ids: it joins nothing",
 }
@@ -71,13 +74,13 @@ def run_identity(journeys: Journeys, question: IdentityQuestion) -> AnalysisResu
     found.sort(key=lambda row: (order.index(row[0]), -row[2], row[1]))
     kept: list[list[Any]] = []
     totals: dict[str, int] = defaultdict(int)
-    for finding, name, count, ids in found:
+    for finding, name, count, days, ids in found:
         totals[finding] += 1
         if totals[finding] <= question.top:
             shown = ", ".join(ids[:_SHOWN_IDS]) + (
                 f" and {len(ids) - _SHOWN_IDS} more" if len(ids) > _SHOWN_IDS else ""
             )
-            kept.append([finding, name, count, shown or None, MEANINGS[finding]])
+            kept.append([finding, name, count, days, shown or None, MEANINGS[finding]])
     return AnalysisResult(
         question="Which merges of ids look wrong, and who may be one person twice?",
         unit="person",
@@ -101,7 +104,8 @@ _LINKS_SQL: Final = (
     "FROM person_links AS l JOIN persons AS p ON p.person_key = l.person_key"
 )
 
-_Found = tuple[str, str, int, list[str]]
+_Found = tuple[str, str, int, int | None, list[str]]
+"""Finding, id, count, days on which the id was seen (of ids that are in events), ids."""
 
 
 def _of_links(journeys: Journeys, question: IdentityQuestion) -> Iterator[_Found]:
@@ -117,7 +121,7 @@ def _of_links(journeys: Journeys, question: IdentityQuestion) -> Iterator[_Found
     ):
         ids_of[key].add(name)
     for person_id, user_ids, anonymous_ids, key in crowded:
-        yield "many_ids", person_id, user_ids + anonymous_ids, sorted(ids_of[key])
+        yield "many_ids", person_id, user_ids + anonymous_ids, None, sorted(ids_of[key])
     shared = (
         "SELECT l.anonymous_id, COUNT(DISTINCT l.person_key) AS people FROM person_links AS l "
         "WHERE l.anonymous_id IS NOT NULL AND l.user_id IS NOT NULL GROUP BY l.anonymous_id "
@@ -129,15 +133,34 @@ def _of_links(journeys: Journeys, question: IdentityQuestion) -> Iterator[_Found
         f"JOIN ({shared}) AS s ON s.anonymous_id = l.anonymous_id WHERE l.user_id IS NOT NULL"
     ):
         people_of[device].add(person_id)
-    for device, people in journeys.rows(shared):
-        yield "shared_device", device, people, sorted(people_of[device])
+    devices = dict(journeys.rows(shared))
+    days_of = _days(journeys, "anonymous_id", devices)
+    for device, people in devices.items():
+        yield "shared_device", device, people, days_of.get(device, 0), sorted(people_of[device])
     listed = ", ".join(sql_literal(name) for name in PLACEHOLDERS)
-    for user_id, devices in journeys.rows(
-        "SELECT l.user_id, COUNT(DISTINCT d.anonymous_id) AS devices FROM person_links AS l "
-        "LEFT JOIN person_links AS d ON d.person_key = l.person_key AND d.anonymous_id IS NOT NULL "
-        f"WHERE l.anonymous_id IS NULL AND LOWER(l.user_id) IN ({listed}) GROUP BY l.user_id"
-    ):
-        yield "placeholder_id", user_id, devices, []
+    nobody = dict(
+        journeys.rows(
+            "SELECT l.user_id, COUNT(DISTINCT d.anonymous_id) AS devices FROM person_links AS l "
+            "LEFT JOIN person_links AS d ON d.person_key = l.person_key AND d.anonymous_id IS NOT NULL "
+            f"WHERE l.anonymous_id IS NULL AND LOWER(l.user_id) IN ({listed}) GROUP BY l.user_id"
+        )
+    )
+    days_of = _days(journeys, "user_id", nobody)
+    for user_id, count in nobody.items():
+        yield "placeholder_id", user_id, count, days_of.get(user_id, 0), []
+
+
+def _days(journeys: Journeys, column: str, ids: Collection[str]) -> dict[str, int]:
+    """On how many days (UTC) each of the ids was seen."""
+    if not ids:
+        return {}
+    journeys.with_events()
+    day, listed = journeys.engine.dialect.local_day("e.event_time", "UTC"), ", ".join(map(sql_literal, sorted(ids)))
+    sql = (
+        f"SELECT e.{column}, COUNT(DISTINCT {day}) AS days FROM events AS e "
+        f"WHERE e.{column} IN ({listed}) AND NOT COALESCE(e.is_bot, FALSE) GROUP BY e.{column}"
+    )
+    return dict(journeys.rows(sql))
 
 
 def _of_values(journeys: Journeys) -> Iterator[_Found]:
@@ -163,10 +186,10 @@ def _of_values(journeys: Journeys) -> Iterator[_Found]:
         # One user may change an address; two who were made one and tell different ones may be two after all.
         apart = [one for one in users if not any(one in told_by and len(told_by) > 1 for told_by in values.values())]
         if len(values) > 1 and len(users) > 1 and len(apart) > 1:
-            yield "values_differ", person_id, len(users), sorted(users)
+            yield "values_differ", person_id, len(users), None, sorted(users)
     for key, people in by_value.items():
         if len(tellers[key]) <= MAX_TELLERS and len(people) > 1:
-            yield "same_value", min(people), len(people), sorted(people)
+            yield "same_value", min(people), len(people), None, sorted(people)
     for key, ids in tellers.items():
         if len(ids) > MAX_TELLERS:
-            yield "value_of_many", key[0].removeprefix(TRAIT_PREFIX), len(ids), sorted(ids)
+            yield "value_of_many", key[0].removeprefix(TRAIT_PREFIX), len(ids), None, sorted(ids)

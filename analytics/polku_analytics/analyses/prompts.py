@@ -91,12 +91,20 @@ def _find(question: PromptQuestion, contact: Step | None, part: Part) -> Finding
         f"AND COALESCE(s.channel, '') NOT IN ({pushed}) AND {part.condition('s')} GROUP BY s.item"
     )
     rows: list[list[Any]] = []
-    passes_in_all = 0
+    passes_in_all = most = 0
     for item, passes, people, service, left in part.journeys.rows(sql):
-        passes_in_all += passes
+        passes_in_all, most = passes_in_all + passes, max(most, passes)
         if passes >= question.fewest:
             share = (service + left) / passes
             at_least = round(wilson(service + left, passes)[0], 6)
             rows.append([item, passes, people, service, left, round(share, 6), at_least])
     rows.sort(key=lambda row: (-row[6], -row[1], row[0]))
-    return Finding(rows=rows[: question.top], sql=sql, coverage={"passes_unknown": passes_in_all})
+    why = None
+    if not rows:
+        why = "nobody who is not known has passed a step"
+        if most:
+            why = (
+                f"people who are not known passed the most frequent step {most} times, and a row must stand on "
+                f"{question.fewest}: lower --fewest to {most} or less, or ask about a longer period"
+            )
+    return Finding(rows=rows[: question.top], sql=sql, coverage={"passes_unknown": passes_in_all}, why_empty=why)

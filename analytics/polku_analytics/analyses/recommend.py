@@ -105,13 +105,15 @@ def _find(question: RecommendQuestion, owned: _Owned | None, part: Part) -> Find
     if owned is not None:
         basis = owned.bought if question.based_on == "bought" else owned.bought | owned.viewed
         wanted = f"a.product_id IN ({', '.join(map(sql_literal, sorted(basis))) or 'NULL'})"
-    sql = (
+    pairs = (
         f"SELECT a.product_id AS product, b.product_id AS recommended, COUNT(*) AS both "
         f"FROM {_UNIT_PRODUCTS} AS a JOIN {_UNIT_PRODUCTS} AS b ON b.unit = a.unit AND b.product_id <> a.product_id "
-        f"WHERE {wanted} GROUP BY a.product_id, b.product_id HAVING COUNT(*) >= {question.fewest}"
+        f"WHERE {wanted} GROUP BY a.product_id, b.product_id"
     )
+    sql = f"{pairs} HAVING COUNT(*) >= {question.fewest}"
     rows: list[list[Any]] = []
-    for product, recommended, both in engine.rows(sql):
+    found = engine.rows(sql)
+    for product, recommended, both in found:
         lift = both * units / (have[product][0] * have[recommended][0])
         if lift > 1 and (owned is None or recommended not in owned.bought):
             share = round(both / have[product][0], 6)
@@ -122,7 +124,35 @@ def _find(question: RecommendQuestion, owned: _Owned | None, part: Part) -> Find
         # The best reason for each; the others would be the same advice again.
         rows = list({row[1]: row for row in reversed(rows)}.values())[::-1]
         rows.sort(key=lambda row: (-row[3], -row[4], row[0], row[1]))
-    return Finding(rows=rows[: question.top], sql=sql, coverage={"products": len(have), "units_with_products": units})
+    why = None
+    if not rows:
+        most = max((both for _, _, both in found or engine.rows(pairs)), default=0)
+        why = _why_none(question, owned, part, units, most)
+    covered = {"products": len(have), "units_with_products": units}
+    return Finding(rows=rows[: question.top], sql=sql, coverage=covered, why_empty=why)
+
+
+def _why_none(question: RecommendQuestion, owned: _Owned | None, part: Part, units: int, most: int) -> str:
+    """Why nothing is recommended; `most` is the number of units that have the most frequent pair."""
+    counted, had = UNIT_WORDS[part.unit], "bought" if question.based_on == "bought" else "looked at"
+    if not units:
+        return f"there are no {counted} that {had} a product"
+    if owned is not None and not (owned.bought if question.based_on == "bought" else owned.bought | owned.viewed):
+        more = "; try --based-on viewed" if question.based_on == "bought" and owned.viewed else ""
+        return f"{question.person} has {had} nothing to start from{more}"
+    if not most:
+        start = f"{question.product} and something else" if question.product is not None else "two products"
+        return f"no {counted} {had} {start}, of {units} that {had} any"
+    if most < question.fewest:
+        return (
+            f"the most frequent pair stands on {most} {counted}, and a row must stand on {question.fewest}: "
+            f"lower --fewest to {most} or less, or ask about a longer period"
+        )
+    if owned is None:
+        return (
+            f"no pair of at least {question.fewest} {counted} comes together more often than by chance (lift above 1)"
+        )
+    return f"nothing that {question.person} does not have comes with what is there more often than by chance"
 
 
 def products_sql(part: Part, based_on: BasedOn) -> str:

@@ -29,8 +29,9 @@ def gather_affected(
 ) -> None:
     """Make `affected_ids` (id, is_user), `affected_events` and `affected_keys` (the people of the build before).
 
-    Reads `events`, `new_events` and the links of the build before. `affected_events` has `columns` of `events`, `nulls`
-    (name → DuckDB type), which hold nothing, and `is_new`. `join_by`: columns whose equal values join ids.
+    Reads `events`, `new_events`, `touched_people` (person_key: of the build before, to be computed again in any case)
+    and the links of the build before. `affected_events` has `columns` of `events`, `nulls` (name → DuckDB type), which
+    hold nothing, and `is_new`. `join_by`: columns whose equal values join ids.
     """
     carried = ", ".join(f"e.{quoted(name)}" for name in columns)
     # What no event holds is not worth being written down for each.
@@ -69,11 +70,14 @@ def gather_affected(
         UNION
         SELECT source, event_id, user_id, anonymous_id FROM {COPIES}
     """)
-    connection.execute("""
+    connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE found_ids AS
         SELECT UNNEST([user_id, previous_id]) AS id, TRUE AS is_user FROM new_events
         UNION
         SELECT UNNEST([anonymous_id, previous_id]), FALSE FROM new_events
+        UNION
+        SELECT UNNEST([l.user_id, l.anonymous_id]), UNNEST([TRUE, FALSE])
+        FROM {LINKS} AS l SEMI JOIN touched_people AS t USING (person_key)
         UNION
         -- What a warehouse says of an order names no person.
         SELECT UNNEST([user_id, anonymous_id]), UNNEST([TRUE, FALSE]) FROM shared_orders

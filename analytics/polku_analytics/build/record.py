@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from polku_analytics.errors import BuildError, LakeError
 from polku_analytics.lake import Lake
+from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
 
 TABLE: Final = "builds"
 
@@ -63,6 +64,13 @@ class Counts(Struct, frozen=True, kw_only=True):
         )
 
 
+class Loaded(Struct, frozen=True):
+    """Which content of a reference table a build has read."""
+
+    table_id: str
+    version: int
+
+
 class BuildRecord(Struct, frozen=True, kw_only=True):
     """One build, as its row has it."""
 
@@ -83,6 +91,10 @@ class BuildRecord(Struct, frozen=True, kw_only=True):
     """The version of each table of the build."""
     next_key: int
     """The first person key that was never given."""
+    sessions: SessionRules = DEFAULT_RULES
+    """Where sessions end; the next build goes on with it."""
+    reference: dict[str, Loaded | None] = {}
+    """The reference tables that the models read; None for what was not loaded."""
 
 
 def newest_record(lake: Lake) -> BuildRecord | None:

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import duckdb
 from msgspec import Struct, structs
@@ -47,7 +48,7 @@ from polku_analytics.build.identity_traits import join_columns
 from polku_analytics.build.news import IS_NEW, files_since, read_marks, why_not_incremental
 from polku_analytics.build.publish import change_table, place_files, replace_table
 from polku_analytics.build.record import BuildRecord, BuiltTable, Counts, Mark, append_record, newest_record
-from polku_analytics.build.reference import attach_reference_tables
+from polku_analytics.build.reference import READ_BY_KEY, attach_reference_tables, downstream, find_changed_keys
 from polku_analytics.errors import BuildError
 from polku_analytics.fillings import EVENT_ROW, expected_event_columns, fillings
 from polku_analytics.lake import Lake, TableSnapshot, attach, connect
@@ -57,6 +58,9 @@ from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
 from polku_schemas import Plan
 
 EVENTS = "events"
+
+MANY_PEOPLE: Final = 1 / 3
+"""If what was loaded concerns a greater share of all people, building everything costs less."""
 
 
 class Build(Struct, frozen=True, kw_only=True):
@@ -83,6 +87,10 @@ class Build(Struct, frozen=True, kw_only=True):
     """Event names of the lake that the plan does not know, with their counts."""
     as_of: datetime.datetime | None
     """The time of the newest event; None when there are no events."""
+    loaded: tuple[str, ...]
+    """The reference tables from which something else follows than in the build before; none if all was built."""
+    sessions: SessionRules
+    """The rules by which sessions end in these tables."""
     seconds: float
 
 
@@ -94,19 +102,21 @@ def build(
     full: bool = False,
     select: Sequence[str] = (),
     since: datetime.date | None = None,
-    sessions: SessionRules = DEFAULT_RULES,
+    sessions: SessionRules | None = None,
 ) -> Build:
     """Bring the journey tables up to date with the events. `progress` is told what comes next.
 
     What is new is built in where that can be told, else (or if `full`) everything is built anew; the tables are the
     same but for the person keys, which a full build numbers anew. `select`: only these tables and those they rest on;
-    `since`: only events of this UTC day and later; `sessions`: where they end. Asked for otherwise than the build
-    before, everything is built anew.
+    `since`: only events of this UTC day and later. Asked for otherwise than the build before, everything is built anew.
+    `sessions`: where they end; None goes on with the rules of the build before, the first time with `DEFAULT_RULES`.
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polku-build-") as scratch:
         snapshot = lake.snapshot(EVENTS, Period(since) if since else None)
-        run = _Run(lake, plan, snapshot, Path(scratch), progress, started, select, since, sessions)
+        before = newest_record(lake)
+        rules = sessions or (DEFAULT_RULES if before is None else before.sessions)
+        run = _Run(lake, plan, snapshot, before, Path(scratch), progress, started, select, since, rules)
         try:
             return run.build(full)
         except duckdb.Error as error:
@@ -123,6 +133,7 @@ class _Run:
         lake: Lake,
         plan: Plan,
         snapshot: TableSnapshot,
+        before: BuildRecord | None,
         scratch: Path,
         progress: Callable[[str], None],
         started: float,
@@ -130,14 +141,14 @@ class _Run:
         since: datetime.date | None,
         sessions: SessionRules,
     ) -> None:
-        self.lake, self.plan, self.snapshot, self.scratch = lake, plan, snapshot, scratch
-        self.progress, self.started = progress, started
+        self.lake, self.plan, self.snapshot, self.before, self.scratch = lake, plan, snapshot, before, scratch
+        self.progress, self.started, self.sessions = progress, started, sessions
         self.expected = expected_event_columns(plan)
         self.connection = connect(lake, [])
         # Of the limit of memory, kept and used again: a tenth of a build was the system's handing out fresh pages.
         self.connection.execute("SET block_allocator_memory = '20%'")
         self.held = attach(self.connection, lake, snapshot, self.expected, row_number=EVENT_ROW)
-        self.reference_versions = attach_reference_tables(self.connection, lake)
+        self.reference = attach_reference_tables(self.connection, lake)
         self.models = run_order(chosen(read_models(), select))
         self.since = since
         self.columns = {row[0]: row[1] for row in self.connection.execute(f"DESCRIBE {EVENTS}").fetchall()}
@@ -147,13 +158,26 @@ class _Run:
         self.build_id = uuid.uuid4().hex
 
     def build(self, full: bool) -> Build:
-        before = newest_record(self.lake)
+        before = self.before
         why = self._why_full(before, full)
         if before is None or why is not None:
             return self._full(before, why)
-        if before.events_version == self.snapshot.version:
+        loaded = [name for name, version in self.reference.items() if before.reference.get(name) != version]
+        same_events = before.events_version == self.snapshot.version
+        if same_events and not loaded:
             return self._told(before, "nothing new", None, (), 0, 0)
-        return self._incremental(before)
+        loaded, touched, why = self._touch(before, loaded)
+        new_events = 0
+        if why is None and (touched or not same_events):
+            self.progress("events: what is new")
+            why = why_not_incremental(self.connection, before.marks)
+        if why is not None:
+            return self._full(before, why)
+        if touched or not same_events:
+            new_events = self._see_news(before)
+        if not new_events and not touched:
+            return self._others(before, loaded)
+        return self._incremental(before, new_events, loaded)
 
     def _why_full(self, before: BuildRecord | None, full: bool) -> str | None:
         if full:
@@ -162,26 +186,83 @@ class _Run:
             return "there was no build before"
         if before.plan != self.plan.fingerprint:
             return "the plan has changed"
+        if before.sessions != self.sessions:
+            return f"the rules of sessions have changed: now {self.sessions.words}"
         if before.models != self.fingerprint:
-            return (
-                "the models, reference tables, rules of sessions, columns of the events or what was chosen have changed"
-            )
-        if before.events_version == self.snapshot.version:
-            return None
-        self.progress("events: what is new")
-        return why_not_incremental(self.connection, before.marks)
+            return "the models, columns of the events or what was chosen have changed"
+        return None
 
     def _fingerprint(self, filled: Mapping[str, Filling]) -> str:
-        """Of everything but the events that the tables follow from."""
+        """Of everything that the tables follow from but the events and what was loaded."""
         parts = [
             str(self.since),
-            # A new cost changes the margin of everybody's orders.
-            str(self.reference_versions),
             inspect.getsource(identity),
             inspect.getsource(identity_traits),
             *(f"{m.name}{m.order}{fill(m.sql, filled)}" for m in self.models),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _touch(self, before: BuildRecord, loaded: Sequence[str]) -> tuple[list[str], int, str | None]:
+        """Make `touched_people`, whose rows follow from what was loaded, and may be others now.
+
+        Returns the reference tables from which anything follows, the number of these people, and why everything has to
+        be built anew.
+        """
+        connection, differing = self.connection, []
+        connection.execute("CREATE TEMP TABLE touched_people (person_key BIGINT)")
+        for name in loaded:
+            reached = downstream(self.models, [name])
+            if all(model.increment == "whole" for model in reached):
+                differing += [name] if reached else []
+                continue
+            reader, key = READ_BY_KEY.get(name, ("", ""))
+            readers = [model for model in self.models if name in model.inputs]
+            sql = " ".join(fill(model.sql, self.filled) for model in readers)
+            versions = before.reference.get(name), self.reference[name]
+            if [model.name for model in readers] != [reader] or not find_changed_keys(
+                connection, self.lake, name, *versions, sql
+            ):
+                return differing, 0, f"the reference table {name} has changed"
+            old = self.lake.snapshot(reader, version=before.tables[reader])
+            attach(connection, self.lake, structs.replace(old, name=f"old_{reader}"), {})
+            connection.execute(
+                f"INSERT INTO touched_people SELECT DISTINCT person_key FROM old_{reader} "
+                f"WHERE {key} IN (SELECT key FROM changed_keys)"
+            )
+            if connection.execute("SELECT 1 FROM touched_people LIMIT 1").fetchall():
+                differing.append(name)
+        touched = int(connection.execute("SELECT COUNT(DISTINCT person_key) FROM touched_people").fetchall()[0][0])
+        if touched:
+            links = self.lake.snapshot(LINKS.name, version=before.tables[LINKS.name])
+            attach(connection, self.lake, structs.replace(links, name=OLD_LINKS), {})
+            people = connection.execute(f"SELECT COUNT(DISTINCT person_key) FROM {OLD_LINKS}").fetchall()[0][0]
+            if touched > MANY_PEOPLE * people:
+                return differing, touched, f"{' and '.join(differing)} changed for {touched} of {people} people"
+        return differing, touched, None
+
+    def _others(self, before: BuildRecord, loaded: Sequence[str]) -> Build:
+        """Only tables that are made whole of others and of what was loaded. Nobody is computed again."""
+        models = downstream(self.models, loaded)
+        made = {model.name for model in models}
+        for name in sorted({name for model in models for name in model.inputs} & before.tables.keys() - made):
+            attach(self.connection, self.lake, self.lake.snapshot(name, version=before.tables[name]), {})
+        computed = run_models(self.connection, models, self.filled, self.scratch, self.progress)
+        if computed:
+            self.progress("publishing")
+        placed = [(table, place_files(self.lake, table.model.name, table.files)) for table in computed]
+        metadata = {"polku_build": self.build_id}
+        versions = {
+            table.model.name: change_table(self.lake, table.model.name, [], files, metadata) for table, files in placed
+        }
+        record = self._record(
+            *(before, "incremental", before.as_of, before.marks, before.counts),
+            {**before.tables, **versions},
+            before.next_key,
+        )
+        if not computed:  # files were merged, or what was loaded is read by nobody
+            return self._told(record, "nothing new", None, (), 0, 0)
+        tables = tuple(BuiltTable(t.model.name, t.rows, round(t.seconds, 3), t.rows) for t in computed)
+        return self._told(record, "incremental", None, tables, 0, 0, loaded=loaded)
 
     def _full(self, before: BuildRecord | None, why: str | None) -> Build:
         self.progress("events: counting each once")
@@ -206,15 +287,8 @@ class _Run:
         )
         return self._told(record, "full", why, tables, counts.events + counts.bots + copies, people, steps)
 
-    def _incremental(self, before: BuildRecord) -> Build:
+    def _incremental(self, before: BuildRecord, new_events: int, loaded: Sequence[str]) -> Build:
         connection = self.connection
-        self._see_news(before)
-        new_events = connection.execute("SELECT COUNT(*) FROM new_events").fetchall()[0][0]
-        if not new_events:  # files were merged, nothing else
-            record = self._record(
-                before, "incremental", before.as_of, before.marks, before.counts, before.tables, before.next_key
-            )
-            return self._told(record, "nothing new", None, (), 0, 0)
         old = {name: self.lake.snapshot(name, version=version) for name, version in before.tables.items()}
         local = {
             file.uri: path
@@ -260,9 +334,10 @@ class _Run:
         steps = tuple(
             BuiltTable(t.model.name, t.rows, round(t.seconds, 3)) for t in computed if t.model.stored != "yes"
         )
-        return self._told(record, "incremental", None, tables, new_events, people, steps)
+        return self._told(record, "incremental", None, tables, new_events, people, steps, loaded)
 
-    def _see_news(self, before: BuildRecord) -> None:
+    def _see_news(self, before: BuildRecord) -> int:
+        """Make `new_events`; returns their number."""
         since = files_since(self.lake, self.snapshot, before)
         attach(self.connection, self.lake, structs.replace(since, name="events_of_new_files"), self.expected)
         self.connection.execute(
@@ -270,6 +345,7 @@ class _Run:
             "SELECT e.source, e.event_id, e.user_id, e.anonymous_id, e.previous_id, e.order_id "
             f"FROM events_of_new_files AS e WHERE {IS_NEW}"
         )
+        return int(self.connection.execute("SELECT COUNT(*) FROM new_events").fetchall()[0][0])
 
     def _columns_read(self) -> list[str]:
         """The columns of `events` that a model or a step names; a plan has many that nothing is made of."""
@@ -353,6 +429,8 @@ class _Run:
             counts=counts,
             tables=versions,
             next_key=next_key,
+            sessions=self.sessions,
+            reference=self.reference,
         )
         append_record(self.lake, record, None if before is None else before.build_id)
         return record
@@ -366,6 +444,7 @@ class _Run:
         new_events: int,
         people: int,
         steps: tuple[BuiltTable, ...] = (),
+        loaded: Sequence[str] = (),
     ) -> Build:
         counts = record.counts
         return Build(
@@ -381,5 +460,7 @@ class _Run:
             duplicate_events=counts.copies,
             unplaced_events=dict(sorted(counts.unplaced.items(), key=lambda item: (-item[1], item[0]))),
             as_of=record.as_of,
+            loaded=tuple(loaded),
+            sessions=record.sessions,
             seconds=time.perf_counter() - self.started,
         )

@@ -14,7 +14,7 @@ from polku_analytics.commands.options import common, plan_of
 from polku_analytics.errors import AnalyticsError, LakeError
 from polku_analytics.lake import Lake
 from polku_analytics.result import parse_window
-from polku_analytics.session_rules import SessionRules
+from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
 
 if TYPE_CHECKING:
     from polku_analytics.build import Build
@@ -44,11 +44,12 @@ if TYPE_CHECKING:
 @click.option(
     "--spark", "spark_remote", envvar="SPARK_REMOTE", metavar="URL", help="Where Spark Connect answers: sc://HOST:PORT."
 )
-@click.option("--session-gap", default="30m", show_default=True, help="A session ends when more than this passes.")
+@click.option("--session-gap", help="A session ends when more than this passes.  [default: 30m]")
 @click.option("--session-at-gap", is_flag=True, help="Exactly that long ends it, too.")
 @click.option("--session-per-campaign", is_flag=True, help="Another campaign begins a session.")
 @click.option("--session-midnight", metavar="ZONE", help="Midnight in this time zone ends a session.")
 @click.option("--no-client-sessions", is_flag=True, help="Do not go by the session ids that clients send.")
+@click.option("--session-defaults", is_flag=True, help="None of these: back to the rules of the beginning.")
 @common
 def build(
     full: bool,
@@ -58,11 +59,12 @@ def build(
     every: float,
     engine: str,
     spark_remote: str | None,
-    session_gap: str,
+    session_gap: str | None,
     session_at_gap: bool,
     session_per_campaign: bool,
     session_midnight: str | None,
     no_client_sessions: bool,
+    session_defaults: bool,
     lake_uri: str,
     plan_folder: Path | None,
     as_json_text: bool,
@@ -70,33 +72,59 @@ def build(
     """Bring the journey tables (persons, touchpoints, sessions, stages, …) up to date with the events.
 
     What is new is built in; everything is built anew where that is not enough, and the reason told.
+
+    The rules by which sessions end are kept by the lake: those that are named here replace all of them, without any
+    the build goes on with those of the last one.
     """
     from polku_analytics.build import build as run_build
     from polku_analytics.printing import as_json
 
     lake, plan = Lake(lake_uri), plan_of(plan_folder)
+    sessions = _rules(
+        session_gap, session_at_gap, session_per_campaign, session_midnight, no_client_sessions, session_defaults
+    )
     if engine == "spark":
         if select or since or watch:
             raise AnalyticsError("--engine spark builds everything: without --select, --since and --watch")
         from polku_analytics.engines.choice import build_on_spark
 
-        built = build_on_spark(spark_remote, lake, plan, lambda text: click.echo(f"  {text} …", err=True))
+        built = build_on_spark(spark_remote, lake, plan, _tell_progress, sessions)
         click.echo(as_json(built) if as_json_text else _told(built))
         return
-    sessions = SessionRules(
-        gap_seconds=parse_window(session_gap),
-        new_at_gap=session_at_gap,
-        new_on_campaign=session_per_campaign,
-        midnight=session_midnight,
-        client_ids=not no_client_sessions,
-    )
-    asked: dict[str, Any] = {"select": select, "since": since and since.date(), "sessions": sessions}
+    asked: dict[str, Any] = {"select": select, "since": since and since.date()}
     if watch:
-        _watch(lambda first: run_build(lake, plan, full=full and first, **asked), every, as_json_text)
+        # Rules are named once: a build of somebody else with other rules is not undone.
+        _watch(
+            lambda first: run_build(lake, plan, full=full and first, sessions=sessions if first else None, **asked),
+            every,
+            as_json_text,
+        )
         return
-    # Progress goes to stderr, so that what is printed stays a table or JSON.
-    built = run_build(lake, plan, lambda text: click.echo(f"  {text} …", err=True), full=full, **asked)
+    built = run_build(lake, plan, _tell_progress, full=full, sessions=sessions, **asked)
     click.echo(as_json(built) if as_json_text else _told(built))
+
+
+def _tell_progress(text: str) -> None:
+    """To stderr, so that what is printed stays a table or JSON."""
+    click.echo(f"  {text} …", err=True)
+
+
+def _rules(
+    gap: str | None, at_gap: bool, per_campaign: bool, midnight: str | None, no_client_ids: bool, defaults: bool
+) -> SessionRules | None:
+    """The rules that were named; None if none was."""
+    named = bool(gap or at_gap or per_campaign or midnight or no_client_ids)
+    if defaults and named:
+        raise AnalyticsError("--session-defaults is the way back from the other --session-… options: give it alone")
+    if not named:
+        return DEFAULT_RULES if defaults else None
+    return SessionRules(
+        gap_seconds=DEFAULT_RULES.gap_seconds if gap is None else parse_window(gap),
+        new_at_gap=at_gap,
+        new_on_campaign=per_campaign,
+        midnight=midnight,
+        client_ids=not no_client_ids,
+    )
 
 
 def _watch(run_build: Any, every: float, as_json_text: bool) -> None:
@@ -123,7 +151,8 @@ def _watch(run_build: Any, every: float, as_json_text: bool) -> None:
 
 def _line(built: Build) -> str:
     at = datetime.datetime.now(datetime.UTC).strftime("%H:%M:%S")
-    why = f" ({built.why_full})" if built.why_full else ""
+    changed = f"{', '.join(built.loaded)} changed" if built.loaded else ""
+    why = f" ({built.why_full or changed})" if built.why_full or changed else ""
     return (
         f"{at} {built.kind}{why}: {built.new_events} new events, {built.people} people, {built.seconds:.1f} s; "
         f"as of {built.as_of:%Y-%m-%d %H:%M:%S}"
@@ -149,10 +178,13 @@ def _told(built: Build) -> str:
             "",
             f"{built.new_events} new events, {built.people} people computed again",
         ]
+        lines += [f"changed since the last build: {', '.join(built.loaded)}"] if built.loaded else []
     lines.append(
         f"{built.events} events counted once ({built.duplicate_events} copies and {built.bot_events} events of bots "
         f"left out) in {built.seconds:.1f} s"
     )
+    if built.sessions != DEFAULT_RULES:
+        lines.append(f"sessions: {built.sessions.words}; later builds go on with it, --session-defaults ends it")
     if built.unplaced_events:
         listed = ", ".join(f"{name} ({count})" for name, count in list(built.unplaced_events.items())[:10])
         lines.append(f"not in the plan, so without a stage: {listed}")

@@ -15,6 +15,7 @@ from polku_schemas import Plan
 if TYPE_CHECKING:
     from polku_analytics.build import Build
     from polku_analytics.engines.spark import Spark
+    from polku_analytics.session_rules import SessionRules
 
 EngineName = Literal["duckdb", "datafusion", "chdb", "spark"]
 
@@ -39,12 +40,18 @@ def open_engine(name: EngineName = "duckdb", spark_remote: str | None = None) ->
     return _spark(spark_remote)
 
 
-def build_on_spark(spark_remote: str | None, lake: Lake, plan: Plan, progress: Callable[[str], None]) -> Build:
+def build_on_spark(
+    spark_remote: str | None,
+    lake: Lake,
+    plan: Plan,
+    progress: Callable[[str], None],
+    sessions: SessionRules | None = None,
+) -> Build:
     """`build.build`, computed by a cluster."""
     _require("spark")
     from polku_analytics.engines.spark_build import build
 
-    return build(_spark(spark_remote), lake, plan, progress)
+    return build(_spark(spark_remote), lake, plan, progress, sessions)
 
 
 def _require(name: EngineName) -> None:

@@ -29,21 +29,31 @@ from polku_analytics.build.publish import PlacedFile, replace_table
 from polku_analytics.build.record import BuildRecord, Counts, append_record, newest_record
 from polku_analytics.build.reference import reference_sql
 from polku_analytics.delta_types import duckdb_type_of_neutral, quoted
-from polku_analytics.engines.spark import Spark, spark_words
+from polku_analytics.engines.spark import Spark, SparkDialect, spark_words
 from polku_analytics.errors import BuildError, QueryError
-from polku_analytics.fillings import REFERENCE_TABLES, expected_event_columns, fillings, struct_members
+from polku_analytics.fillings import REFERENCE_TABLES, expected_event_columns, fillings, session_begins, struct_members
 from polku_analytics.lake import Lake, relation_sql
 from polku_analytics.model_files import Filling, Model, fill, read_models, run_order
+from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
 from polku_schemas import Plan, trait_columns
 
 _TABLE: Final = re.compile(r"\s*CREATE TEMP TABLE (?P<name>\w+) AS\s+(?P<sql>.*)", re.DOTALL)
 
 
-def build(spark: Spark, lake: Lake, plan: Plan, progress: Callable[[str], None] = lambda text: None) -> Build:
-    """Compute all models over everything in the lake and replace their tables. `progress` is told what comes next."""
+def build(
+    spark: Spark,
+    lake: Lake,
+    plan: Plan,
+    progress: Callable[[str], None] = lambda text: None,
+    sessions: SessionRules | None = None,
+) -> Build:
+    """Compute all models over everything in the lake and replace their tables. `progress` is told what comes next.
+
+    `sessions`: where they end; None goes on with the rules of the build before.
+    """
     building = _Building(spark, lake, uuid.uuid4().hex)
     try:
-        return _build(building, plan, progress)
+        return _build(building, plan, progress, sessions)
     except BuildError:
         raise
     except QueryError as error:
@@ -57,10 +67,11 @@ def build(spark: Spark, lake: Lake, plan: Plan, progress: Callable[[str], None] 
         building.clear()
 
 
-def _build(building: _Building, plan: Plan, progress: Callable[[str], None]) -> Build:
+def _build(building: _Building, plan: Plan, progress: Callable[[str], None], sessions: SessionRules | None) -> Build:
     started = time.perf_counter()
     spark, lake = building.spark, building.lake
     before = newest_record(lake)
+    rules = sessions or (DEFAULT_RULES if before is None else before.sessions)
     # What is written must be read by everybody, and not everybody knows Spark's old kind of times.
     spark.session.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
 
@@ -78,7 +89,7 @@ def _build(building: _Building, plan: Plan, progress: Callable[[str], None]) -> 
     resolve_identity(building, join_columns(plan), join_users=plan.join_users)
     pending.append(building.store(LINKS, LINKS.sql, clock))
 
-    filled = spark_fillings(plan, {**expected_event_columns(plan), **snapshot.columns})
+    filled = spark_fillings(plan, {**expected_event_columns(plan), **snapshot.columns}, rules)
     steps = []
     for model in run_order(read_models()):
         progress(model.name)
@@ -112,6 +123,7 @@ def _build(building: _Building, plan: Plan, progress: Callable[[str], None]) -> 
         counts=counts,
         tables=versions,
         next_key=int(newest_key) + 1,
+        sessions=rules,
     )
     append_record(lake, record, None if before is None else before.build_id)
     return Build(
@@ -127,6 +139,8 @@ def _build(building: _Building, plan: Plan, progress: Callable[[str], None]) -> 
         duplicate_events=copies,
         unplaced_events=dict(sorted(counts.unplaced.items(), key=lambda item: (-item[1], item[0]))),
         as_of=as_of,
+        loaded=(),
+        sessions=rules,
         seconds=time.perf_counter() - started,
     )
 
@@ -464,13 +478,16 @@ _OTHERWISE: Final = {
 """Steps of identity that DuckDB says in its own way."""
 
 
-def spark_fillings(plan: Plan, event_columns: Mapping[str, str]) -> dict[str, Filling]:
+def spark_fillings(
+    plan: Plan, event_columns: Mapping[str, str], sessions: SessionRules = DEFAULT_RULES
+) -> dict[str, Filling]:
     """What the placeholders of the models stand for on Spark."""
     traits = [name for name in trait_columns(plan) if name in event_columns]
     known = bool(struct_members(event_columns.get("products", "")))
     latest = "".join(f",\n  {_latest(quoted(name))} AS {quoted(name)}" for name in traits)
     return {
-        **fillings(plan, event_columns),
+        **fillings(plan, event_columns, sessions),
+        "session_begins": session_begins(sessions, SparkDialect()),
         "event_row": lambda event: f"{event}.source, {event}.event_id",
         "same_event": lambda one, other: f"{one}.source = {other}.source AND {one}.event_id = {other}.event_id",
         "seconds_between": _seconds_between,

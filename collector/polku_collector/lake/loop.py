@@ -96,6 +96,11 @@ class Committer:
         self._commits = {events.name: 0, quarantine.name: 0}
         self._next_checkpoint = {events.name: 0.0, quarantine.name: 0.0}
         self._commit_seconds = 0.0
+        # Of each stream, up to where our own commits went: they are proven, and a handle sees them only when it is
+        # refreshed.
+        self._reached: dict[str, int] = {}
+        # After a failure a table may show a commit that was not made durable. Opened anew, it is settled.
+        self._is_settled = True
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
         """Flush at every interval, at once while there is more than one flush waiting, until told to stop.
@@ -146,14 +151,27 @@ class Committer:
 
     def waiting(self) -> int:
         """Durable events that are not committed yet."""
-        return sum(max(0, stream.durable - self._position(name)) for name, stream in self._streams().items())
+        return self._waiting(self._streams())
 
     def flush(self) -> int:
-        """One flush of all streams; returns the journal bytes it took (0: there was nothing)."""
+        """One flush of all streams; returns the journal bytes it took (0: there was nothing).
+
+        Each table is refreshed once, and read, judged by and committed from as it was then: what others do meanwhile
+        is noticed by the commit, which moves each watermark from what was read here or not at all. With nothing to
+        commit nobody is asked: what others committed matters to whoever commits next.
+        """
         started = time.perf_counter()
+        if not self._is_settled:
+            for table in (self._events, self._quarantine):
+                table.settle()
+            self._is_settled = True
+        streams = self._streams()
+        if not self._waiting(streams):
+            for name, stream in streams.items():  # what an earlier life had no time to trim
+                stream.trim(self._committed(name))
+            return 0
         self._events.refresh()
         self._quarantine.refresh()
-        streams = self._streams()
         blocks: list[Block] = []
         before: dict[str, int] = {}
         size = 0
@@ -173,7 +191,7 @@ class Committer:
                 blocks += found
                 size += sum(len(block.lines) for block in found)
             else:
-                stream.trim(self._events.watermark(name))
+                stream.trim(self._committed(name))
         if not blocks:
             return 0
         read = time.perf_counter()
@@ -197,7 +215,7 @@ class Committer:
         committed = time.perf_counter()
         self._memory.remember(after)
         for name in after:
-            streams[name].trim(self._events.watermark(name))
+            streams[name].trim(self._committed(name))
         window = self._memory.index.window(time.time()).seconds
         seconds, oldest = time.perf_counter() - started, _oldest(blocks)
         steps = {"read": read - started, "write files": put_at - read, "commit": committed - put_at}
@@ -206,8 +224,16 @@ class Committer:
         return size
 
     def _position(self, stream: str) -> int:
-        """Up to where a stream needs no more flushing."""
+        """Up to where a stream needs no more flushing, as the handle of `events` tells it."""
         return self._events.watermark(stream)
+
+    def _committed(self, stream: str) -> int:
+        """Up to where a stream is proven to be in the tables."""
+        return max(self._events.watermark(stream), self._reached.get(stream, 0))
+
+    def _waiting(self, streams: Mapping[str, LakeStream]) -> int:
+        flushed = {name: max(self._position(name), self._reached.get(name, 0)) for name in streams}
+        return sum(max(0, stream.durable - flushed[name]) for name, stream in streams.items())
 
     def _settle(
         self,
@@ -224,17 +250,21 @@ class Committer:
         `check`, asked before each attempt, raises when a vacuum took them meanwhile.
         """
         if written.quarantine and not half_done:
-            self._commit(self._quarantine, written.quarantine, after, check=check)
+            # From the handle that told that this flush is not half done. One refreshed since could have a watermark
+            # within these blocks, with their rows.
+            stands = {stream: self._quarantine.watermark(stream) for stream in after}
+            self._commit(self._quarantine, written.quarantine, stands, after, check)
         # The replay's watermark goes along unchanged, so that this commit and that of a replay exclude each other.
         fence = {REPLAY_STREAM: replayed} if written.events else {}
-        self._events.refresh()
         try:
-            return self._commit(self._events, written.events, after | fence, before | fence, check)
+            attempts = self._commit(self._events, written.events, before | fence, after | fence, check)
         except CommitUncertain:
             if self._events.watermark(REPLAY_STREAM) == replayed:
                 raise
             log.info("events came out of quarantine meanwhile, looking for copies again")
             return None
+        self._reached |= after
+        return attempts
 
     def _room_for(self, blocks: list[Block]) -> Clashes:
         """Add the columns that the blocks may bring before any file holds them; says what the table can never hold.
@@ -269,17 +299,15 @@ class Committer:
         self,
         table: Table,
         files: list[DataFile],
+        before: dict[str, int],
         after: dict[str, int],
-        before: dict[str, int] | None = None,
-        check: Check = lambda: None,
+        check: Check,
     ) -> int:
-        if before is None:
-            table.refresh()
-            before = {stream: table.watermark(stream) for stream in after}
         started = time.perf_counter()
         attempts = commit(table, add_actions(files, table.partition_by), before, after, check=check)
         self._commit_seconds = time.perf_counter() - started
-        table.settle()
+        if not self._store.commits_are_durable:
+            table.settle()
         self._commits[table.name] += 1
         return attempts
 
@@ -299,6 +327,8 @@ class Committer:
                     log.warning("no checkpoint this time", table=table.name, reason=str(error))
 
     def _reopen(self) -> None:
+        self._reached.clear()  # from here on the tables alone are believed
+        self._is_settled = False
         for table in (self._events, self._quarantine):
             try:
                 table.reopen()

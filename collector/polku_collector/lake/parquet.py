@@ -73,7 +73,7 @@ def write_by_day(connection: duckdb.DuckDBPyConnection, select: str, folder: Pat
             part,
             path,
             compression="zstd",
-            use_dictionary=[name for name in names if name not in _DISTINCT],
+            use_dictionary=[name for name in names if name not in _DISTINCT],  # type: ignore[arg-type]  # the stub is wrong
             # Bounds in the footer would hold people's identifiers; the log's bounds are ours.
             write_statistics=[name for name in names if name in STATISTICS_COLUMNS],
         )

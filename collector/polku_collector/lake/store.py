@@ -67,6 +67,9 @@ class Unfinished(Struct, frozen=True):
 class Store(Protocol):
     """A place for the lake's files. Keys are relative, with `/` between their parts."""
 
+    commits_are_durable: bool
+    """A commit that deltalake reports is durable: `sync_log` has nothing to add."""
+
     def put(self, local_path: Path, key: str) -> None:
         """Move a finished file into the store; durable on return. Putting it again is harmless."""
 
@@ -147,6 +150,8 @@ def open_store(uri: str, environ: Mapping[str, str] = os.environ, files: Files =
 
 class LocalStore:
     """A directory. Nothing counts as stored before it and the entries that lead to it are fsynced."""
+
+    commits_are_durable = False
 
     def __init__(self, root: Path, files: Files = DISK) -> None:
         self.root = root.absolute()
@@ -336,6 +341,8 @@ class LocalStore:
 
 class S3Store:
     """A bucket, or a part of one, reached as the usual `AWS_…` variables in `environ` say."""
+
+    commits_are_durable = True
 
     def __init__(self, bucket: str, prefix: str, environ: Mapping[str, str], s3: S3 = _PLAIN) -> None:
         self.bucket = bucket

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import pyarrow as pa
 from deltalake import Schema
 from deltalake.schema import Field
 
@@ -60,6 +59,8 @@ def places(columns: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 def arrow_places(fields: Iterable[Any]) -> Iterator[str]:  # Any: pyarrow's classes have no types
     """The same of an Arrow schema, or of a file's."""
+    import pyarrow as pa  # here: who compares a plan with a table at a start has no other use for it
+
     for field in fields:
         kind = field.type
         while pa.types.is_list(kind):

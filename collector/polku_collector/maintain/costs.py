@@ -12,14 +12,14 @@ from msgspec import Struct
 DOLLARS_A_THOUSAND_PUTS = 0.005
 DOLLARS_A_THOUSAND_GETS = 0.0004
 
-# Counted with deltalake 1.6.6 at a server that writes down what it is asked (tests/e2e/test_costs.py). A look at a
-# table that has not changed is a LIST and a GET of the pointer to its checkpoint; every flush looks at both tables,
-# also when there is nothing to commit.
-_LISTS_A_LOOK, _GETS_A_LOOK = 2, 2
-# A commit, beside its files: itself; the table is looked at before it, in it, after it, and when it is settled, and the
-# last two read it, in two parts.
-_PUTS_A_COMMIT, _LISTS_A_COMMIT, _GETS_A_COMMIT = 1, 4, 5
-# How far a stream is, is read anew after each commit, from all commits since the last checkpoint; and so is how far
+# Counted with deltalake 1.6.6 at a server that writes down what it is asked (tests/e2e/test_costs.py). A flush that has
+# something to commit looks at both tables first: a LIST each, and a GET of the pointer to the checkpoint where nothing
+# has changed. One that has nothing asks nobody.
+_LISTS_A_LOOK, _GETS_A_LOOK = 2, 1
+# A commit, beside its files: itself; deltalake lists the log in it and after it. It is read after it, and at the next
+# look, each time in two parts.
+_PUTS_A_COMMIT, _LISTS_A_COMMIT, _GETS_A_COMMIT = 1, 2, 4
+# How far a stream is, is read anew at the next flush, from all commits since the last checkpoint; and so is how far
 # replays are.
 _WATERMARKS_BESIDE_STREAMS = 1
 # A checkpoint writes itself and a pointer, reads the commits since the last one twice and each in two parts, opens the
@@ -27,8 +27,8 @@ _WATERMARKS_BESIDE_STREAMS = 1
 _PUTS_A_CHECKPOINT, _LISTS_A_CHECKPOINT, _GETS_A_CHECKPOINT, _GETS_A_CHECKPOINT_COMMIT = 2, 4, 43, 4
 _LOG_SECONDS = 2 * 86_400
 _OBJECTS_A_LIST = 1000
-# Maintenance opens a table twice, then asks who was at work; it reads each commit since the last checkpoint five times.
-_LISTS_A_MAINTENANCE_LOOK, _GETS_A_MAINTENANCE_LOOK, _GETS_A_MAINTENANCE_COMMIT = 3, 28, 5
+# Maintenance opens a table, then asks who was at work; it reads each commit since the last checkpoint three times.
+_LISTS_A_MAINTENANCE_LOOK, _GETS_A_MAINTENANCE_LOOK, _GETS_A_MAINTENANCE_COMMIT = 1, 14, 3
 # A merge is a file and a commit, whatever it merges.
 _PUTS_A_MERGE, _LISTS_A_MERGE, _GETS_A_MERGE = 2, 5, 7
 # Files from so many bytes on come and go in parts.
@@ -40,10 +40,8 @@ _REWRITES = 3
 class Work(Struct, frozen=True, kw_only=True):
     """How often the things are done that ask something of the store."""
 
-    flushes: float
-    """Also those that find nothing."""
     commits: float
-    """To `events`."""
+    """To `events`: each flush makes one that finds anything."""
     files: float
     """Of these commits."""
     refusals: float = 0.0
@@ -98,7 +96,6 @@ def costs(
     kept = maintenance_seconds is not None
     merges = files / (compact_files / 2)  # begun at so many files, done until there are half of them
     a_second = Work(
-        flushes=flushes,
         commits=commits,
         files=files,
         refusals=min(flushes, refused_per_second),
@@ -118,14 +115,13 @@ def costs(
 
 def requests(work: Work, *, streams: int, checkpoint_commits: int, log_objects: float) -> Requests:
     """What work asks of the store. `log_objects`: how many the log of `events` holds."""
-    # Commits since the last checkpoint, on average: after a commit, and at any moment.
-    after_one, at_rest = (checkpoint_commits + 1) / 2, (checkpoint_commits - 1) / 2
+    since_checkpoint = (checkpoint_commits - 1) / 2  # commits, on average
     commits = work.commits + work.refusals
     checkpoints = commits / checkpoint_commits
     parts = work.merged_bytes / _PART_BYTES
     tables = 2 if work.refusals else 1  # one that nothing is committed to is hardly anything to read
     puts = (
-        work.flushes * _LISTS_A_LOOK
+        work.commits * _LISTS_A_LOOK
         + work.files
         + work.refusals
         + commits * (_PUTS_A_COMMIT + _LISTS_A_COMMIT)
@@ -135,12 +131,12 @@ def requests(work: Work, *, streams: int, checkpoint_commits: int, log_objects: 
         + parts
     )
     gets = (
-        work.flushes * _GETS_A_LOOK
+        work.commits * _GETS_A_LOOK
         + commits * _GETS_A_COMMIT
-        + work.commits * (streams + _WATERMARKS_BESIDE_STREAMS) * after_one
-        + work.refusals * streams * after_one
+        + work.commits * (streams + _WATERMARKS_BESIDE_STREAMS) * since_checkpoint
+        + work.refusals * streams * since_checkpoint
         + checkpoints * (_GETS_A_CHECKPOINT + _GETS_A_CHECKPOINT_COMMIT * checkpoint_commits)
-        + work.maintenance_looks * tables * (_GETS_A_MAINTENANCE_LOOK + _GETS_A_MAINTENANCE_COMMIT * at_rest)
+        + work.maintenance_looks * tables * (_GETS_A_MAINTENANCE_LOOK + _GETS_A_MAINTENANCE_COMMIT * since_checkpoint)
         + work.merges * _GETS_A_MERGE
         + work.merged_files
         + parts

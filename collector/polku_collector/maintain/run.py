@@ -106,10 +106,13 @@ class Maintainer:
         done = failed = 0
         compared: set[str] = set()  # days, of which everything was
         table.reopen()
+        is_fresh = True
         now = self._clock()
         self._left_alone = {path: until for path, until in self._left_alone.items() if until > now}
         while not stop():
-            table.refresh()
+            if not is_fresh:
+                table.refresh()
+            is_fresh = False
             turn, files = table.watermark(MAINTENANCE), table.live_files()
             self._observer.files(table.name, len(files))
             merge = self._next(files, everything, done > 0)

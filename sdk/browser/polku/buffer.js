@@ -15,6 +15,8 @@ const BATCH_BYTES = 60_000;
 const QUEUE_CHARACTERS = 10_000_000;
 /** A longer event, in characters, is dropped. */
 const EVENT_CHARACTERS = 30_000;
+/** To have listed more, a batch or so, is enough for one task. */
+const MANY_EVENTS = 200;
 
 /**
  * @typedef {{id: string, reason: string, count: number}} Loss Events that will not be delivered, as it is told.
@@ -31,13 +33,12 @@ export function bufferOf(settings, kept) {
   const lossStart = PREFIX + settings.writeKey + "!";
   let characters = 0;
   /**
-   * Names of events, the oldest first, as of the last look, and those that came since: to list thousands for each
-   * batch would be felt.
+   * Names of events as of the last look, and those that came since: to list thousands for each batch would be felt.
    *
    * @type {Set<string>}
    */
   let names = new Set();
-  /** Of losses, what earlier pages left, as of the first batch, and those that came since. @type {Set<string> | undefined} */
+  /** Of losses, what earlier pages left, once that has been looked at, and those since. @type {Set<string> | undefined} */
   let losses;
   /** Losses that may still grow, by reason: they have not been sent. @type {Record<string, Loss>} */
   let growing = {};
@@ -80,9 +81,14 @@ export function bufferOf(settings, kept) {
       settings.onLoss?.({ ...loss, count });
     },
 
-    /** See what there is, whoever has queued or removed it. */
+    /**
+     * See what there is, whoever has queued or removed it. True if that is so much that putting it in order and reading
+     * it in the same task would be felt; and so would listing it once more for losses, which then wait for another look.
+     */
     _look() {
-      names = new Set(kept._names(start).sort());
+      names = new Set(kept._names(start));
+      if (names.size > MANY_EVENTS) return true;
+      losses ||= new Set(kept._names(lossStart));
       if (!names.size) characters = 0;
     },
 
@@ -92,7 +98,8 @@ export function bufferOf(settings, kept) {
      * @param {number} most
      */
     _take(most) {
-      if (names.size <= most) buffer._look();
+      // What is in order already, which all but the first are, is sorted at almost no cost.
+      names = new Set([...names].sort());
       /** @type {Entry[]} */
       const taken = [];
       let bytes = BATCH_BYTES;
@@ -102,7 +109,7 @@ export function bufferOf(settings, kept) {
         else if (ageOf(name) > GIVE_UP_AFTER_SECONDS) buffer._lose("expired", buffer._settle([[name, text]]));
         else {
           bytes -= new TextEncoder().encode(text).length + 1;
-          if (taken[0] && (taken.length >= most || bytes < 0)) break;
+          if (taken[most - 1] || (taken[0] && bytes < 0)) break;
           taken.push([name, text]);
         }
       }
@@ -112,8 +119,8 @@ export function bufferOf(settings, kept) {
     /** The losses nobody has been told of: they do not grow any more. */
     _losses() {
       growing = {};
-      losses ||= new Set(kept._names(lossStart));
-      return /** @type {Entry[]} */ ([...losses].map((name) => [name, kept._get(name)]).filter((entry) => entry[1]));
+      const told = [...(losses || [])].map((name) => [name, kept._get(name)]);
+      return /** @type {Entry[]} */ (told.filter((entry) => entry[1]));
     },
 
     /**

@@ -61,7 +61,7 @@ const CALLS =
  * @returns {Client}
  */
 export function createClient(writeKey, endpoint, options) {
-  const { userAgent, language: locale, doNotTrack, globalPrivacyControl } = /** @type {any} */ (navigator);
+  const { language: locale, userAgent, doNotTrack, globalPrivacyControl } = /** @type {any} */ (navigator);
   const library = { name: "polku-browser", version: VERSION };
   const context = { library, userAgent, locale, ...options?.context };
   /** @type {import("./settings.js").Settings} */
@@ -69,8 +69,6 @@ export function createClient(writeKey, endpoint, options) {
   const kept = keptOf(settings);
   const buffer = bufferOf(settings, kept);
   const worker = workerOf(settings, buffer, kept);
-  /** What was consented to. @type {string[] | undefined} */
-  let consent;
   /** Calls that wait for a decision, a thousand at most. @type {string[]} */
   let held = [];
 
@@ -90,7 +88,7 @@ export function createClient(writeKey, endpoint, options) {
 
   /** @param {import("./event.js").Item} item */
   function queue(item) {
-    sign(item, kept, consent);
+    sign(item, kept, settings);
     const changed = settings.beforeSend(item);
     const queued = changed && buffer._put(JSON.stringify(changed));
     if (queued) worker._schedule(queued < BATCH_EVENTS && settings.batchAgeSeconds);
@@ -123,11 +121,11 @@ export function createClient(writeKey, endpoint, options) {
     settings,
     reset: () => reset(kept),
     consent(/** @type {string[]} */ purposes) {
-      consent = purposes;
+      settings.consent = purposes;
       allow(purposes.includes(settings.purpose));
     },
     async flush() {
-      while (await worker._run());
+      while (settings._isAllowed && (await worker._run()));
       return !buffer.queued;
     },
     stats: () => buffer,
@@ -139,9 +137,9 @@ export function createClient(writeKey, endpoint, options) {
   }
 
   if (!settings.consent) allow(!(doNotTrack > 0 || globalPrivacyControl));
-  else if (settings.consent != "required") client.consent(settings.consent);
+  else if (/** @type {any} */ (settings.consent).map) client.consent(settings.consent);
   // A page that is left while it is seen becomes hidden after its `pagehide`; one that is hidden already has only that.
-  for (const sign of ["visibilitychange", "pagehide", "online"])
+  for (const sign of ["pagehide", "visibilitychange", "online"])
     addEventListener(sign, () => (document.hidden ? worker._deliver(true) : worker._back()));
   if (settings.pages) watchPages(client.page);
   return client;

@@ -14,9 +14,9 @@ export const USER = PREFIX + "u";
  *
  * @param {import("./event.js").Item} item
  * @param {import("./storage.js").Kept} kept
- * @param {string[] | undefined} consent
+ * @param {import("./settings.js").Settings} settings
  */
-export function sign(item, kept, consent) {
+export function sign(item, kept, settings) {
   item.userId ||= kept._get(USER);
   item.anonymousId ||= kept._get(PREFIX + "a") || kept._setId(newId());
   const [known, then] = /** @type {any[]} */ (("" + kept._get(PREFIX + "s")).split(" "));
@@ -25,7 +25,7 @@ export function sign(item, kept, consent) {
   const sessionId = gap < SESSION_SECONDS ? known : newId();
   // Read at each event, for another tab may have written it. To write is dear: once a second.
   if (!(gap < 1)) kept._set(PREFIX + "s", sessionId + " " + now());
-  item.context = { sessionId, consent, ...item.context };
+  item.context = { sessionId, consent: settings.consent, ...item.context };
 }
 
 /**

@@ -14,7 +14,7 @@ export const GIVE_UP_AFTER_SECONDS = 600_000;
 
 /**
  * @typedef {import("./transport.js").Answer} Answer
- * @typedef {{_seconds: number, _asked: boolean}} Wait Send again after so long; `_asked`: the collector named the time.
+ * @typedef {[seconds: number, isAsked: boolean]} Wait Send again after so long; `isAsked`: the collector named the time.
  * @typedef {"delivered" | "split" | "too_large" | "refused" | Wait} Decision `split`: send the halves, since they are
  *   too many, or one of them is no JSON, which finds it. The last two: the events are lost.
  */
@@ -29,7 +29,7 @@ export const GIVE_UP_AFTER_SECONDS = 600_000;
  * @returns {Decision}
  */
 export function decide(
-  { _status: status = 599, _retryAfter: retryAfter },
+  [status = 599, retryAfter],
   attempt,
   events,
   at = Date.now(),
@@ -41,10 +41,10 @@ export function decide(
   if (status < 500 && ![408, 425, 429].includes(status)) return "refused";
   // A number of seconds, or a date; what is neither is NaN.
   const said = +(/** @type {string} */ (retryAfter)) || (Date.parse(/** @type {string} */ (retryAfter)) - at) / 1000;
-  const asked = said == said;
+  const isAsked = said == said;
   // A server's own figure is kept to in full; the jitter on top spreads the clients it told the same.
-  const seconds = asked
+  const seconds = isAsked
     ? Math.max(0, Math.min(said, MAX_RETRY_AFTER_SECONDS)) + jitter * BASE_SECONDS
     : jitter * Math.min(CAP_SECONDS, (BASE_SECONDS / 2) * 2 ** attempt);
-  return { _seconds: seconds, _asked: asked };
+  return [seconds, isAsked];
 }

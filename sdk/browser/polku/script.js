@@ -11,13 +11,11 @@
 import { createClient } from "./client.js";
 
 const { dataset, src } = /** @type {HTMLScriptElement} */ (document.currentScript);
-/** @type {any} */
-const page = window;
 // What is before the script's name is the collector, with the prefix of a path.
 const client = /** @type {any} */ (
   createClient(/** @type {any} */ (dataset.key), src.replace(/.[^/]*$/, ""), JSON.parse(dataset.options || /** @type {any} */ (null)))
 );
 
 client.push = (/** @type {(client: import("./client.js").Client) => void} */ then) => then(client);
-(page.polku || []).forEach(client.push);
-page.polku = client;
+(/** @type {any} */ (window).polku || []).forEach(client.push);
+/** @type {any} */ (window).polku = client;

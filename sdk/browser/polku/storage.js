@@ -14,8 +14,8 @@ export const PREFIX = "polku.";
 
 /** @param {import("./settings.js").Settings} settings */
 export function keptOf(settings) {
-  /** @type {Map<string, string>} */
-  const memory = new Map();
+  /** @type {Record<string, string>} */
+  const memory = {};
   /** @type {Storage | undefined} */
   let storage;
 
@@ -42,7 +42,7 @@ export function keptOf(settings) {
       } catch {
         // It stays undefined.
       }
-      [...memory].forEach((entry) => kept._set(...entry));
+      for (const name in memory) kept._set(name, memory[name]);
       const cookie = settings.storage == "cookie" && document.cookie.split(COOKIE)[1]?.split(";")[0];
       const id = cookie || kept._get(PREFIX + "a");
       if (id) kept._setId(id);
@@ -60,7 +60,7 @@ export function keptOf(settings) {
     },
 
     /** @param {string} name */
-    _get: (name) => storage?.getItem(name) || memory.get(name),
+    _get: (name) => storage?.getItem(name) || memory[name],
 
     /**
      * @param {string} name
@@ -70,22 +70,28 @@ export function keptOf(settings) {
       try {
         // In one step: a removal before it would be seen by another tab, which would then make a value of its own.
         /** @type {Storage} */ (storage).setItem(name, text);
-        memory.delete(name);
+        delete memory[name];
       } catch {
         // There is no such storage, or it is full.
         kept._remove(name);
-        memory.set(name, text);
+        memory[name] = text;
       }
     },
 
     /** @param {string} name */
     _remove(name) {
-      memory.delete(name);
+      delete memory[name];
       storage?.removeItem(name);
     },
 
-    /** @param {string} start */
-    _names: (start) => [...memory.keys(), ...Object.keys(storage || {})].filter((name) => name.startsWith(start)),
+    /**
+     * By `ownKeys`, since `Object.keys` asks the storage about each name and takes twice as long. A symbol is no name.
+     *
+     * @param {string} start
+     * @returns {string[]}
+     */
+    _names: (start) =>
+      /** @type {any[]} */ ([memory, storage || memory].flatMap(Reflect.ownKeys)).filter((name) => name.startsWith?.(start)),
 
     /** Remove what this page and earlier ones have kept, and keep no more. */
     _clear() {

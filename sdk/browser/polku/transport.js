@@ -9,8 +9,8 @@
 const TIMEOUT_MILLISECONDS = 10_000;
 
 /**
- * @typedef {{_status?: number, _body?: any, _retryAfter?: string | null}} Answer What came back, without a status if
- *   nothing did. `_body` is the JSON of a collector, whatever is in it.
+ * @typedef {[status?: number, retryAfter?: string | null, body?: any]} Answer What came back, nothing if nothing did.
+ *   `body` is the JSON of a collector, whatever is in it.
  */
 
 /**
@@ -27,16 +27,12 @@ export async function send(settings, body, keepalive) {
         method: "POST",
         body,
         keepalive,
-        credentials: settings.storage == "cookie" ? "include" : "omit",
         signal: AbortSignal.timeout?.(TIMEOUT_MILLISECONDS),
+        credentials: settings.storage == "cookie" ? "include" : "omit",
       },
     );
-    return {
-      _status: answer.status,
-      _retryAfter: answer.headers.get("retry-after"),
-      _body: await answer.json().catch(() => {}),
-    };
+    return [answer.status, answer.headers.get("retry-after"), await answer.json().catch(() => {})];
   } catch {
-    return {};
+    return [];
   }
 }

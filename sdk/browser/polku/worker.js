@@ -19,7 +19,11 @@ const LEASE_SECONDS = 5;
  */
 export function workerOf(settings, buffer, kept) {
   let timer = 0;
-  /** Of how many the last was no failure: while it is not 0 only the timer, or the network that is back, lead to another. */
+  /**
+   * Of how many the last was a failure: while there is one only the timer, or the network that is back, lead to another.
+   *
+   * @type {any} A number, or false.
+   */
   let attempt = 0;
   let limit = BATCH_EVENTS;
   /** @type {Promise<unknown> | undefined} */
@@ -69,6 +73,8 @@ export function workerOf(settings, buffer, kept) {
     const leased = /** @type {any} */ (kept._get(PREFIX + "l")) - now();
     // A longer one was made by another clock.
     if (leased > 0 && leased < 305) return wait(leased);
+    // What there is to send is found in one task, and put in order and sent in the next.
+    if (buffer.queued <= limit && buffer._look()) return !wait(0);
     lease(LEASE_SECONDS);
     return deliver();
   };
@@ -86,10 +92,10 @@ export function workerOf(settings, buffer, kept) {
     const rest = JSON.stringify({ context: settings.context, sentAt: new Date() }).slice(1);
     const answer = await send(settings, `{"batch":[${events}],"lost":[${losses.map((entry) => entry[1])}],${rest}`, leaving);
     const decision = /** @type {any} */ (decide(answer, attempt + 1, events.length));
-    const { _seconds: seconds, _asked: asked } = decision;
+    const [seconds, isAsked] = decision; // letters, where it is a word: those are no number
+    attempt = seconds >= 0 && attempt + 1;
     // A wait that was asked for is one for all tabs.
-    lease(asked ? seconds : 0);
-    attempt = seconds >= 0 ? attempt + 1 : 0;
+    lease(attempt && isAsked && seconds);
     if (attempt) wait(seconds);
     else if (decision == "split") limit = events.length >> 1;
     else {
@@ -97,10 +103,10 @@ export function workerOf(settings, buffer, kept) {
       const settled = buffer._settle(entries);
       if (decision == "delivered") {
         buffer.delivered += settled;
-        losses.forEach((loss) => kept._remove(loss[0]));
+        buffer._settle(losses);
       } else if (settled) buffer._lose(decision, settled);
     }
-    settings.onAnswer?.(answer._status, answer._body, events);
+    settings.onAnswer?.(answer[0], answer[2], events);
     return !attempt && buffer.queued && !wait(0);
   }
 

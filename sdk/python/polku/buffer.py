@@ -132,7 +132,8 @@ class Buffer:
         with self._lock:
             if self._spools_all and not self._closed and self._to_spool(raw):
                 return None
-            if self._closed or not self._has_room(size):
+            # As `_has_room`, without the call, which is felt here.
+            if self._closed or self.queued >= settings.queue_events or self.queued_bytes + size > settings.queue_bytes:
                 if settings.full_queue == "spill" and not self._closed and self._to_spool(raw):
                     return None
                 reason = self._refusal(size)

@@ -10,6 +10,7 @@ import math
 import operator
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import NoneType
 from typing import Any
@@ -24,8 +25,8 @@ MAX_REPAIRED_VALUES = 20_000
 """`repaired` looks at no more values than this, so that no structure keeps the caller busy for long."""
 MAX_INT_BITS = 1_024
 """Larger than any double; the interpreter refuses to write integers of some thousand digits at all."""
-IDS_PER_REFILL = 64
-"""Random tails made at a time: the system call is shared, and no single call pays for many."""
+IDS_PER_REFILL = 256
+"""Tails made at a time, which share their random bits: to format random bits for each costs a tenth of the call."""
 
 
 class Record(msgspec.Struct, omit_defaults=True, rename="camel", kw_only=True, gc=False):
@@ -62,7 +63,7 @@ def now() -> datetime:
 
 
 def new_id() -> str:
-    """A UUIDv7: 48 bits of Unix milliseconds, then 74 random bits that no other process has."""
+    """A UUIDv7: 48 bits of Unix milliseconds, 66 random ones that no other process has, 8 that count within them."""
     global _head
     try:
         tail = _tails.pop()
@@ -77,23 +78,24 @@ def new_id() -> str:
     return head + tail
 
 
-# `os.urandom` for each id costs several times the rest of a call. A list, because its pop is atomic.
+# A list, because its pop is atomic.
 _tails: list[str] = []
 # One tuple, so that two threads never see the milliseconds of one with the digits of the other.
 _head: tuple[int, str] = (-1, "")
-_SET_VERSION = bytes(0x70 | byte & 0x0F for byte in range(256))
-_SET_VARIANT = bytes(0x80 | byte & 0x3F for byte in range(256))
+# From behind, as they are popped: later ids sort later.
+_LAST_DIGITS = [f"{number:02x}" for number in reversed(range(IDS_PER_REFILL))]
 
 # Parent and child would otherwise hand out the same identifiers.
 forks.after_in_child(_tails.clear)
 
 
 def _refilled_tail() -> str:
-    pool = bytearray(os.urandom(10 * IDS_PER_REFILL))
-    pool[0::10] = pool[0::10].translate(_SET_VERSION)
-    pool[2::10] = pool[2::10].translate(_SET_VARIANT)
-    digits = pool.hex()
-    tails = [f"{digits[i : i + 4]}-{digits[i + 4 : i + 8]}-{digits[i + 8 : i + 20]}" for i in range(0, len(digits), 20)]
+    shared = bytearray(os.urandom(9))
+    shared[0] = 0x70 | shared[0] & 0x0F  # the version
+    shared[2] = 0x80 | shared[2] & 0x3F  # the variant
+    digits = shared.hex()
+    start = f"{digits[:4]}-{digits[4:8]}-{digits[8:]}"
+    tails = [start + last for last in _LAST_DIGITS]
     tail = tails.pop()
     _tails.extend(tails)
     return tail
@@ -101,20 +103,20 @@ def _refilled_tail() -> str:
 
 def is_plain(record: Record) -> bool:
     """Whether the arguments have the expected types and what is needed is there."""
-    timestamp = record.timestamp
+    timestamp, user_id, anonymous_id = record.timestamp, record.user_id, record.anonymous_id
     if not (
-        type(record.user_id) in _TEXT
-        and type(record.anonymous_id) in _TEXT
-        and (record.user_id or record.anonymous_id)
+        (user_id is None or type(user_id) is str)
+        and (anonymous_id is None or type(anonymous_id) is str)
+        and (user_id or anonymous_id)
         and type(record.properties) in object_types
-        and type(record.context) in object_types
+        and (record.context is None or type(record.context) in object_types)
         and type(record.message_id) is str
         and type(timestamp) is datetime
         and timestamp.tzinfo is UTC
     ):
         return False
     if record.type == "track":
-        return type(record.event) is str and record.event != ""
+        return type(event := record.event) is str and event != ""
     return (
         type(record.traits) in object_types
         and type(record.name) in _TEXT
@@ -136,11 +138,6 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "group": ("group_id",),
     "alias": ("user_id", "previous_id"),
 }
-
-
-def encode(record: Record) -> bytes:
-    """The record as JSON. Raises whatever the encoder raises on values that have no JSON form."""
-    return _encoder.encode(record)
 
 
 def encode_object(value: Any) -> bytes:
@@ -178,6 +175,9 @@ def encodable(value: Any) -> Any:
 
 # Money is often Decimal: as a number it fits a plan's `number`, as a string it would not.
 _encoder = msgspec.json.Encoder(enc_hook=encodable, decimal_format="number")
+
+encode: Callable[[Record], bytes] = _encoder.encode
+"""The record as JSON. Raises whatever the encoder raises on values that have no JSON form."""
 
 
 def holds_nan(value: Any, depth: int = 0) -> bool:

@@ -70,6 +70,29 @@ def test_damage_in_a_half_done_flush_does_not_stop_the_others(tmp_path: Path, jo
     journal.close()
 
 
+def test_a_refused_event_is_one_row_when_somebody_else_commits_it_meanwhile(
+    tmp_path: Path, journal: StreamWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who takes over notes of an earlier life, say, and is killed between his two commits."""
+    refused = QuarantineLine(
+        received_at=NOW, source="web", event_id="q", code="wrong_type", path="$", message="m", original="{}"
+    )
+    asyncio.run(journal.append([line("m1"), refused], SCHEMAS, 10))
+    node, other = (Node(tmp_path, tmp_path / "lake", Files()) for _ in range(2))
+    monkeypatch.setattr(other.events, "commit", _refuse)
+    write = node.committer._written
+
+    def meanwhile(*arguments: Any) -> Any:
+        with pytest.raises(KeyboardInterrupt):
+            other.committer.flush()
+        return write(*arguments)
+
+    monkeypatch.setattr(node.committer, "_written", meanwhile)
+    node.run()
+    assert ids(tmp_path / "lake") == ["m1", "q"]
+    journal.close()
+
+
 def _refuse(*_: object) -> None:
     raise KeyboardInterrupt("stop here")
 
@@ -167,4 +190,35 @@ def test_the_effects_of_a_flush_come_in_the_promised_order(
         *("events committed", "log of events synced", "folder of the log of events synced"),
         *("ids remembered", "journal trimmed"),
     ]
+    journal.close()
+
+
+@pytest.mark.parametrize("name", ["events", "quarantine"])
+def test_what_a_failure_left_undurable_is_durable_before_the_journal_is_trimmed(
+    tmp_path: Path, journal: StreamWriter, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    refused = QuarantineLine(received_at=NOW, source="web", code="wrong_type", path="$", message="m", original="{}")
+    asyncio.run(journal.append([line("m1"), refused], SCHEMAS, 10))
+    effects: list[str] = []
+    node = Node(tmp_path, tmp_path / "lake", _Recording(tmp_path / "lake", effects))
+    committer = node.committer
+    table = {"events": committer._events, "quarantine": committer._quarantine}[name]
+    settle = table.settle
+
+    def fail() -> None:
+        monkeypatch.setattr(table, "settle", settle)
+        raise OSError("the disk did not answer")
+
+    monkeypatch.setattr(table, "settle", fail)
+    streams = committer._streams()
+    for stream in streams.values():
+        monkeypatch.setattr(stream, "trim", lambda committed: effects.append(f"trimmed to {committed}"))
+    monkeypatch.setattr(committer, "_streams", lambda: streams)
+    effects.clear()
+    with pytest.raises(OSError, match="did not answer"):
+        committer.flush()
+    assert not [effect for effect in effects if effect == f"log of {name} synced" or effect.startswith("trimmed")]
+    committer._reopen()
+    committer.flush()
+    assert effects.index(f"log of {name} synced") < effects.index("trimmed to 2")
     journal.close()
