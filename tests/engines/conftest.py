@@ -27,26 +27,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--apache-spark", type=Path, metavar="VENV", help="ask Spark itself, of the PySpark in this venv")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("apache_spark", None) is not None:
-        complaint = java_complaint(os.environ)
-        if complaint is not None:
-            raise pytest.UsageError(complaint)
-
-
 def pytest_report_header(config: pytest.Config) -> str:
     return f"Spark Connect: {'Sail' if config.getoption('apache_spark', None) is None else 'Apache Spark'}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("apache_spark", None) is not None:
+        complaint = java_complaint(os.environ)
+        if complaint is not None:
+            pytest.exit(complaint, returncode=pytest.ExitCode.USAGE_ERROR)
         items[:] = [item for item in items if isinstance(item, pytest.Function) and _asks_spark(item)]
 
 
 def _asks_spark(test: pytest.Function) -> bool:
-    parameters = set(test.callspec.params.values()) if hasattr(test, "callspec") else set()
-    others = set(ENGINE_NAMES) - {"spark"}
-    return "spark_remote" in test.fixturenames and not parameters & others and test.originalname not in SAILS_ALONE
+    parameters = test.callspec.params.values() if hasattr(test, "callspec") else ()
+    of_others = any(name in parameters for name in ENGINE_NAMES if name != "spark")
+    return "spark_remote" in test.fixturenames and not of_others and test.originalname not in SAILS_ALONE
 
 
 @pytest.fixture(scope="session")
