@@ -67,8 +67,7 @@ CASES: Final = (
 
 CANNOT: Final[dict[tuple[str, str], str]] = {
     ("spark", "retention --interval week --intervals 4"): (
-        "without a START, Sail finds no name for a column of its own plan; with a START it answers, "
-        "and Apache Spark answers both"
+        "without a START, Sail finds no name for a column of its own plan; with a START it answers"
     ),
 }
 """(engine, command line) → why its SQL cannot do it; Spark is Sail here. docs/query/engines.md has the same table."""
