@@ -89,6 +89,14 @@ class Collector:
             for number in numbers:
                 number.close()
 
+    def wait_for_committer(self) -> None:
+        """Return when it is there: it begins after the first workers. Raises NotAsExpected."""
+        deadline = time.monotonic() + 30
+        while "committer" not in self.memory():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise NotAsExpected(f"the collector has no committer process: {self.log()}")
+            time.sleep(0.05)
+
     def memory(self) -> dict[str, Memory]:
         """The memory of the intake worker and of the committer."""
         roles = {}
