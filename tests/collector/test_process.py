@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from polku_collector.journal.stream import streams_directory
+
 from .world import CollectorProcess, collector, rows, wait_until
 
 
@@ -99,14 +101,21 @@ def test_enrichment_is_in_the_row(tmp_path: Path) -> None:
 
 def test_two_workers_share_the_port_and_one_table(tmp_path: Path) -> None:
     with collector(tmp_path, "--workers", "2") as process:
-        wait_until(lambda: len(process.children("intake")) == 2, 30, process.log)
-        for number in range(40):  # a connection each: the kernel spreads them over the workers
-            send(process, batch(f"{number}"))
-        counted = 'polku_events_accepted_total{source="web"} 40.0'
+        sent = 0
+
+        def both_have_some() -> bool:  # a connection each: the kernel spreads them over the workers that listen
+            nonlocal sent
+            send(process, batch(f"{sent}"))
+            sent += 1
+            numbers = streams_directory(tmp_path / "journal").glob("*/durable")
+            return sum(path.read_bytes() != bytes(8) for path in numbers) == 2
+
+        wait_until(both_have_some, 60, process.log)
+        counted = f'polku_events_accepted_total{{source="web"}} {sent}.0'
         wait_until(lambda: counted in httpx.get(f"{process.url}/metrics").text, 10)
         assert process.stop() == 0
     assert len(rows(process.lake, "events", "DISTINCT stream")) == 2
-    assert len(rows(process.lake, "events", "DISTINCT event_id")) == 40
+    assert len(rows(process.lake, "events", "DISTINCT event_id")) == sent
 
 
 def test_a_killed_supervisor_takes_its_children_with_it(tmp_path: Path) -> None:

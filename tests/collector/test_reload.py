@@ -68,6 +68,7 @@ def until(running: CollectorProcess, key: str, expected: int) -> None:
 
 def test_keys_are_rotated_and_limits_taken_without_a_restart(tmp_path: Path) -> None:
     with collector(tmp_path, "--workers", "2", config=OLD) as running:
+        wait_until(lambda: len(running.children("intake")) == 2, 60, running.log)  # the second may begin later
         workers = set(running.children("intake"))
         assert (status(running, "old-key"), status(running, "new-key")) == (200, 401)
         reload(running, OLD_AND_NEW)
