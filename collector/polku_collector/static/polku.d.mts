@@ -49,7 +49,7 @@ export type Options = {
      * `"required"`: nothing is kept or sent before `consent()` is called. A
      * list: what has been consented to already. Default: consent is not asked for here.
      */
-    consent?: string[] | "required" | undefined;
+    consent?: "required" | string[] | undefined;
     /**
      * What a list of consent must hold for events to be kept and sent.
      */

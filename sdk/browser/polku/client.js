@@ -91,8 +91,10 @@ export function createClient(writeKey, endpoint, options) {
     sign(item, kept, settings);
     const changed = settings.beforeSend(item);
     const queued = changed && buffer._put(JSON.stringify(changed));
-    if (queued) worker._schedule(queued < BATCH_EVENTS && settings.batchAgeSeconds);
-    return queued && item.messageId;
+    if (queued) {
+      worker._schedule(queued < BATCH_EVENTS && settings.batchAgeSeconds);
+      return item.messageId;
+    }
   }
 
   /**
@@ -111,7 +113,7 @@ export function createClient(writeKey, endpoint, options) {
       };
       if (settings._isAllowed) return queue(item);
       // As a text: the page may change its objects meanwhile.
-      if (settings._isAllowed == null && !held[999]) held.push(JSON.stringify(item));
+      settings._isAllowed ?? (held[999] || held.push(JSON.stringify(item)));
     } catch {
       buffer._lose("unserialisable");
     }

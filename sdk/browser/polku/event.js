@@ -16,10 +16,10 @@ export const now = () => Date.now() / 1000;
 /** A UUIDv7: 48 bits of Unix milliseconds, 12 that count on within one, 60 random ones. Later ones sort later. */
 export function newId() {
   last = Math.max(last + 1, Date.now() * 4096);
-  const [head, tail] = [...crypto.getRandomValues(new Uint32Array(2))].map((random) =>
-    (2 ** 31 + (random >>> 2)).toString(16),
-  );
-  return ("0" + last.toString(16) + head + tail).replace(/(.{8})(.{4})(...)(.{4})/, "$1-$2-7$3-$4-");
+  return crypto
+    .getRandomValues(new Uint32Array(2))
+    .reduce((text, random) => text + (2 ** 31 + (random >>> 2)).toString(16), "0" + last.toString(16))
+    .replace(/(.{8})(.{4})(...)(.{4})/, "$1-$2-7$3-$4-");
 }
 
 /**

@@ -11,6 +11,8 @@ import { send } from "./transport.js";
 
 /** Where there are no locks: a tab that is sending has so long before the others do not believe in it any more. */
 const LEASE_SECONDS = 5;
+/** Within this a tab sees what others have written: a browser takes a few for that, and more under load. */
+const PAUSE_MILLISECONDS = 200;
 
 /**
  * @param {import("./settings.js").Settings} settings
@@ -35,32 +37,6 @@ export function workerOf(settings, buffer, kept) {
     timer = setTimeout(worker._run, seconds * 1000);
   };
 
-  const worker = {
-    /**
-     * Send after so many seconds, or sooner if that was to be; after a failure, when that has been waited for.
-     *
-     * @param {number | false} seconds
-     */
-    _schedule: (seconds) => attempt || (timer && seconds) || wait(seconds),
-
-    /** Send a batch now, or when the other tabs have sent theirs; true if there is more. */
-    _run() {
-      clearTimeout(timer);
-      timer = 0;
-      return (running ||= ((kept._isShared() && navigator.locks?.request(PREFIX, turn)) || turn()).finally(
-        () => (running = undefined),
-      ));
-    },
-
-    _deliver: deliver,
-
-    /** The page, or the network, is back: what was sent may not have arrived. */
-    _back() {
-      attempt = 0;
-      wait(0);
-    },
-  };
-
   /**
    * For all tabs: nothing is sent for so long.
    *
@@ -68,23 +44,12 @@ export function workerOf(settings, buffer, kept) {
    */
   const lease = (seconds) => kept._set(PREFIX + "l", /** @type {any} */ (now() + seconds));
 
-  /** Deliver a batch, unless a collector, or a tab that is sending where there are no locks, has to be waited for. */
-  const turn = async () => {
-    const leased = /** @type {any} */ (kept._get(PREFIX + "l")) - now();
-    // A longer one was made by another clock.
-    if (leased > 0 && leased < 305) return wait(leased);
-    // What there is to send is found in one task, and put in order and sent in the next.
-    if (buffer.queued <= limit && buffer._look()) return !wait(0);
-    lease(LEASE_SECONDS);
-    return deliver();
-  };
-
   /**
    * Send the next batch and do what follows on the answer; true if there is more to send now.
    *
    * @param {boolean} [leaving] The page may go away: the request shall outlive it.
    */
-  async function deliver(leaving) {
+  const deliver = async (leaving) => {
     const entries = buffer._take(limit);
     if (!entries[0]) return lease(0);
     const losses = buffer._losses();
@@ -108,7 +73,51 @@ export function workerOf(settings, buffer, kept) {
     }
     settings.onAnswer?.(answer[0], answer[2], events);
     return !attempt && buffer.queued && !wait(0);
-  }
+  };
+
+  /**
+   * Deliver a batch, unless a collector, or a tab that is sending where there are no locks, has to be waited for.
+   *
+   * @type {(lock?: unknown) => Promise<any>} Without a lock, of tabs that begin at once one goes on: who wrote last.
+   *   Who shares with nobody needs none.
+   */
+  const turn = async (lock) => {
+    const leased = /** @type {any} */ (kept._get(PREFIX + "l")) - now();
+    // A longer one was made by another clock.
+    if (leased > 0 && leased < 400) return wait(leased);
+    // What there is to send is found in one task, and put in order and sent in the next.
+    if (buffer.queued <= limit && buffer._look()) return !wait(0);
+    lease(LEASE_SECONDS + Math.random());
+    const mine = kept._get(PREFIX + "l");
+    if (!lock) await new Promise((then) => setTimeout(then, PAUSE_MILLISECONDS));
+    return kept._get(PREFIX + "l") == mine ? deliver() : turn();
+  };
+
+  const worker = {
+    /**
+     * Send after so many seconds, or sooner if that was to be; after a failure, when that has been waited for.
+     *
+     * @param {number | false} seconds
+     */
+    _schedule: (seconds) => attempt || (timer && seconds) || wait(seconds),
+
+    /** Send a batch now, or when the other tabs have sent theirs; true if there is more. */
+    _run() {
+      clearTimeout(timer);
+      timer = 0;
+      return (running ||= ((kept._isShared() && navigator.locks?.request(PREFIX, turn)) || turn(!kept._isShared())).finally(
+        () => (running = undefined),
+      ));
+    },
+
+    _deliver: deliver,
+
+    /** The page, or the network, is back: what was sent may not have arrived. */
+    _back() {
+      attempt = 0;
+      wait(0);
+    },
+  };
 
   return worker;
 }
