@@ -95,7 +95,7 @@ STAGES = ("intake", "journal", "lake")
 
 # The collector from bottom to top; a module imports from rows above its own only, and a stage from itself.
 COLLECTOR_LAYERS: tuple[frozenset[str], ...] = (
-    _names("errors batch casts engine files logs metrics supervisor watch write_keys"),
+    _names("errors batch casts engine files logs metrics settings_findings supervisor watch write_keys"),
     _names("settings closed_file browser_files"),
     _names("senders_in_force"),
     _names("planned intake journal lake"),

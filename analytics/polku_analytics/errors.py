@@ -10,6 +10,7 @@ LIKENESS: Final = 0.75
 """Ratio of difflib; names that look less like what was written are not suggested: they would only mislead."""
 
 MAX_NEAR: Final = 2
+MAX_LISTED: Final = 12
 SHORTEST_PART: Final = 3
 """A part of a name of so many characters suggests the names that hold it."""
 
@@ -53,8 +54,14 @@ class UnknownNameError(AnalyticsError):
     def __init__(self, kind: str, name: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> None:
         self.kind = kind
         self.name = name
+        known = set(known)
         self.near = near_matches(name, {**(aliases or {}), **{own: own for own in known}})
-        hint = f" Did you mean {' or '.join(self.near)}?" if self.near else ""
+        names = sorted(known)
+        hint = ""
+        if self.near:
+            hint = f" Did you mean {' or '.join(self.near)}?"
+        elif 0 < len(names) <= MAX_LISTED:
+            hint = f" Known: {', '.join(names)}."
         super().__init__(f"unknown {kind} {name!r}.{hint}")
 
 

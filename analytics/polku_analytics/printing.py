@@ -16,6 +16,14 @@ MAX_CELL: Final = 60
 """Longer values are cut in the table; CSV and JSON have them whole."""
 
 
+_VISIBLE: Final = {
+    **{code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))},
+    **{code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))},
+    ord("\n"): " ",
+}
+"""What was tracked is anybody's text: in a table it gives a terminal no commands, and turns no line around."""
+
+
 def aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A table with a line under the header, numbers to the right."""
     cells = [[_cell(value) for value in row] for row in rows]
@@ -55,7 +63,11 @@ def explained(result: AnalysisResult) -> str:
     notes = [f"unit: {result.unit}"]
     if result.window:
         notes.append(f"window: {result.window}")
-    notes += [f"{name}: {value}" for name, value in result.options.items() if _is_told(name, value)]
+    notes += [
+        f"{name}: {_plain(value) if isinstance(value, bool) else value}"
+        for name, value in result.options.items()
+        if _is_told(name, value)
+    ]
     covered = [f"{_cell(value)} {name.replace('_', ' ')}" for name, value in coverage.items() if isinstance(value, int)]
     as_of = "no events" if result.as_of is None else _cell(result.as_of)
     return "\n".join(
@@ -104,7 +116,7 @@ def _cell(value: Any) -> str:
         return str(value)
     if isinstance(value, float):
         return f"{value:.4f}".rstrip("0").rstrip(".")
-    text = str(_plain(value)).replace("\n", " ")
+    text = str(_plain(value)).translate(_VISIBLE)
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 
 

@@ -358,7 +358,18 @@ class _IntakeObserver:
         self._tally.count("polku_journal_written_bytes_total", size)
 
 
+_VISIBLE = {
+    **{code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))},
+    **{code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))},
+}
+
+
 def _echo_lines(judged: Judged) -> Iterator[str]:
+    """One line an event, whatever was sent: a sender gives a terminal no commands, and begins no line."""
+    return (line.translate(_VISIBLE) for line in _echoed(judged))
+
+
+def _echoed(judged: Judged) -> Iterator[str]:
     warned = {verdict.index: verdict for verdict in judged.warnings}
     for index, line in enumerate(judged.lines):
         who = (line.user_id or line.anonymous_id) if isinstance(line, Line) else line.event_id

@@ -7,8 +7,10 @@ thread with a traceback. What compiled code writes by itself (a panic, out of me
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
+from collections.abc import MutableMapping
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +27,7 @@ def configure(*, readable: bool) -> None:
     known: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_colours,
     ]
     last: list[Any] = [renderer] if readable else [structlog.processors.format_exc_info, renderer]
     structlog.configure(
@@ -39,6 +42,17 @@ def configure(*, readable: bool) -> None:
         sys.excepthook = _died
         threading.excepthook = _thread_died
         sys.unraisablehook = _unraisable
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def _without_colours(logger: object, method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """deltalake colours and breaks its errors wherever they go; a log has them as one plain line."""
+    reason = entry.get("reason")
+    if isinstance(reason, str) and _COLOUR.search(reason):
+        entry["reason"] = " ".join(_COLOUR.sub("", reason).split())
+    return entry
 
 
 def _take_in_standard_logging(known: list[Any], last: list[Any]) -> None:

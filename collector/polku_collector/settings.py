@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from .errors import SettingsError
+from .settings_findings import findings_in
 from .write_keys import HASHED, digest_of, is_hashed
 
 MIB = 1024 * 1024
@@ -248,6 +249,7 @@ _SECRETS: dict[str, tuple[tuple[str, ...], type]] = {"privacy_key": (("privacy",
 def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
     """Read and check the settings. Raises SettingsError with the place and the remedy."""
     document = _read(path)
+    origins: dict[tuple[str, ...], str] = {}
     for name, (place, kind) in {**_OVERRIDES, **_SECRETS}.items():
         given = flags.get(name)
         origin = f"--{name.replace('_', '-')}"
@@ -256,16 +258,21 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
             try:
                 given = kind(text)
             except ValueError:
-                raise SettingsError(f"{origin}={text!r} is not a {kind.__name__}") from None
+                raise SettingsError(f"{origin}={text!r} is no {'whole ' if kind is int else ''}number") from None
         if given is not None:
             _set(document, place, given, origin)
+            origins[place] = origin
     if flags.get("dev"):
         document["dev"] = True
     _set_webhook_secrets(document, environ)
     try:
         settings = msgspec.convert(document, Settings)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"{path or 'settings'}: {error}") from None
+    except msgspec.ValidationError:
+        findings = [
+            f"{origins[place]}: {text}" if place in origins else f"{path or 'settings'}: {'.'.join(place)}: {text}"
+            for place, text in findings_in(document, Settings)
+        ]
+        raise SettingsError("; ".join(findings)) from None
     return _checked(settings, path)
 
 
@@ -365,7 +372,9 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
             elif not is_hashed(key) and (not key or ":" in key or not key.isascii() or not key.isprintable()):
                 findings.append(f"[sources.{name}] has the key {key!r}; use printable ASCII without a colon")
             digest = digest_of(key)
-            if digest in owners:
+            if owners.get(digest) == name:
+                findings.append(f"[sources.{name}] has a key twice")
+            elif digest in owners:
                 findings.append(f"[sources.{name}] shares a key with [sources.{owners[digest]}]; keys must differ")
             owners[digest] = name
         findings += _cookie_findings(name, source)
@@ -391,6 +400,11 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
         for prefix in settings.server.path_prefixes
         if not prefix.startswith("/") or prefix.endswith("/")
     ]
+    scheme, _, rest = settings.lake.uri.rpartition("://")
+    if scheme not in ("", "file", "s3", "s3a") or rest.strip("/") == "":
+        findings.append(f"[lake] uri: {settings.lake.uri!r}; give a directory, or s3://BUCKET/PREFIX")
+    if not settings.journal.directory:
+        findings.append("[journal] directory is empty; give a local directory")
     s3 = settings.lake.s3
     if s3.kms_key_id is not None and s3.sse != "aws:kms":
         findings.append('[lake.s3] has a kms_key_id, which only sse = "aws:kms" uses; set that too, or remove the key')

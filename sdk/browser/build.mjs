@@ -65,7 +65,7 @@ for (const [name, [entry, format, most]] of Object.entries(FILES)) {
     format,
     target: "es2021",
     // What terser finds and what esbuild finds is not the same; conditions it makes smaller.
-    minifySyntax: true,
+    minify: true,
     // Members that begin so are nobody else's.
     mangleProps: /^_/,
   });

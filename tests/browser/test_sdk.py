@@ -201,6 +201,17 @@ def test_nothing_is_kept_or_sent_before_consent_and_all_of_it_after(
     assert page.evaluate("polku.track('late_consent')") is None
 
 
+@pytest.mark.parametrize("said", ["'no analytics'", "{analytics: false}", "{analytics: true}", "null", ""])
+def test_what_is_no_list_is_no_agreement_and_throws_nothing(context: Any, address: Address, said: str) -> None:
+    page = context.new_page()
+    page.goto(address(consent="required"))
+    page.evaluate(f"polku.track('no_consent'), polku.consent({said})")
+    assert page.evaluate("polku.track('no_consent')") is None
+    assert kept(page) == [[], ""]
+    page.evaluate("polku.consent('analytics')")
+    assert page.evaluate("polku.track('a_word_is_a_list_of_one')")
+
+
 @pytest.mark.parametrize("signal", ["globalPrivacyControl: {value: true}", "doNotTrack: {value: '1'}"])
 def test_a_signal_of_the_browser_is_a_refusal(context: Any, address: Address, signal: str) -> None:
     page = context.new_page()

@@ -14,9 +14,10 @@ from .world import collector, rows, wait_until
 # What a process may say beside its own log: each line here ends on another way.
 LOUD = """
 import logging, threading, warnings
-from polku_collector.logs import configure
+from polku_collector.logs import configure, log
 configure(readable=False)
 warnings.warn("old", DeprecationWarning)
+log.warning("the store", reason="Kernel error\\n  \\x1b[31mx\\x1b[0m away\\n")
 logging.getLogger("uvicorn.error").warning("by %s", "uvicorn")
 logging.getLogger("uvicorn.access").info("not said")
 try:
@@ -44,8 +45,9 @@ def lines_of(text: str) -> list[dict[str, Any]]:
 def test_what_a_process_says_is_json_whoever_says_it() -> None:
     done = subprocess.run([sys.executable, "-W", "always", "-c", LOUD], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    warning, library, caught, finaliser, thread, end = lines_of(done.stderr)
+    warning, store, library, caught, finaliser, thread, end = lines_of(done.stderr)
     assert "DeprecationWarning: old" in warning["event"]
+    assert store["reason"] == "Kernel error x away"
     assert (library["event"], library["level"], library["logger"]) == ("by uvicorn", "warning", "uvicorn.error")
     assert "ZeroDivisionError" in caught["exception"]
     assert "ValueError: finaliser" in finaliser["exception"]

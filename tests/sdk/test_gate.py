@@ -139,6 +139,51 @@ def test_on_a_server_each_event_has_the_consent_of_its_person() -> None:
     assert [event["event"] for event in events_of(client, transport)] == ["yes"]
 
 
+NO_LISTS = [
+    "analytics",
+    "no analytics",
+    {"analytics": False},
+    {"analytics": True},
+    False,
+    5,
+    b"analytics",
+    iter(["analytics"]),
+]
+
+
+@pytest.mark.parametrize("said", NO_LISTS, ids=repr)
+def test_what_is_no_list_is_no_agreement(said: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A word is found in a longer one, and a name in an object that says no to it."""
+    client, transport = made(consent="analytics")
+    client.consent(["analytics"])
+    client.track("own", user_id="a", context={"consent": said})
+    client.consent(said)
+    client.track("of the client", user_id="a")
+    with polku.scope(consent=said):
+        client.track("of the scope", user_id="a")
+    assert events_of(client, transport) == []
+    assert (client.stats().withheld, client.stats().lost) == ({"consent": 3}, {})
+    assert "$.context.consent is a" in caplog.text
+    assert "consent('') its argument is a" in caplog.text
+
+
+def test_strict_raises_for_a_consent_that_is_no_list_and_nothing_leaves() -> None:
+    client, transport = made(consent="analytics", strict=True)
+    with pytest.raises(polku.InvalidEvent, match="not a list"):
+        client.consent("analytics")
+    assert client.track("x", user_id="a") is None
+    assert events_of(client, transport) == []
+
+
+@pytest.mark.parametrize("said", [("analytics",), {"analytics"}, frozenset(["analytics"]), {"analytics": 1}.keys()])
+def test_each_kind_of_list_is_one(said: Any) -> None:
+    client, transport = made(consent="analytics")
+    client.consent(said)
+    client.track("x", user_id="a")
+    client.track("y", user_id="a", context={"consent": said})
+    assert [event["context"]["consent"] for event in events_of(client, transport)] == [["analytics"]] * 2
+
+
 # Counted decisions --------------------------------------------------------------------------------------------
 
 

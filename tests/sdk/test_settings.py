@@ -35,6 +35,15 @@ def test_a_write_key_that_cannot_travel_is_refused(key: Any) -> None:
         polku.Client(key, "http://c")
 
 
+def test_a_spool_may_be_a_path_and_is_not_left_empty(tmp_path: Path) -> None:
+    """An empty text is a variable that was not set; as a path it would be the folder one happens to stand in."""
+    client = polku.Client("k", "http://c", spool=tmp_path, transport=polku.MemoryTransport())
+    assert client.settings.spool == str(tmp_path)
+    client.close()
+    with pytest.raises(polku.SettingsError, match="'spool' is empty"):
+        polku.Client("k", "http://c", spool="")
+
+
 def test_a_context_without_json_form_is_refused() -> None:
     with pytest.raises(polku.SettingsError, match="context"):
         polku.Client("k", "http://c", context={"x": object()})

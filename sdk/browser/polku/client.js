@@ -77,7 +77,7 @@ export function createClient(writeKey, endpoint, options) {
     settings._isAllowed = decision;
     if (decision) {
       kept._open();
-      held.forEach((text) => queue(JSON.parse(text)));
+      for (const text of held) queue(JSON.parse(text));
       worker._schedule(0);
     } else {
       kept._clear();
@@ -113,7 +113,7 @@ export function createClient(writeKey, endpoint, options) {
       };
       if (settings._isAllowed) return queue(item);
       // As a text: the page may change its objects meanwhile.
-      settings._isAllowed ?? (held[999] || held.push(JSON.stringify(item)));
+      settings._isAllowed ?? held[999] ?? held.push(JSON.stringify(item));
     } catch {
       buffer._lose("unserialisable");
     }
@@ -123,8 +123,8 @@ export function createClient(writeKey, endpoint, options) {
     settings,
     reset: () => reset(kept),
     consent(/** @type {string[]} */ purposes) {
-      settings.consent = purposes;
-      allow(purposes.includes(settings.purpose));
+      // A list also of a single word: within a text another word could be found, and no call throws.
+      allow((settings.consent = [purposes].flat()).includes(settings.purpose));
     },
     async flush() {
       while (settings._isAllowed && (await worker._run()));
@@ -139,7 +139,7 @@ export function createClient(writeKey, endpoint, options) {
   }
 
   if (!settings.consent) allow(!(doNotTrack > 0 || globalPrivacyControl));
-  else if (/** @type {any} */ (settings.consent).map) client.consent(settings.consent);
+  else if (/** @type {any} */ (settings.consent).flat) client.consent(settings.consent);
   // A page that is left while it is seen becomes hidden after its `pagehide`; one that is hidden already has only that.
   for (const sign of ["pagehide", "visibilitychange", "online"])
     addEventListener(sign, () => (document.hidden ? worker._deliver(true) : worker._back()));

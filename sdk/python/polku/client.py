@@ -18,6 +18,7 @@ from polku.errors import InvalidEvent, Loss, LossReason, SettingsError, Withheld
 from polku.event import (
     Finding,
     Record,
+    agreed,
     encode,
     encode_object,
     holds_nan,
@@ -261,6 +262,8 @@ class Tracker:
         """
         try:
             self._decide(purposes)
+        except InvalidEvent:
+            raise
         except Exception as error:
             self._internal(error)
 
@@ -285,7 +288,9 @@ class Tracker:
         gate = self._gate
         if gate is None or self.settings.consent is None:
             return
-        before, gate.purposes = gate.purposes, None if purposes is None else tuple(purposes)
+        findings: list[Finding] = []
+        before = gate.purposes
+        gate.purposes = None if purposes is None else tuple(agreed(purposes, "its argument", findings))
         if self.settings.consent_ping and self.settings.enabled:
             decision = decision_of(self.settings.consent, before, gate.purposes)
             if decision is not None:
@@ -296,6 +301,8 @@ class Tracker:
                 self._buffer.put(_with_consent(raw, gate.purposes))
             else:
                 self._buffer.count_withheld(WithheldReason.CONSENT)
+        if findings:
+            self._say(Record(type="consent"), "; ".join(map(str, findings)))
 
     def _discard_undecided(self) -> None:
         """At the end: what nobody agreed to does not leave."""
@@ -325,7 +332,10 @@ class Tracker:
                 record.timestamp = now()
             decided = True
             if self._gate is not None:
-                passed = self._gate.passed(record)
+                findings: list[Finding] = []
+                passed = self._gate.passed(record, findings)
+                if findings:
+                    self._warn(record, findings)
                 if isinstance(passed, WithheldReason):
                     self._buffer.count_withheld(passed)
                     return None

@@ -20,7 +20,7 @@ from uuid import UUID
 
 import msgspec
 
-from polku.event import Finding, Record, encodable, identifier
+from polku.event import Finding, Record, agreed, encodable, identifier
 from polku.report import Reporter, calling_place
 
 P = ParamSpec("P")
@@ -284,11 +284,7 @@ def _change(given: Mapping[str, object]) -> dict[str, Any]:
             # Left out would mean the person around: nobody is better than somebody else.
             change[name] = value if type(value) is str and value else identifier(value, name, findings)
         elif name == "consent":
-            if isinstance(value, list | tuple | set | frozenset):
-                change[name] = sorted(map(str, value))
-            else:
-                change[name] = []  # what is not understood is no agreement
-                findings.append(Finding(name, f"is a {type(value).__name__}, not a list: taken as none"))
+            change[name] = agreed(value, name, findings)
         elif isinstance(value, str):
             change[name] = value or None
         else:

@@ -10,7 +10,7 @@ import math
 import operator
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from types import NoneType
 from typing import Any
@@ -242,6 +242,14 @@ def identifier(value: Any, path: str, findings: list[Finding]) -> str | None:
     if type(value).__module__ == "uuid":
         return str(value)
     return _text(value, path, findings)
+
+
+def agreed(value: Any, path: str, findings: list[Finding]) -> list[str]:
+    """What somebody agreed to, of a list. What is not understood (a text, an object of yes and no) is no agreement."""
+    if isinstance(value, Set | Sequence) and not isinstance(value, str | bytes | bytearray):
+        return sorted(map(str, value))
+    findings.append(Finding(path, f"is a {type(value).__name__}, not a list: taken as none"))
+    return []
 
 
 def _time(value: Any, findings: list[Finding]) -> datetime:

@@ -3,14 +3,14 @@
 A client without any of these has no gate, and pays nothing for it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 from zlib import crc32
 
 import msgspec
 
 from polku.errors import WithheldReason
-from polku.event import Record
+from polku.event import Finding, Record, agreed
 from polku.settings import Settings
 
 Hook: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any] | None]
@@ -42,13 +42,13 @@ class Gate:
         needed = not settings.enabled or settings.consent is not None or samples or hooks
         return cls(settings, hooks) if needed else None
 
-    def passed(self, record: Record) -> Record | WithheldReason | None:
+    def passed(self, record: Record, findings: list[Finding]) -> Record | WithheldReason | None:
         """The event as it may leave, or why it may not; None if it is not known yet. Raises HookFailed."""
         if not self._enabled:
             return WithheldReason.DISABLED
         known = True
         if self._category is not None:
-            purposes = self._purposes_of(record)
+            purposes = self._purposes_of(record, findings)
             if purposes is None:
                 known = False
             elif self._category not in purposes:
@@ -65,12 +65,11 @@ class Gate:
             record = changed
         return record if known else None
 
-    def _purposes_of(self, record: Record) -> Collection[str] | None:
+    def _purposes_of(self, record: Record, findings: list[Finding]) -> Collection[str] | None:
         """The event's own consent, else that of the client, which then goes with it."""
         context = record.context
-        if isinstance(context, Mapping) and isinstance(context.get("consent"), Iterable):
-            own: Collection[str] = context["consent"]
-            return own
+        if isinstance(context, Mapping) and context.get("consent") is not None:
+            return agreed(context["consent"], "$.context.consent", findings)
         if self.purposes is not None and (context is None or isinstance(context, Mapping)):
             record.context = {**(context or {}), "consent": sorted(self.purposes)}
         return self.purposes

@@ -3,6 +3,7 @@
 Nothing here reads the environment by itself; `from_environment` is given it.
 """
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -109,15 +110,17 @@ def settings_from(write_key: object, endpoint: object, options: Mapping[str, Any
             findings.append(f"unknown option {name!r}" + (f", did you mean {near[0]!r}?" if near else ""))
             continue
         try:
-            values[name] = msgspec.convert(value, types[name])
+            values[name] = msgspec.convert(os.fspath(value) if isinstance(value, os.PathLike) else value, types[name])
         except msgspec.ValidationError as error:
             findings.append(f"option {name!r}: {error}")
     if "write_key" in values:
         findings += _write_key_findings(values["write_key"])
     if "endpoint" in values:
         findings += _endpoint_findings(values["endpoint"])
-    if values.get("full_queue") == "spill" and not values.get("spool"):
+    if values.get("full_queue") == "spill" and values.get("spool") is None:
         findings.append("option 'full_queue': \"spill\" needs a directory: give 'spool'")
+    if values.get("spool") == "":
+        findings.append("option 'spool' is empty: give a directory, or None")
     if values.get("consent_ping") and values.get("consent") is None:
         findings.append("option 'consent_ping' counts decisions about a purpose: give 'consent'")
     if values.get("compression") == "zstd" and not has_zstd():

@@ -287,6 +287,15 @@ currency = {value = "EUR"}
     assert collector.taken[0]["anonymousId"] == "O-1"
 
 
+def test_a_column_that_has_a_default_may_be_absent(collector: Any, send: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("who\nu-1\n")
+    (tmp_path / "map.toml").write_text(
+        'event = "x"\nuser_id = "who"\n[properties]\nn = {from = "pieces", default = 1}\n'
+    )
+    assert send("a.csv", "--mapping=map.toml").code == 0
+    assert collector.taken[0]["properties"] == {"n": 1}
+
+
 def test_lines_of_another_form_are_mapped_and_items_among_them_are_not(collector: Any, send: Any) -> None:
     lines = ndjson({"who": {"id": 7}, "name": "x", "n": 1, "at": 1_766_592_000}, item(2))
     flags = ["--event-column=name", "--user-id=who.id", "--timestamp=at", "--timestamp-unit=seconds", "--property=n=n"]
@@ -331,11 +340,16 @@ def test_the_plan_says_the_types_and_a_dry_run_shows_and_judges(collector: Any, 
         (["a.csv", "--nonsense"], "unrecognized arguments"),
         (["twice.csv", "--event=x", "--user-id=u"], "name each column once"),
         (["a.csv", "--event=x", "--user-id=u", "--plan=none"], "none"),
+        (["a.csv", "--event=x", "--user-id=uu"], "a.csv: no column 'uu'; the first line names 'u', 'p'"),
+        (["a.csv", "--event=x", "--user-id=u", "--timestamp=t", "--type=q=number"], "no column 't', 'q'; "),
+        (["a.csv", "--event=x", "--user-id=u", "--property=n=m"], "no column 'm'; "),
+        (["semicolons.csv", "--event=x", "--user-id=u"], "names 'u;p'; is --delimiter ';' meant?"),
     ],
 )
 def test_what_means_nothing_ends_with_2(send: Any, tmp_path: Path, arguments: list[str], said: str) -> None:
     (tmp_path / "a.csv").write_text("u,p\n")
     (tmp_path / "twice.csv").write_text("u,u\n")
+    (tmp_path / "semicolons.csv").write_text("u;p\n1;2\n")
     (tmp_path / "map.toml").write_text('evnt = "x"\n')
     done = send(*arguments)
     assert (done.code, said in done.err) == (2, True), done.err

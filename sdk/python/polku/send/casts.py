@@ -77,7 +77,7 @@ def _moment_of_text(text: str, cast: Cast) -> datetime:
     elif _MOMENT.fullmatch(text):
         found = datetime.fromisoformat(text.upper().replace(" ", "T", 1).replace(" ", ""))
     else:
-        raise Uncastable("the text is no ISO 8601 date-time")
+        raise Uncastable("the text is no ISO 8601 date-time; the mapping can say its `format`")
     if found.tzinfo is None:
         if cast.zone is None:
             raise Uncastable("the time has no zone; the mapping can say `zone`")

@@ -8,7 +8,7 @@ import io
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,9 @@ MAX_LINE_BYTES = 4 * 1024 * 1024
 HEAD_BYTES = 4_096
 """By its first bytes a file is known again. Of a file that grows they stay."""
 CHUNK_BYTES = 1 << 20
+
+_MARKS = {";": "';'", "\t": "$'\\t'", "|": "'|'"}
+"""What stands between columns where it is no comma, as a shell is told."""
 
 Format = Literal["ndjson", "csv"]
 
@@ -84,8 +87,9 @@ def _opened(name: str) -> Any:  # BinaryIO says less than what these are
 class Reader:
     """An open file, from a position on. `problem` is what ended it before its end."""
 
-    def __init__(self, source: Source, start: Position) -> None:
+    def __init__(self, source: Source, start: Position, needed_columns: Sequence[str] = ()) -> None:
         self.source = source
+        self._needed = needed_columns
         self.problem: Problem | None = None
         self._raw = _opened(source.name)
         self.size = os.fstat(self._raw.fileno()).st_size if source.name != "-" else 0
@@ -94,7 +98,6 @@ class Reader:
             stream = _Inflated(gzip.GzipFile(fileobj=self._raw, mode="rb"))
         # Standard input has a buffer already.
         self._stream: Any = stream if source.name == "-" else io.BufferedReader(stream, CHUNK_BYTES)
-        self._columns: list[str] = []
         self._start = start
         try:
             head = bytes(self._stream.peek(HEAD_BYTES)[:HEAD_BYTES])
@@ -186,6 +189,9 @@ class Reader:
             return
         if feed.bad is not None or len(set(columns)) != len(columns):
             raise FileUnusable(f"{self.source.name}: the first line does not name each column once, in UTF-8")
+        missing = [name for name in self._needed if name not in columns]
+        if missing:
+            raise FileUnusable(f"{self.source.name}: {_without(missing, columns)}")
         if self._start.bytes > feed.end:
             self._skip(self._start.bytes - feed.end)
             feed = _CsvFeed(self._raw_lines(self._start.line, self._start.bytes))
@@ -205,6 +211,14 @@ class Reader:
                 yield feed.entry(dict(zip(columns, [value or None for value in values], strict=True)))
             elif values:
                 yield feed.entry(Problem("invalid_csv", "$", f"{len(values)} values for {len(columns)} columns"))
+
+
+def _without(missing: list[str], columns: list[str]) -> str:
+    """Mostly another character stands between the columns, or a name is misspelt."""
+    said = f"no column {', '.join(map(repr, missing))}; the first line names {', '.join(map(repr, columns[:20]))}"
+    if len(columns) == 1:
+        said += next((f"; is --delimiter {how} meant?" for mark, how in _MARKS.items() if mark in columns[0]), "")
+    return said
 
 
 class _Inflated(io.RawIOBase):

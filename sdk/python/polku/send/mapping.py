@@ -58,6 +58,15 @@ class RowMapping(msgspec.Struct, frozen=True):
         values += [value for members in self.objects.values() for value in members.values()]
         return frozenset(value.name for value in values if isinstance(value, Column))
 
+    def needed_columns(self) -> list[str]:
+        """Columns that a table must have, in the order of the mapping: all that are named, but those with a default."""
+        values = [*self.texts.values(), self.id, self.timestamp]
+        values += [value for members in self.objects.values() for value in members.values()]
+        names = [value.name for value in values if isinstance(value, Column) and value.default is None]
+        if self.rest is not None and self.rest not in self.objects:
+            names += self.casts
+        return list(dict.fromkeys(names))
+
 
 class Mapper:
     """A mapping at work; `types_of` is the plan's word on types, for what the mapping leaves open."""
@@ -66,6 +75,7 @@ class Mapper:
         self._mapping = mapping
         self._types_of = types_of
         self._named = mapping.named_columns()
+        self.needed_columns = mapping.needed_columns()
         self._casts: dict[str | None, Mapping[str, Cast]] = {}
 
     def record(self, row: Row) -> Record | Problem:

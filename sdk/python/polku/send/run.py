@@ -63,6 +63,7 @@ class Import:
         self.counts = Counts()
         self._out = out
         self._progress = Progress(err)
+        self._needed_columns = mapper.needed_columns if mapper else []
         self._encoder = Encoder(mapper, seed, lambda text: self._note(f"were changed: {text}"))
         self._state = state
         self._rejected_file = rejected_file
@@ -98,7 +99,7 @@ class Import:
         """Print the first events instead of sending any; returns the exit code."""
         shown = 0
         for source in sources:
-            reader = Reader(source, self._state.position(source.key))
+            reader = Reader(source, self._state.position(source.key), self._needed_columns)
             with contextlib.closing(reader):
                 for entry in reader.entries():
                     event = self._encoder.event(entry)
@@ -122,7 +123,7 @@ class Import:
     def _send_file(self, source: Source, settings: Settings, delivery: FileDelivery, pool: ThreadPoolExecutor) -> str:
         """Send one file; returns why that had to stop, or nothing."""
         under_way: deque[tuple[Batch, Future[Settled]]] = deque()
-        reader = Reader(source, self._state.position(source.key))
+        reader = Reader(source, self._state.position(source.key), self._needed_columns)
         with contextlib.closing(reader):
             for batch in self._batches(reader, settings):
                 under_way.append((batch, pool.submit(delivery.send, batch.events())))
