@@ -249,6 +249,7 @@ class _Tally:
         self._counts: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
         self._observed: list[tuple[str, float]] = []
         self._answered: deque[tuple[int, float]] = deque()
+        self._stored: deque[tuple[str, int, int]] = deque()
         self._lock = threading.Lock()  # the loop's thread and the journal's both count
         threading.Thread(target=self._hand_on_forever, name="polku-metrics", daemon=True).start()
 
@@ -259,6 +260,10 @@ class _Tally:
     def request(self, status: int, seconds: float) -> None:
         """One that was answered. A deque needs no lock."""
         self._answered.append((status, seconds))
+
+    def stored(self, source: str, accepted: int, body_bytes: int) -> None:
+        """One whose events are durable."""
+        self._stored.append((source, accepted, body_bytes))
 
     def set(self, name: str, value: float) -> None:
         self._metrics.set(name, value)
@@ -274,11 +279,15 @@ class _Tally:
                 counts, self._counts = self._counts, Counter()
                 observed, self._observed = self._observed, []
             answered = [self._answered.popleft() for _ in range(len(self._answered))]
+            stored = [self._stored.popleft() for _ in range(len(self._stored))]
+            for source, accepted, body_bytes in stored:
+                counts["polku_body_bytes_total", ()] += body_bytes
+                if accepted:
+                    counts["polku_events_accepted_total", (("source", source),)] += accepted
             try:
                 for status, number in Counter(status for status, _ in answered).items():
                     self._metrics.count("polku_requests_total", number, status=str(status))
-                for _, seconds in answered:
-                    self._metrics.observe("polku_request_seconds", seconds)
+                self._metrics.observe_all("polku_request_seconds", [seconds for _, seconds in answered])
                 for (name, labels), amount in counts.items():
                     self._metrics.count(name, amount, **dict(labels))
                 for name, value in observed:
@@ -295,25 +304,25 @@ class _IntakeObserver:
         self._tally, self._echo = tally, echo
 
     def judged(self, source: str, judged: Judged, body_bytes: int) -> Callable[[], None]:
-        said = "\n".join(_echo_lines(judged)) if self._echo else None
+        stored = partial(self._tally.stored, source, judged.accepted, body_bytes)
         told = judged.rejected, judged.warnings, judged.losses, judged.unkept
-        return partial(self._stored, source, judged.accepted, *told, body_bytes, said)
+        if not self._echo and not any(told):
+            return stored
+        said = "\n".join(_echo_lines(judged)) if self._echo else None
+        return partial(self._stored, stored, source, *told, said)
 
     def _stored(
         self,
+        stored: Callable[[], None],
         source: str,
-        accepted: int,
         rejected: list[Verdict],
         warnings: list[Verdict],
         losses: Sequence[ClientLoss],
         unkept: int,
-        body_bytes: int,
         said: str | None,
     ) -> None:
+        stored()
         count = self._tally.count
-        count("polku_body_bytes_total", body_bytes)
-        if accepted:
-            count("polku_events_accepted_total", accepted, source=source)
         for verdict in rejected:
             count("polku_events_rejected_total", source=source, code=verdict.code)
         if unkept:

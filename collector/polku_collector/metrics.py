@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +160,13 @@ class Metrics:
     def observe(self, name: str, value: float) -> None:
         """Add to a histogram."""
         self._by_name[name].observe(value)
+
+    def observe_all(self, name: str, values: Sequence[float]) -> None:
+        """Add many to a histogram, at the price of a few: prometheus-client itself can add only one at a time."""
+        histogram = self._by_name[name]
+        histogram._sum.inc(sum(values))
+        for bucket, number in Counter(bisect_left(histogram._upper_bounds, value) for value in values).items():
+            histogram._buckets[bucket].inc(number)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""

@@ -1,7 +1,8 @@
 """Write keys as settings hold them: in plain text or as `sha256:` and the digest; and how a presented one is known.
 
-Only digests are compared. Whoever sends guesses learns nothing from how long an answer takes: he cannot choose the
-digest of a guess, so a comparison that ends early says nothing about the key.
+Only digests are compared: SHA-256, and Python's keyed hash of a key that was right before. Whoever sends guesses learns
+nothing from how long an answer takes: he cannot choose the digest of a guess, so a comparison that ends early says
+nothing about the key.
 """
 
 from __future__ import annotations
@@ -35,14 +36,21 @@ def hashed(written: str) -> str:
 class KeyRing(Generic[Owner]):
     """Who may use which key."""
 
-    __slots__ = ("_owner_of",)
+    __slots__ = ("_known", "_owner_of")
 
     def __init__(self, owners: Iterable[tuple[Owner, Iterable[str]]]) -> None:
         self._owner_of: Mapping[bytes, Owner] = {digest_of(key): owner for owner, keys in owners for key in keys}
+        # Keys that were presented, and are right: no more than there are keys. SHA-256 is felt at an event a request.
+        self._known: dict[str, Owner] = {}
 
     def owner_of(self, presented: str) -> Owner | None:
         """Whose key was presented; None if nobody's."""
-        return self._owner_of.get(_digest(presented))
+        owner = self._known.get(presented)
+        if owner is None:
+            owner = self._owner_of.get(_digest(presented))
+            if owner is not None:
+                self._known[presented] = owner
+        return owner
 
 
 def _digest(key: str) -> bytes:
