@@ -23,7 +23,8 @@ metrics.observe_all(at_once, [])
 for value in values:
     metrics.observe(by_one, value)
 lines = exposition().decode().splitlines()
-print(*(sorted(line.removeprefix(name) for line in lines if line.startswith(name)) for name in (at_once, by_one)), sep="\\n")
+for name in (at_once, by_one):
+    print(sorted(line.removeprefix(name) for line in lines if line.startswith(name)))
 """
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
     at_once, by_one = done.stdout.splitlines() or (done.stderr, "")
