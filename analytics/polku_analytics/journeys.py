@@ -127,6 +127,7 @@ def open_journeys(
     """
     record = newest_record(lake)
     if record is None:
+        lake.tables()  # says so where there is no lake at all: a build would not help
         raise LakeError(f"no journeys in {lake.uri}: run `polku build` first")
     answering = engine()
     names = tuple(tables)

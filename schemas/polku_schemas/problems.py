@@ -38,6 +38,7 @@ class ProblemCode(StrEnum):
     DUPLICATE_ID = "duplicate_id"
     UNCONVERTIBLE = "unconvertible"
     REPAIRED_TEXT = "repaired_text"
+    TIME_REPLACED = "time_replaced"
     BOT = "bot"
     LOST_BY_CLIENT = "lost_by_client"
 
@@ -67,6 +68,7 @@ DESCRIPTIONS: Final[dict[ProblemCode, str]] = {
     ProblemCode.DUPLICATE_ID: "The source has already sent an event with this id; it counts once.",
     ProblemCode.UNCONVERTIBLE: "The event was accepted, but the lake could not turn it into columns.",
     ProblemCode.REPAIRED_TEXT: "A warning: half of a cut emoji (a lone surrogate) was stored as U+FFFD.",
+    ProblemCode.TIME_REPLACED: "A warning: the time is out of the source's bounds; that of receipt is stored.",
     ProblemCode.BOT: "Its user agent is a robot's and the source refuses those: it was not stored.",
     ProblemCode.LOST_BY_CLIENT: "No event: an SDK tells how many it lost, and why, in `original`.",
 }

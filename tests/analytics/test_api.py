@@ -143,7 +143,7 @@ def test_the_same_open_lake_is_asked_again_and_again(lake: polku_analytics.OpenL
     assert lake.funnel("product_viewed", "order_completed").rows == before
 
 
-def test_mistakes_are_told_as_the_commands_tell_them(lake: polku_analytics.OpenLake, tmp_path: Any) -> None:
+def test_mistakes_are_told_as_the_commands_tell_them(lake: polku_analytics.OpenLake, place: str, tmp_path: Any) -> None:
     with pytest.raises(UnknownNameError, match=r"unknown option of funnel 'windw'. Did you mean window"):
         lake.funnel("product_viewed", "order_completed", windw="7d")
     with pytest.raises(AnalyticsError, match="'sideways' is not one of 'in-order', 'strict', 'any'"):
@@ -156,8 +156,12 @@ def test_mistakes_are_told_as_the_commands_tell_them(lake: polku_analytics.OpenL
         lake.routes()
     with pytest.raises(AttributeError, match=r"unknown analysis 'funel'. Did you mean funnel"):
         lake.funel()
-    with pytest.raises(LakeError, match="run `polku build` first"):
+    with pytest.raises(LakeError, match=r"no lake at .*nowhere: start `polku collector"):
         polku_analytics.open(tmp_path / "nowhere", PLAN)
+    with pytest.raises(LakeError, match="run `polku build` first"):
+        polku_analytics.open(tmp_path, PLAN)
+    with pytest.raises(UnknownNameError, match=r"unknown engine 'datafusio'. Did you mean datafusion"):
+        polku_analytics.open(place, PLAN, engine="datafusio")  # type: ignore[arg-type]  # a slip
 
 
 def test_a_plan_and_a_lake_of_ones_own(place: str) -> None:

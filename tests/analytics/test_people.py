@@ -147,6 +147,8 @@ def test_the_commands_print_and_write(shop: Journeys, monkeypatch: pytest.Monkey
 
     text = run(person, "aino", "--last", "2")
     assert "agent_contacted" in text and "6 earlier touchpoints are not shown" in text and "aino@x.fi" not in text
+    told = dict(line.split(maxsplit=1) for line in text.splitlines() if line.startswith(("known_person", "revenue")))
+    assert told["known_person"] == "true", "in the words of the other tables"
     assert "aino@x.fi" in run(person, "aino", "--personal")
     assert "How many people are in each segment?" in run(segments, "orders >= 1", "contacts >= 1")
     assert json.loads(run(segments, "--overlap", "orders >= 1", "contacts >= 1", "--json"))["rows"][0][3] == 1

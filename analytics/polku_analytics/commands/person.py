@@ -17,9 +17,7 @@ def _show_person(result: AnalysisResult, given: Mapping[str, Any]) -> None:
     if given["as_json_text"]:
         click.echo(as_json(result))
         return
-    click.echo(
-        aligned(["known of them", ""], [[name, str(value)] for name, value in result.options["profile"].items()])
-    )
+    click.echo(aligned(["known of them", ""], list(result.options["profile"].items())))
     click.echo("")
     click.echo(aligned(result.columns, result.rows) if result.rows else "(no touchpoints in the period)")
     left_out = result.coverage["earlier_touchpoints_left_out"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from polku_analytics.engines.duckdb import DuckDB
 from polku_analytics.engines.engine import Engine
-from polku_analytics.errors import AnalyticsError
+from polku_analytics.errors import AnalyticsError, UnknownNameError
 from polku_analytics.lake import Lake, open_duckdb
 from polku_schemas import Plan
 
@@ -26,6 +26,8 @@ _PACKAGES: Final = {"datafusion": "datafusion", "chdb": "chdb", "spark": "pyspar
 
 def open_engine(name: EngineName = "duckdb", spark_remote: str | None = None) -> Engine:
     """An engine without tables. AnalyticsError says what to install, or that Spark's address is missing."""
+    if name not in ENGINE_NAMES:  # from Python; the commands know their choices
+        raise UnknownNameError("engine", name, ENGINE_NAMES)
     if name == "duckdb":
         return DuckDB(open_duckdb())
     _require(name)

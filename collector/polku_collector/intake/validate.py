@@ -304,13 +304,16 @@ class Validator:
             if isinstance(beside_id, Problem):
                 return beside_id
             line.group_id, line.previous_id = group_id or beside_id, previous_id
+        # A time of its own that is not this very object differs from it.
+        replaced = _time_replaced(request.source) if adjusted and event_time is request.received_at else None
         if contents is None:
-            return line
+            return line if replaced is None else Warned(line, replaced)
         line.t, line.extra, line.unplanned = contents.traits, contents.extra, contents.unplanned
         if contents.page is not None:
             own = Context(page=contents.page)
             line.context = own if context is None else _merged(context, own)
-        return line if contents.warning is None else Warned(line, contents.warning)
+        warning = replaced or contents.warning
+        return line if warning is None else Warned(line, warning)
 
     def _contents(
         self,
@@ -592,6 +595,15 @@ def _page_from(properties: dict[str, Any]) -> Page:
     )
     page.search = None  # a part of the URL
     return page
+
+
+def _time_replaced(source: Source) -> Problem:
+    """Whoever sends the past to a source that does not take it would else find it in the present, and not know why."""
+    message = (
+        f"the time is more than {source.max_past_days} days ago or {source.max_future_minutes} minutes ahead: that of "
+        "receipt stands in its place; a source that is `historical` keeps it"
+    )
+    return Problem(ProblemCode.TIME_REPLACED, "$.timestamp", message)
 
 
 def _verdict(index: int, message_id: str | None, problem: Problem) -> Verdict:

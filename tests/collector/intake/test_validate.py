@@ -32,6 +32,22 @@ def judge_one(item: dict[str, Any], source: str = "web", **outer: Any) -> tuple[
     return line, judged
 
 
+@pytest.mark.parametrize("outer", [{}, {"context": {"note": 1}}])
+@pytest.mark.parametrize("days", [-31, 1])
+def test_a_replaced_time_is_told_and_a_corrected_one_is_not(days: int, outer: dict[str, Any]) -> None:
+    at = NOW + timedelta(days=days)
+    item = {"type": "track", "event": "product_viewed", "userId": "u", "properties": {"product_id": "p"}}
+    line, judged = judge_one({**item, "timestamp": at.isoformat()}, **outer)
+    assert isinstance(line, Line) and (line.event_time, line.time_adjusted) == (NOW, True)
+    [warning] = judged.warnings
+    assert (warning.code, warning.path) == ("time_replaced", "$.timestamp")
+    assert "more than 30 days ago or 60 minutes ahead" in (warning.message or "")
+    line, judged = judge_one({**item, "timestamp": at.isoformat()}, "past", **outer)
+    assert isinstance(line, Line) and (line.event_time, judged.warnings) == (at, [])
+    line, judged = judge_one({**item, "timestamp": at.isoformat()}, sentAt=at.isoformat(), **outer)
+    assert isinstance(line, Line) and (line.event_time, line.time_adjusted, judged.warnings) == (NOW, True, [])
+
+
 BROKEN = {
     "null": (b"null", "not_an_object", "$"),
     "number": (b"17", "not_an_object", "$"),
