@@ -23,6 +23,7 @@ from polku_analytics.engines.engine import unit_numbers
 from polku_analytics.errors import AnalyticsError
 from polku_analytics.journeys import Journeys
 from polku_analytics.result import UNIT_WORDS, AnalysisResult, share
+from polku_schemas.amounts import counted
 
 By = Literal["touchpoint", "event", "page"]
 """What a place is."""
@@ -142,10 +143,10 @@ def _why_none(question: FrictionQuestion, signs: Sequence[Sign]) -> str:
         return f"no {units} show an error, a repeat, rage or turning back"
     most = max(min(sign.units, sign.without) for sign in signs)
     if not most:
-        return f"of {len(signs)} signs none can be judged: no {units} passed its place without it"
+        return f"of {counted(len(signs), 'sign')} none can be judged: no {units} passed its place without it"
     return (
-        f"of {len(signs)} signs none has {question.fewest} {units} with it and as many without, the most have {most}: "
-        f"lower --fewest to {most}, or ask about a longer period"
+        f"of {counted(len(signs), 'sign')} none has {question.fewest} {units} with it and as many without, the most have "
+        f"{most}: lower --fewest to {most}, or ask about a longer period"
     )
 
 
