@@ -145,8 +145,8 @@ def _why_none(question: FrictionQuestion, signs: Sequence[Sign]) -> str:
     if not most:
         return f"of {counted(len(signs), 'sign')} none can be judged: no {units} passed its place without it"
     return (
-        f"of {counted(len(signs), 'sign')} none has {question.fewest} {units} with it and as many without, the most have "
-        f"{most}: lower --fewest to {most}, or ask about a longer period"
+        f"of {counted(len(signs), 'sign')} none has {question.fewest} {units} with it and as many without, the most "
+        f"have {most}: lower --fewest to {most}, or ask about a longer period"
     )
 
 

@@ -45,7 +45,9 @@ def section(
     css: str = "",
 ) -> Section:
     """A section. `reading`: what it shows, in one line; `source`: who answers it, and where it is defined (`asked`)."""
-    told = f'<p class="reading">{escape(reading)}</p>' if reading else ""
+    # A number and its unit stay in one line.
+    words = escape(reading).replace(" %", "\u00a0%")
+    told = f'<p class="reading">{words}</p>' if reading else ""
     asked = f'<p class="source">{source}</p>' if source else ""
     details = f"<details><summary>Figures as a table</summary>{table}{asked}</details>" if table else asked
     return Section(

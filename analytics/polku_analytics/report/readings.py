@@ -9,6 +9,7 @@ from typing import Any, Final
 from polku_analytics.analyses.deliveries import ALL as ALL_CARRIERS
 from polku_analytics.analyses.paths import LEFT, OTHER
 from polku_analytics.analyses.retention import ALL as ALL_COHORTS
+from polku_analytics.analyses.scope import NONE
 from polku_analytics.report.answers import RECENT_DAYS
 from polku_analytics.report.data import ChannelFigure, HeatMap, Series, StageFigure
 from polku_analytics.report.wording import amount, bucket_label, change, day, duration, percent, title
@@ -205,7 +206,7 @@ def of_returns(row: Row, reasons: Sequence[Row]) -> str:
     if row["returned_value_share"] is not None:
         text += f" ({percent(row['returned_value_share'])} of revenue)"
     mine = [reason for reason in reasons if reason["currency"] == row["currency"]]
-    if mine:
+    if mine and mine[0]["name"] != NONE:
         text += f"; most by value: {title(mine[0]['name'])}"
     return text + "."
 

@@ -36,6 +36,7 @@ HEADINGS: Final[dict[str, str]] = {
 }
 """By the name of the section, which is that of its answer."""
 
+DAYS: Final = 8
 CAMPAIGNS: Final = 10
 SLOW: Final = 8
 TERMS: Final = 6
@@ -158,7 +159,7 @@ def routes(answers: Answers) -> Section | None:
                     name=title(row["micro_path"]),
                     share=row["loss"],
                     figure=f"{row['lost']:,} lost",
-                    more=f"{percent(row['loss'])} of {row['people']:,} people",
+                    below=f"{percent(row['loss'])} of {row['people']:,} people",
                     color="--warm",
                 )
                 for row in parts
@@ -196,17 +197,18 @@ def anomalies(answers: Answers) -> Section:
     rows = result.dicts()
     body = data = ""
     if rows:
-        most = max(max(row["count"], row["high"]) for row in rows)
+        shown = sorted(sorted(rows, key=lambda row: -abs(row["score"]))[:DAYS], key=lambda row: row["day"])
+        most = max(max(row["count"], row["high"]) for row in shown)
         body = bars(
             [
                 Bar(
                     name=f"{row['weekday'][:3]} {day(datetime.date.fromisoformat(row['day']))}",
                     share=row["count"] / most,
                     figure=f"{row['count']:,}",
-                    more=f"{row['low']:,.0f} to {row['high']:,.0f} would be ordinary",
-                    color="--warm" if row["verdict"] == "lower" else "--accent",
+                    below=f"{row['low']:,.0f} to {row['high']:,.0f} would be ordinary",
+                    color="--warm" if row["verdict"] == "lower" else "",
                 )
-                for row in rows
+                for row in shown
             ]
         )
         data = table(
@@ -225,7 +227,8 @@ def anomalies(answers: Answers) -> Section:
         "anomalies",
         HEADINGS["anomalies"],
         "Days with far fewer or far more visits than the same weekday in the four weeks before and after; one answer "
-        "in a hundred names a day that is ordinary.",
+        "in a hundred names a day that is ordinary. "
+        f"Bars: the {DAYS} strangest at most.",
         body,
         data,
         reading=readings.of_anomalies(result),
