@@ -1,28 +1,23 @@
-"""The report page: a small shop whose figures one can count on one's fingers, and what the page says of them."""
+"""The report page: what it says of a small shop whose figures one can count on one's fingers."""
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
 
 from polku_analytics.build import build
 from polku_analytics.lake import Lake
-from polku_analytics.report import ReportContext, ReportFigures, readings, sections, write_report
+from polku_analytics.report import ReportFigures, readings, sections, write_report
 from polku_analytics.report.wording import amount, change
 from polku_analytics.result import AnalysisResult
 from polku_schemas import builtin_plan_path, load_plan
-from tests.analytics.conftest import START
+from tests.analytics.small_shop import write_shop_report
 
 PLAN = load_plan(builtin_plan_path())
-DAY = 86_400
-MINUTE = 60
 
 
 class Sections(HTMLParser):
@@ -75,70 +70,8 @@ Page = tuple[ReportFigures, Sections]
 
 
 @pytest.fixture(scope="module")
-def page(
-    make_lake: Callable[..., Lake], new_history: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory
-) -> Page:
-    """Four people who shop in the first week, twenty who meet or do not meet an error in the second, one much later."""
-    event = new_history()
-    rows = []
-
-    def shop(person: str, day: int, price: float, *, campaign: str | None = None) -> dict[str, Any]:
-        visit = {"user_id": person, "session_id": f"{person}-{day}", "utm_campaign": campaign}
-        at = day * DAY
-        rows.append(event("page_viewed", at, page_path="/", **visit))
-        rows.append(
-            event("product_added", at + 10, product_id="coat", price=price, quantity=1.0, currency="EUR", **visit)
-        )
-        return visit
-
-    def check_out(visit: dict[str, Any], day: int) -> None:
-        rows.append(event("checkout_started", day * DAY + 20, **visit))
-        rows.append(event("checkout_step_viewed", day * DAY + 30, step=1, step_name="address", **visit))
-
-    def order(visit: dict[str, Any], at: float, number: str, revenue: float) -> None:
-        rows.append(event("order_completed", at, order_id=number, revenue=revenue, currency="EUR", **visit))
-
-    def search(visit: dict[str, Any], day: int, words: str, results: int) -> None:
-        rows.append(event("products_searched", day * DAY + 5, query=words, results_count=results, **visit))
-
-    def send(person: str, number: str, carrier: str, days: int) -> None:
-        shipment = {"order_id": number, "carrier": carrier, "user_id": person, "channel": "delivery"}
-        promised = START + datetime.timedelta(days=2)
-        rows.append(event("order_shipped", DAY, promised_at=promised, **shipment))
-        rows.append(event("order_delivered", days * DAY, promised_at=promised, **shipment))
-
-    aino, eino = shop("aino", 0, 100.0, campaign="spring"), shop("eino", 0, 60.0, campaign="spring")
-    for visit, number, revenue in ((aino, "o1", 100.0), (eino, "o2", 60.0)):
-        search(visit, 0, "tent", 0)
-        check_out(visit, 0)
-        order(visit, 60, number, revenue)
-    send("aino", "o1", "Swift", 1)
-    send("eino", "o2", "Snail", 3)
-    rows.append(event("order_returned", 3 * DAY, order_id="o2", reason="wrong_size", value=60.0, user_id="eino"))
-    veikko, helmi = shop("veikko", 1, 30.0), shop("helmi", 1, 20.0)
-    check_out(veikko, 1)
-    search(veikko, 1, "coat", 5)
-    rows.append(event("search_result_clicked", DAY + 6, position=1, **veikko))
-    search(helmi, 1, "helmi@example.org", 0)
-    rows.append(event("page_viewed", 8 * DAY, page_path="/", user_id="aino"))
-    for number in range(20):
-        visit = {"user_id": f"p{number}", "session_id": f"p{number}", "device": "mobile", "browser": "Safari"}
-        at = 7 * DAY + number * MINUTE
-        rows.append(event("product_viewed", at, product_id="coat", page_path="/coat", **visit))
-        measured = {"page_path": "/coat", "page_type": "product", "load_ms": 3000.0 if number < 15 else 1000.0}
-        rows.append(event("page_performance_measured", at + 1, **measured, **visit))
-        if number < 10:
-            rows.append(event("error_shown", at + 2, page_path="/coat", **visit))
-        else:
-            order(visit, at + 30, f"p{number}", 10.0)
-    rows.append(event("page_viewed", 21 * DAY, page_path="/", user_id="late"))
-
-    lake = make_lake(rows)
-    spend = [{"date": START.date(), "marketing_channel": "ads", "utm_campaign": "spring", "amount": 50.0}]
-    write_deltalake(lake.table_uri("spend"), pa.Table.from_pylist([{**row, "currency": "EUR"} for row in spend]))
-    build(lake, PLAN)
-    out = tmp_path_factory.mktemp("report") / "report.html"
-    figures = write_report(lake, PLAN, out, ReportContext())
+def page(new_history: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory) -> Page:
+    figures, out = write_shop_report(tmp_path_factory.mktemp("shop"), new_history(), PLAN)
     return figures, Sections(out.read_text(encoding="utf-8"))
 
 

@@ -337,7 +337,7 @@ def _heat_table(number: int, heat_map: HeatMap, zone: str) -> str:
         body.append(f'<tr><th scope="row" abbr="{name}">{name[:3]}</th>{cells}</tr>')
     return (
         f'<div class="map map-{number}"><table aria-label="{title(heat_map.unit)} by weekday and hour">'
-        f"<thead><tr><th><span hidden>weekday</span></th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        f'<thead><tr><th scope="col"><span>weekday</span></th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
         f'<p class="axis">Across: hour of the day ({escape(zone)}). Down: weekday.</p>'
         f'<p class="scale">0<i></i>{counted(most, one, many)} in that hour of the week, over the whole period</p></div>'
     )
