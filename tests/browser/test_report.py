@@ -34,6 +34,8 @@ def test_it_fits_and_can_be_read_by_all(report: Path, open_page: Open, width: in
 def test_bars_of_one_list_are_drawn_to_one_scale(report: Path, open_page: Open) -> None:
     for width in (360, 1280):
         page = open_page(report, width=width)
+        wide = "list => list.querySelector('.figure b').textContent = '1,234,567,890'"
+        page.evaluate(f"[...document.querySelectorAll('.bars')].forEach({wide})")
         widths = page.evaluate(
             "[...document.querySelectorAll('.bars')].map(list => "
             "[...list.querySelectorAll('.track')].map(track => Math.round(track.getBoundingClientRect().width)))"

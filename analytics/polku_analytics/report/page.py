@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
+import polku_analytics.report.readings as readings
+import polku_analytics.report.sections as sections
 from polku_analytics.analyses.paths import OTHER
-from polku_analytics.report import readings, sections
 from polku_analytics.report.data import (
     ChannelFigure,
     HeatMap,

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Final, Literal
 
+import polku_analytics.report.readings as readings
 from polku_analytics.analyses.carts import OUTCOMES
 from polku_analytics.analyses.deliveries import ALL as ALL_CARRIERS
 from polku_analytics.analyses.retention import ALL as ALL_COHORTS
-from polku_analytics.report import readings
 from polku_analytics.report.answers import RECENT_DAYS, Answers
 from polku_analytics.report.html import Bar, Section, asked, bars, section, table
 from polku_analytics.report.wording import amount, bucket_label, change, day, duration, percent, title, window_words
