@@ -15,6 +15,7 @@ from polku_analytics.report import ReportFigures, readings, sections, write_repo
 from polku_analytics.report.wording import amount, change
 from polku_analytics.result import AnalysisResult
 from polku_schemas import builtin_plan_path, load_plan
+from tests.analytics.conftest import START
 from tests.analytics.small_shop import write_shop_report
 
 PLAN = load_plan(builtin_plan_path())
@@ -160,12 +161,47 @@ def test_a_lake_of_one_reader_and_an_empty_one_have_a_page(
     assert figures.missing["campaigns"].startswith("no touchpoint says of which campaign it is")
     assert figures.missing["friction"].startswith("no sessions show an error")
 
+    # Events of every kind, and nothing that counts.
+    odd = make_lake(
+        [
+            event("product_removed", 0, product_id="coat", user_id="aino"),
+            event("order_returned", 10, order_id="unknown", value=5.0, user_id="aino"),
+        ]
+    )
+    build(odd, PLAN)
+    figures = write_report(odd, PLAN, tmp_path / "odd.html")
+    assert (figures.missing["carts"], figures.missing["returns"]) == ("no cart was made", "nothing was sold")
+
     empty = make_lake([event("page_viewed", 0, user_id="aino")])
     empty.delta("events").delete()
     build(empty, PLAN)
     figures = write_report(empty, PLAN, tmp_path / "empty.html")
     assert set(figures.missing.values()) == {"there are no events yet"}
     assert set(sections.HEADINGS) <= set(figures.missing)
+
+
+def test_names_in_the_answers_cannot_become_markup(
+    make_lake: Callable[..., Lake], event: Callable[..., Any], tmp_path: Path
+) -> None:
+    name = "</section><img src=x>"
+    rows = []
+    for number in range(20):
+        who = {"user_id": f"u{number}", "session_id": f"s{number}", "utm_campaign": name, "browser": name}
+        rows.append(event("products_searched", number, query=name, results_count=0, **who))
+        rows.append(event("page_performance_measured", number + 1, page_type=name, load_ms=9000.0, **who))
+        rows.append(event("checkout_step_viewed", number + 2, step=1, step_name=name, **who))
+        rows.append(event("order_completed", number + 3, order_id=f"o{number}", revenue=1.0, currency=name, **who))
+        rows.append(event("order_shipped", number + 4, order_id=f"o{number}", carrier=name, promised_at=START, **who))
+        rows.append(event("order_returned", number + 5, order_id=f"o{number}", value=1.0, reason=name, **who))
+    hostile = make_lake(rows)
+    build(hostile, PLAN)
+    write_report(hostile, PLAN, tmp_path / "hostile.html")
+    html = (tmp_path / "hostile.html").read_text(encoding="utf-8")
+    found = Sections(html)
+    assert "<img" not in html
+    assert found.ids and "img" in found.text("search")
+    for section in ("checkout", "campaigns", "search", "deliveries", "returns", "performance"):
+        assert name in found.text(section)
 
 
 def answered(columns: str, *rows: tuple[Any, ...], coverage: dict[str, Any] | None = None, **options: Any) -> Any:

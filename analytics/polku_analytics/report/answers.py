@@ -31,6 +31,13 @@ _EVENTS: Final[dict[str, tuple[str, ...]]] = {
 }
 """At least one of these has to occur: what nobody collects is not 0."""
 
+_COUNTS: Final[dict[str, tuple[str, str]]] = {
+    "carts": ("created", "no cart was made"),
+    "deliveries": ("shipments", "nothing was sent, or only what was cancelled"),
+    "returns": ("sold", "nothing was sold"),
+}
+"""These answer with zeros where there is nothing: the column that counts, and what to say when it is 0."""
+
 
 class Answers(Struct, frozen=True, kw_only=True):
     """An answer for each section; its name is that of the section."""
@@ -96,6 +103,8 @@ def missing(answers: Answers, seen: frozenset[str]) -> dict[str, str]:
         elif name == "recent":
             if all(row[1] is None for row in result.rows):
                 reasons[name] = f"no figure is known of the last {RECENT_DAYS} days"
+        elif name in _COUNTS and not any(row[_COUNTS[name][0]] for row in result.dicts()):
+            reasons[name] = _COUNTS[name][1]
         elif not result.rows and not (name == "anomalies" and result.coverage["days_judged"]):
             reasons[name] = result.coverage[NO_ROWS]
     return reasons

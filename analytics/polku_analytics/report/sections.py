@@ -560,11 +560,13 @@ def returns(answers: Answers) -> Section:
     reasons = answers.return_reasons.dicts()
     mine = [row for row in reasons if row["currency"] == main["currency"]]
     most = max((row["returned_value"] for row in mine), default=0.0)
+    others = len(answers.returns.rows) - 1
+    note = f" Shown are those in {main['currency'] or 'no currency'}; the table has the others." if others else ""
     return section(
         "returns",
         HEADINGS["returns"],
         "Orders of which something came back, and what that was worth, by the reason that was given; cancelled orders "
-        "were not sold.",
+        f"were not sold.{note}",
         bars(
             [
                 Bar(
@@ -597,7 +599,7 @@ def returns(answers: Answers) -> Section:
 def performance(answers: Answers) -> Section:
     """Slow pages, with the conversion of the visits that had them."""
     rows = answers.performance.dicts()
-    most = max(_painted(row) for row in rows[:SLOW])
+    most = max(_painted(row) for row in rows[:SLOW]) or 1.0
     options = answers.performance.options
     return section(
         "performance",
