@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from polku_analytics.result import AnalysisResult
 
-_ABBREVIATIONS: Final = {"ai": "AI", "sms": "SMS", "id": "ID", "faq": "FAQ"}
+_ABBREVIATIONS: Final = {"ai": "AI", "sms": "SMS", "id": "ID", "faq": "FAQ", "cta": "CTA"}
 
 
 def title(name: str) -> str:
