@@ -90,12 +90,7 @@ def _why_empty(result: AnalysisResult) -> list[str]:
         return [f"nothing happened in this period; the newest event is of {_cell(result.as_of)}"]
     if result.coverage.get(NO_ROWS):
         return [result.coverage[NO_ROWS]]
-    start, end = result.options.get("from"), result.options.get("to")
-    if start is None or end is None:
-        return []
-    if result.unit == "session":
-        return [f"no session has {start} and after it {end}; try --unit person"]
-    return [f"nobody has {start} and after it {end}"]
+    return []
 
 
 def _is_told(name: str, value: Any) -> bool:

@@ -74,10 +74,11 @@ def event(new_history: Callable[[], Callable[..., dict[str, Any]]]) -> Callable[
 @pytest.fixture(scope="session")
 def new_history() -> Callable[[], Callable[..., dict[str, Any]]]:
     """What makes an `event` function whose ids begin at e00001."""
-    return _history
+    return history
 
 
-def _history() -> Callable[..., dict[str, Any]]:
+def history() -> Callable[..., dict[str, Any]]:
+    """`event(name, seconds, **columns)`, as the fixture `event`."""
     numbers = itertools.count(1)
 
     def make(name: str, seconds: float = 0, **columns: Any) -> dict[str, Any]:

@@ -216,7 +216,9 @@ def lakes(make_lake: Callable[..., Lake], new_history: Callable[..., Any]) -> di
     nights = make_lake(
         [event("product_viewed", (at - START).total_seconds(), user_id="aino", device="desktop") for at in NIGHTS]
     )
-    made = {"empty": empty, "one person": one, "nights": nights}
+    event = new_history()
+    reader = make_lake([event("article_read", 0, user_id="aino", device="desktop")])
+    made = {"empty": empty, "one person": one, "nights": nights, "reader": reader}
     for lake in made.values():
         build(lake, PLAN)
     return made
@@ -311,6 +313,20 @@ def test_nothing_one_person_and_no_days_have_an_answer(
             and "touchpoints" in answer["coverage"]
         ):
             assert "(no rows) nothing happened in this period" in explained(msgspec.convert(answer, AnalysisResult))
+
+
+@pytest.mark.parametrize("which", ["one person", "reader"])
+@pytest.mark.parametrize(("name", "line"), LINES, ids=[f"{name} {line}".strip() for name, line in LINES])
+def test_an_answer_without_rows_says_why(lakes: dict[str, Lake], name: str, line: str, which: str) -> None:
+    more = ["", "--segment 'orders >= 9' --breakdown device"] if has(name, "--breakdown") else [""]
+    for narrower in more:
+        if "--overlap" in line and narrower:
+            continue
+        try:
+            text = ask(name, lakes[which], *shlex.split(line), *shlex.split(narrower)).output
+        except AnalyticsError:  # names what is missing
+            continue
+        assert "(no rows)" not in map(str.strip, text.splitlines()), text
 
 
 CASES = [(name, line, meant) for name, cases in UNKNOWN.items() for line, meant in cases]

@@ -126,6 +126,13 @@ def test_an_injected_fault_ranks_first_and_its_shuffled_twin_shows_nothing(
     assert {row[-1] for row in buyers.rows} <= {"not shown to cost"}
     early = Period(datetime.date(2020, 1, 1), datetime.date(2020, 2, 1))
     assert run_friction(journeys, FrictionQuestion(scope=Scope(unit="session", period=early))).rows == []
+    few = run_friction(journeys, FrictionQuestion(fewest=1000))
+    # Every third of 400 visits looked twice, every fifth met the error: as few as these there are with any sign.
+    assert few.rows == [] and few.coverage["no_rows_because"] == (
+        "of 2 signs none has 1000 sessions with it and as many without, the most have 134: lower --fewest to 134, or "
+        "ask about a longer period"
+    )
+    assert run_friction(journeys, FrictionQuestion(fewest=134)).rows
     with pytest.raises(UnknownNameError, match="Did you mean error_shown"):
         run_friction(journeys, FrictionQuestion(errors=("error_show",)))
     with pytest.raises(AnalyticsError, match="friction counts session or person or account"):

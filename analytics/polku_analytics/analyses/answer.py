@@ -21,6 +21,8 @@ RATE_DIFFERENCE = "rate_difference"
 """The columns that two segments side by side add: the measure in the other one; the measure less that; and the same of
 the measure as a share of its whole, since segments differ in size."""
 
+NOBODY = "nobody was there of those that are asked about"
+
 
 class Finding(Struct, frozen=True, kw_only=True):
     """What an analysis found in one part."""
@@ -77,9 +79,9 @@ def answer(
         if two:
             more = _beside(more, found, _other(answered, number), places, at, counted)
         rows.extend([*label, *row] for row in more)
-    reasons = dict.fromkeys(found.why_empty for _, found in answered if found.why_empty)
-    if reasons and not rows:
-        coverage[NO_ROWS] = "; ".join(reasons)
+    if not rows:
+        reasons = dict.fromkeys(found.why_empty for _, found in answered if found.why_empty)
+        coverage[NO_ROWS] = "; ".join(reasons) or NOBODY
     leading = ["segment"] if scope.segments else []
     leading += [scope.breakdown] if scope.breakdown else []
     return AnalysisResult(

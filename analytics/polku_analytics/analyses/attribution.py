@@ -153,6 +153,7 @@ def _find(question: AttributionQuestion, conversion: Conversion, has_spend: bool
             "conversions": len(currencies),
             "unattributed_conversions": int(np.count_nonzero(seen.last == seen.first)),
         },
+        why_empty=f"there are no conversions: no {conversion.label}",
     )
 
 

@@ -30,6 +30,8 @@ reminder of a cart, go to people because of what they did, and nobody is like th
 _FEWEST_PEOPLE: Final = 20
 """In either group; with fewer, or where nobody changed, a t-test is too sure of itself."""
 
+_NONE_NAMED: Final = "no touchpoint says of which campaign it is (campaign_id or utm_campaign)"
+
 STEPS: Final = ("sent", "opened", "clicked", "visit", "cart", "order")
 
 COLUMNS: Final = (
@@ -131,7 +133,7 @@ def _find(question: CampaignsQuestion, has_spend: bool, part: Part) -> Finding:
             )
     at = COLUMNS.index("result")
     rows.sort(key=lambda row: (-(row[at] or 0.0), -row[6], -row[1], row[0]))
-    return Finding(rows=rows, sql=sql, coverage={"campaigns": len({row[0] for row in rows})})
+    return Finding(rows=rows, sql=sql, coverage={"campaigns": len({row[0] for row in rows})}, why_empty=_NONE_NAMED)
 
 
 def _extra_orders(window_seconds: int, part: Part) -> dict[str, Difference]:

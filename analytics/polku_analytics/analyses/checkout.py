@@ -101,7 +101,7 @@ def _find(question: CheckoutQuestion, part: Part) -> Finding:
         )
         for checkout, step, name, unit, left, last_at, taken, to_order in part.journeys.rows(sql)
     ]
-    return Finding(rows=checkout_rows(steps), sql=sql)
+    return Finding(rows=checkout_rows(steps), sql=sql, why_empty="no checkout was begun")
 
 
 def checkout_rows(steps: Iterable[_Step]) -> list[list[Any]]:

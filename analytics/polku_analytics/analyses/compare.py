@@ -194,7 +194,9 @@ def _variants(measured: _Measured, question: CompareQuestion, variant: str, part
     if unknown and names:
         raise UnknownNameError("variant", unknown[0], names)
     if len(names) < 2:
-        return Finding(rows=[], sql="", coverage={"variants": len(names), "units_without_variant": without})
+        why = f"a comparison needs two values of {variant}, and there is {f'only {names[0]}' if names else 'none'}"
+        covered = {"variants": len(names), "units_without_variant": without}
+        return Finding(rows=[], sql="", coverage=covered, why_empty=why)
 
     def group(name: str, period: Period) -> _Group:
         units = f"SELECT unit FROM unit_variants WHERE value = {sql_literal(name)}"

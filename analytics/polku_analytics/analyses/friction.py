@@ -22,7 +22,8 @@ from polku_analytics.analyses.steps import parse_step, step_sql, vocabulary
 from polku_analytics.engines.engine import unit_numbers
 from polku_analytics.errors import AnalyticsError
 from polku_analytics.journeys import Journeys
-from polku_analytics.result import AnalysisResult, share
+from polku_analytics.result import UNIT_WORDS, AnalysisResult, share
+from polku_schemas.amounts import counted
 
 By = Literal["touchpoint", "event", "page"]
 """What a place is."""
@@ -130,7 +131,23 @@ def _find(question: FrictionQuestion, conversion: Conversion, errors: str, part:
         signs,
         len(names),
     )
-    return Finding(rows=_rows(question, counted, names), sql=sql, coverage={"signs": len(counted)})
+    covered = {"signs": len(counted)}
+    return Finding(
+        rows=_rows(question, counted, names), sql=sql, coverage=covered, why_empty=_why_none(question, counted)
+    )
+
+
+def _why_none(question: FrictionQuestion, signs: Sequence[Sign]) -> str:
+    units = UNIT_WORDS[question.scope.unit]
+    if not signs:
+        return f"no {units} show an error, a repeat, rage or turning back"
+    most = max(min(sign.units, sign.without) for sign in signs)
+    if not most:
+        return f"of {counted(len(signs), 'sign')} none can be judged: no {units} passed its place without it"
+    return (
+        f"of {counted(len(signs), 'sign')} none has {question.fewest} {units} with it and as many without, the most "
+        f"have {most}: lower --fewest to {most}, or ask about a longer period"
+    )
 
 
 def _names(journeys: Journeys, column: str) -> list[str]:

@@ -274,7 +274,14 @@ def _find(question: FunnelQuestion, part: Part) -> Finding:
     else:
         rows = _rows(question.steps, outcome, question.order)
     whole = coverage["dropped"] if question.drop_off is not None else outcome.counts[0]
-    return Finding(rows=rows, whole=whole, sql=sql, coverage=coverage)
+    return Finding(rows=rows, whole=whole, sql=sql, coverage=coverage, why_empty=_why_none(question, outcome))
+
+
+def _why_none(question: FunnelQuestion, outcome: FunnelOutcome) -> str:
+    began = f"{outcome.counts[0]} began with {question.steps[0].label}"
+    if question.drop_off is None:
+        return f"{began}, and none of them took all steps"
+    return f"{began}, and none of them dropped out at {question.steps[question.drop_off - 1].label}"
 
 
 def _outcome(

@@ -10,6 +10,7 @@ from msgspec import Struct
 from polku_analytics.analyses.answer import Finding, answer
 from polku_analytics.analyses.scope import Part, Scope, check_unit
 from polku_analytics.analyses.sequences import (
+    NO_ITEMS,
     By,
     Sequences,
     distinct_per_group,
@@ -84,7 +85,7 @@ def _find(question: GraphQuestion, names: list[str], part: Part) -> Finding:
     sql = sequences_sql(part, question.by, names, staged=question.staged)
     rows = read_sequences(part, sql)
     if len(rows.unit) == 0:
-        return Finding(rows=[], whole=0, sql=sql)
+        return Finding(rows=[], whole=0, sql=sql, why_empty=NO_ITEMS)
     if question.collapse:
         rows = rows.only(rows.without_repeats(rows.unit))
     count = {"edges": _edges, "variants": _variants, "loops": _loops}[question.show]
@@ -95,6 +96,7 @@ def _find(question: GraphQuestion, names: list[str], part: Part) -> Finding:
         whole=int(np.count_nonzero(_ends(rows.unit)[0])),
         sql=sql,
         coverage={"rows_in_all": len(found)},
+        why_empty="nobody comes back to anything",
     )
 
 

@@ -18,7 +18,7 @@ from polku_analytics.build.identity_traits import MAX_TELLERS, told_sql
 from polku_analytics.errors import AnalyticsError
 from polku_analytics.journeys import Journeys
 from polku_analytics.period import Period
-from polku_analytics.result import AnalysisResult
+from polku_analytics.result import NO_ROWS, AnalysisResult
 from polku_schemas import TRAIT_PREFIX
 from polku_schemas.rules import sql_literal
 
@@ -90,7 +90,11 @@ def run_identity(journeys: Journeys, question: IdentityQuestion) -> AnalysisResu
             "join_by": list(journeys.plan.join_by) or None,
             "join_users": journeys.plan.join_users,
         },
-        coverage={**journeys.coverage(Period()), **{finding: totals[finding] for finding in order}},
+        coverage={
+            **journeys.coverage(Period()),
+            **{finding: totals[finding] for finding in order},
+            **({} if kept else {NO_ROWS: "no merge looks wrong, and nobody looks like one person twice"}),
+        },
         as_of=journeys.as_of,
         columns=list(COLUMNS),
         rows=kept,

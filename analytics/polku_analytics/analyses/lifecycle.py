@@ -126,7 +126,7 @@ def _stickiness(question: ActivityQuestion, part: Part) -> Finding:
     sql = active_sql(part, question.step, days, period_sql(part.period, "t", dialect=part.journeys.engine.dialect))
     active = activity(part, sql, days)
     if active.units == 0:
-        return Finding(rows=[], sql=sql)
+        return Finding(rows=[], sql=sql, why_empty="nobody was active")
     exactly = np.bincount(np.bincount(active.unit, minlength=active.units))
     rows: list[list[Any]] = []
     at_least = active.units

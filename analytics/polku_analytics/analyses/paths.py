@@ -105,7 +105,14 @@ def _find(question: PathsQuestion, names: list[str], part: Part, named: dict[str
     rows.sort(key=lambda row: (row[0], -row[3], row[1], row[2]))
     sql = f"{sql} ORDER BY {part.order('t')}"
     coverage = {"paths": counted.paths, "people_on_paths": counted.people}
-    return Finding(rows=rows, whole=counted.paths, sql=sql, coverage=coverage)
+    return Finding(rows=rows, whole=counted.paths, sql=sql, coverage=coverage, why_empty=_why_none(question))
+
+
+def _why_none(question: PathsQuestion) -> str:
+    sought = " and after it ".join(item for item in (question.start, question.end) if item is not None)
+    if question.scope.unit == "session":
+        return f"no session has {sought or 'a touchpoint'}; try --unit person"
+    return f"nobody has {sought or 'a touchpoint'}"
 
 
 def paths_sql(question: PathsQuestion, names: list[str], part: Part) -> str:

@@ -86,7 +86,8 @@ def _find(question: PerformanceQuestion, conversion: Conversion, part: Part) -> 
     )
     table = part.journeys.engine.arrow(sql)
     rows: list[list[Any]] = []
-    for names, members in _groups(table, ("page", "device", "browser")):
+    groups = _groups(table, ("page", "device", "browser"))
+    for names, members in groups:
         if len(members) < question.fewest:
             continue
         values = {vital: _numbers(table[vital])[members] for vital in VITALS}
@@ -102,7 +103,15 @@ def _find(question: PerformanceQuestion, conversion: Conversion, part: Part) -> 
         )
     slow_at = COLUMNS.index("slow")
     rows.sort(key=lambda row: (-row[slow_at], -(row[4] or 0.0), *(name or "" for name in row[:3])))
-    return Finding(rows=rows[: question.top], sql=sql, coverage={"measurements": table.num_rows})
+    most = max((len(members) for _, members in groups), default=0)
+    why = "no page was measured: there is no page_performance_measured"
+    if most:
+        why = (
+            f"of {table.num_rows} measurements at most {most} are of one page, device and browser, and a row must "
+            f"stand on {question.fewest}: lower --fewest to {most}, or ask about a longer period"
+        )
+    covered = {"measurements": table.num_rows}
+    return Finding(rows=rows[: question.top], sql=sql, coverage=covered, why_empty=why)
 
 
 def _groups(table: pa.Table, names: tuple[str, ...]) -> list[tuple[list[str | None], np.ndarray]]:

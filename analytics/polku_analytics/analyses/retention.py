@@ -117,14 +117,15 @@ def _find(question: RetentionQuestion, part: Part) -> Finding:
         return Finding(rows=[], sql=sql)
     days = calendar(*known, question.interval, part.period.time_zone, question.week_start)
     sql, started, returned = _read(question, part, days)
+    why = "nobody began" if question.start is None else f"nobody has {question.start.label}"
     if len(started.unit) == 0 and len(returned.unit) == 0:
-        return Finding(rows=[], sql=sql)
+        return Finding(rows=[], sql=sql, why_empty=why)
     pieces = _pieces(started, returned, os.cpu_count() or 1)
     with ThreadPoolExecutor(len(pieces)) as pool:  # numpy lets go of the interpreter
         counted = list(pool.map(lambda piece: _counted(question, part, piece[0], piece[1], days), pieces))
     as_of = part.journeys.as_of
     end = days.begins[0] if as_of is None else round(as_of.timestamp() * 1_000_000)
-    return Finding(rows=_rows(question, np.sum(counted, axis=0), days, int(end)), sql=sql)
+    return Finding(rows=_rows(question, np.sum(counted, axis=0), days, int(end)), sql=sql, why_empty=why)
 
 
 class _Moments(Struct, frozen=True):

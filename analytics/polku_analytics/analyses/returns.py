@@ -82,7 +82,8 @@ def _find(question: ReturnsQuestion, part: Part) -> Finding:
     totals: dict[str | None, tuple[int, float | None]] = {}
     if question.by == "reason":
         totals = {row[0]: (row[3], row[5]) for row in part.journeys.rows(returns_sql("order", part))}
-    return Finding(rows=return_rows(found, totals, question.top, question.by), sql=sql)
+    why = "nothing came back" if question.by == "reason" else "nothing was sold"
+    return Finding(rows=return_rows(found, totals, question.top, question.by), sql=sql, why_empty=why)
 
 
 def return_rows(

@@ -15,6 +15,7 @@ from polku_analytics.analyses.answer import Finding, answer
 from polku_analytics.analyses.graph import grouped_texts
 from polku_analytics.analyses.scope import Part, Scope, check_unit
 from polku_analytics.analyses.sequences import (
+    NO_ITEMS,
     By,
     Sequences,
     distinct_per_group,
@@ -151,24 +152,27 @@ def _find(question: RoutesQuestion, names: list[str], part: Part) -> Finding:
     sql = sequences_sql(part, question.by, names, question.goal_sql, question.staged)
     rows = read_sequences(part, sql)
     if len(rows.unit) == 0:
-        return Finding(rows=[], whole=0, sql=sql)
+        return Finding(rows=[], whole=0, sql=sql, why_empty=NO_ITEMS)
     pieces = pieces_of(rows)
     reached = int(np.count_nonzero(pieces.reached))
     coverage: dict[str, Any] = {"journeys_that_reached_it": reached, "open_journeys": len(pieces.reached) - reached}
     if question.show == "routes":
         found = _routes(question, pieces, names)
         whole = reached
+        why = f"nobody reached {question.goal}"
     else:
         end = part.journeys.as_of
         idle_since = 0 if end is None else round((end.timestamp() - question.idle_seconds) * 1_000_000)
         found = _micro_paths(question, pieces, names, idle_since)
         whole = len(np.unique(rows.person))
+        why = f"no journey that is over has {question.length} touchpoints: shorten --length, or --idle"
     return Finding(
         rows=found[: question.top],
         rest=found[question.top :],
         whole=whole,
         sql=sql,
         coverage=coverage | {"rows_in_all": len(found)},
+        why_empty=why,
     )
 
 

@@ -78,7 +78,7 @@ def _scores(part: Part, by: By) -> Finding:
         rows.append(
             [value or NONE, scale, answers, people, round(float(mean), 6), promoters, passives, detractors, net]
         )
-    return Finding(rows=rows, sql=sql)
+    return Finding(rows=rows, sql=sql, why_empty="no answer, review or rating has a score")
 
 
 def run_bands(journeys: Journeys, scope: Scope, referral: str | None = None) -> AnalysisResult:

@@ -118,7 +118,12 @@ def _terms(part: Part, top: int, *, zero_only: bool) -> Finding:
         [term, searches, units, zeros, share(zeros, told), refined, chosen, success, share(success, searches), exits]
         for term, searches, units, zeros, told, refined, chosen, success, exits in part.journeys.rows(sql)
     ]
-    return Finding(rows=rows, sql=sql)
+    return Finding(rows=rows, sql=sql, why_empty=None if rows else _why_none(part, "is known to have found nothing"))
+
+
+def _why_none(part: Part, what: str) -> str:
+    searches = part.journeys.rows(f"SELECT COUNT(*) FROM {part.rows('searches', 'searched_at')} AS x")[0][0]
+    return f"of {searches} searches none {what}" if searches else "nobody searched"
 
 
 def _positions(part: Part, top: int) -> Finding:
@@ -128,7 +133,9 @@ def _positions(part: Part, top: int) -> Finding:
         "WHERE x.chosen_position IS NOT NULL OR x.lowest_position IS NOT NULL "
         "GROUP BY x.chosen_position, x.lowest_position"
     )
-    return Finding(rows=position_rows(part.journeys.rows(sql), top), sql=sql)
+    rows = position_rows(part.journeys.rows(sql), top)
+    why = None if rows else _why_none(part, "is known to have been chosen from")
+    return Finding(rows=rows, sql=sql, why_empty=why)
 
 
 def position_rows(counted: list[tuple[int | None, int | None, int]], top: int) -> list[list[Any]]:

@@ -11,7 +11,7 @@ from polku_analytics.analyses.scope import Part, Scope, check_unit
 from polku_analytics.analyses.segments import parse_segment
 from polku_analytics.errors import AnalyticsError
 from polku_analytics.journeys import Journeys, period_sql
-from polku_analytics.result import UNIT_WORDS, AnalysisResult, share
+from polku_analytics.result import NO_ROWS, UNIT_WORDS, AnalysisResult, share
 
 SIZE_COLUMNS: Final = (
     "count",
@@ -80,7 +80,7 @@ def _nobody(journeys: Journeys, scope: Scope) -> AnalysisResult:
         unit=scope.unit,
         window=None,
         options={"since": scope.period.since, "until": scope.period.until},
-        coverage=journeys.coverage(scope.period),
+        coverage={**journeys.coverage(scope.period), NO_ROWS: "the plan has no segments: name a condition"},
         as_of=journeys.as_of,
         columns=columns,
         rows=[],
@@ -172,4 +172,5 @@ def _rfm(part: Part) -> Finding:
             [c, r, f, n, share(n, buyers), *(round(float(mean), 6) for mean in means)] for c, r, f, n, *means in found
         ],
         sql=sql,
+        why_empty="nobody has ordered",
     )

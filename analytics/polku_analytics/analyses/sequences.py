@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from msgspec import Struct
@@ -16,6 +16,8 @@ from polku_analytics.journeys import Journeys
 
 By = Literal["touchpoint", "event"]
 """What an item of a sequence is."""
+
+NO_ITEMS: Final = "there is no touchpoint of those that are asked about"
 
 
 class Sequences(Struct, frozen=True):

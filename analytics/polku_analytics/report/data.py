@@ -15,6 +15,7 @@ from polku_analytics.analyses.scope import Scope
 from polku_analytics.errors import AnalyticsError, UnknownNameError
 from polku_analytics.journeys import PUSHED_CHANNELS, Journeys
 from polku_analytics.period import Period
+from polku_analytics.report.answers import Answers, ask, missing
 from polku_analytics.report.wording import percent
 from polku_analytics.result import AnalysisResult
 from polku_schemas import Plan, stage_values
@@ -116,6 +117,9 @@ class ReportFigures(Struct, frozen=True, kw_only=True):
     currency: str
     seen_events: tuple[str, ...]
     """The names of all events in the data: what a funnel asks for beyond them was not collected."""
+    answers: Answers
+    missing: Mapping[str, str]
+    """Why an answer has nothing to show, by its name."""
 
 
 def collect(journeys: Journeys, context: ReportContext) -> ReportFigures:
@@ -124,6 +128,8 @@ def collect(journeys: Journeys, context: ReportContext) -> ReportFigures:
     coverage = journeys.coverage(Period())
     currency = _currency(journeys)
     people = int(coverage["people"])
+    seen = _seen_events(journeys)
+    answers = ask(journeys, context.time_zone, _days(coverage), seen)
     return ReportFigures(
         as_of=journeys.as_of,
         built=journeys.build_id,
@@ -131,8 +137,8 @@ def collect(journeys: Journeys, context: ReportContext) -> ReportFigures:
         plan=f"{journeys.plan.name} {journeys.plan.version}",
         coverage=coverage,
         key_figures=_key_figures(journeys, currency),
-        stages=_stages(journeys, people, frozenset(context.not_collected)),
-        funnel=_fitting_funnel(journeys),
+        stages=_stages(journeys, people, collected_stages(journeys.plan, seen, frozenset(context.not_collected))),
+        funnel=_fitting_funnel(journeys, seen),
         paths=run_paths(journeys, _path_question(journeys)),
         touchpoint_stages=_touchpoint_stages(journeys),
         orders=_orders_over_time(journeys, context.time_zone, currency),
@@ -140,8 +146,15 @@ def collect(journeys: Journeys, context: ReportContext) -> ReportFigures:
         channels=_channels(journeys),
         marketing_channels=_marketing_channels(journeys),
         currency=currency,
-        seen_events=tuple(sorted(_seen_events(journeys))),
+        seen_events=tuple(sorted(seen)),
+        answers=answers,
+        missing=missing(answers, seen),
     )
+
+
+def _days(coverage: Mapping[str, Any]) -> int:
+    first, last = coverage["first_event"], coverage["last_event"]
+    return 0 if first is None else (last - first).days + 1
 
 
 def collected_stages(plan: Plan, seen_events: frozenset[str], passed: frozenset[str]) -> frozenset[str]:
@@ -190,14 +203,13 @@ def _key_figures(journeys: Journeys, currency: str) -> tuple[KeyFigure, ...]:
     return tuple(figures)
 
 
-def _stages(journeys: Journeys, people: int, passed: frozenset[str]) -> tuple[StageFigure, ...]:
+def _stages(journeys: Journeys, people: int, collected: frozenset[str]) -> tuple[StageFigure, ...]:
     counted = {
         row[0]: (row[1], row[2])
         for row in journeys.rows(
             "SELECT stage, COUNT(*), COUNT(CASE WHEN is_present THEN 1 END) FROM stages GROUP BY stage"
         )
     }
-    collected = collected_stages(journeys.plan, _seen_events(journeys), passed)
     figures = []
     for stage in journeys.plan.stages:
         if stage not in collected:
@@ -212,9 +224,8 @@ def _seen_events(journeys: Journeys) -> frozenset[str]:
     return frozenset(row[0] for row in journeys.rows("SELECT DISTINCT event_name FROM touchpoints"))
 
 
-def _fitting_funnel(journeys: Journeys) -> AnalysisResult | None:
+def _fitting_funnel(journeys: Journeys, seen: frozenset[str]) -> AnalysisResult | None:
     """The saved funnel the data says most about: the most of its steps seen, then the most steps, then the widest."""
-    seen = _seen_events(journeys)
     best: tuple[tuple[float, int, int], AnalysisResult] | None = None
     for funnel in journeys.plan.funnels.values():
         known = sum(step.event in seen for step in funnel.steps)

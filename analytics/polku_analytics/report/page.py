@@ -1,7 +1,8 @@
 """The report as HTML: one function per section, all from `ReportFigures`, with the scripts and styles written into it.
 
-Bars and the heat map are plain HTML, so they can be read, printed and spoken without a script; ECharts draws the paths
-and the orders over time. Every plot has its definition above and its figures as a table below.
+Bars and heat maps are plain HTML, so they can be read, printed and spoken without a script; ECharts draws the paths,
+the orders over time and the lifecycle. Every section says in a line what it shows, how that is defined, and has its
+figures as a table. The sections that an analysis answers are in `sections.py`; those here read the tables of `data.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
+import polku_analytics.report.readings as readings
+import polku_analytics.report.sections as sections
 from polku_analytics.analyses.paths import OTHER
 from polku_analytics.report.data import (
     ChannelFigure,
@@ -23,9 +26,9 @@ from polku_analytics.report.data import (
     StageFigure,
     flows,
 )
+from polku_analytics.report.html import Section, section, table
 from polku_analytics.report.plots import plot_figures
 from polku_analytics.report.wording import (
-    cell_text,
     day,
     duration,
     moment,
@@ -37,8 +40,6 @@ from polku_analytics.report.wording import (
 from polku_schemas.amounts import counted
 
 _STATIC: Final = Path(__file__).parent / "static"
-
-_WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 # The page may run its own script and style and load nothing at all.
 _POLICY: Final = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
@@ -52,15 +53,7 @@ _MARK: Final = (
 
 def render(figures: ReportFigures, context: ReportContext) -> str:
     """The whole page."""
-    sections = [
-        _stage_section(figures),
-        _paths_section(figures),
-        _orders_section(figures),
-        _heat_section(figures, context),
-        _funnel_section(figures),
-        _channel_section(figures.channels, "channel", figures.currency),
-        _channel_section(figures.marketing_channels, "marketing channel", figures.currency),
-    ]
+    chapters = [(heading, found) for heading, found in _chapters(figures, context) if found]
     return "\n".join(
         [
             "<!doctype html>",
@@ -74,8 +67,9 @@ def render(figures: ReportFigures, context: ReportContext) -> str:
             "</head>",
             "<body>",
             _header(figures, context),
+            _contents(chapters),
             "<main>",
-            *sections,
+            *(part for heading, found in chapters for part in (f"<h2>{heading}</h2>", *(one.html for one in found))),
             "</main>",
             _footer(figures),
             f'<script type="application/json" id="figures">{_script_json(plot_figures(figures, context))}</script>',
@@ -86,6 +80,52 @@ def render(figures: ReportFigures, context: ReportContext) -> str:
             "",
         ]
     )
+
+
+def _chapters(figures: ReportFigures, context: ReportContext) -> list[tuple[str, list[Section]]]:
+    """The sections in the order of the page, those that there are."""
+
+    def answered(*names: str) -> list[Section | None]:
+        return [sections.of(name, figures.answers) for name in names if name not in figures.missing]
+
+    chapters: list[tuple[str, list[Section | None]]] = [
+        ("How we are doing", answered("recent")),
+        ("The journey", [_stage_section(figures), _paths_section(figures), *answered("routes")]),
+        (
+            "Selling",
+            [
+                _orders_section(figures),
+                *answered("anomalies"),
+                _heat_section(figures, context),
+                _funnel_section(figures),
+                *answered("carts", "checkout"),
+            ],
+        ),
+        (
+            "Marketing",
+            [
+                _channel_section(figures.channels, "channel", figures.currency),
+                _channel_section(figures.marketing_channels, "marketing channel", figures.currency),
+                *answered("campaigns"),
+            ],
+        ),
+        ("Customers", answered("lifecycle", "retention")),
+        ("Shop and service", answered("search", "deliveries", "returns")),
+        ("Technology", answered("performance", "friction")),
+        ("Limits", [sections.absent(figures.missing)]),
+    ]
+    return [(heading, [one for one in found if one is not None]) for heading, found in chapters]
+
+
+def _contents(chapters: Sequence[tuple[str, Sequence[Section]]]) -> str:
+    """Links to the sections, by chapter."""
+    parts = "".join(
+        f"<div><dt>{heading}</dt>"
+        + "".join(f'<dd><a href="#{one.name}">{escape(one.heading)}</a></dd>' for one in found)
+        + "</div>"
+        for heading, found in chapters
+    )
+    return f'<nav class="contents" aria-label="On this page"><dl>{parts}</dl></nav>'
 
 
 def _header(figures: ReportFigures, context: ReportContext) -> str:
@@ -142,7 +182,7 @@ def _key_figure(figure: KeyFigure) -> str:
     )
 
 
-def _stage_section(figures: ReportFigures) -> str:
+def _stage_section(figures: ReportFigures) -> Section:
     missing = [figure.stage for figure in figures.stages if figure.people is None]
     legend = [
         '<li><i class="light"></i>people who have entered the stage</li>',
@@ -154,7 +194,7 @@ def _stage_section(figures: ReportFigures) -> str:
         [figure.stage, "not collected" if figure.people is None else figure.people, figure.present, figure.share]
         for figure in figures.stages
     ]
-    return _section(
+    return section(
         "stages",
         "How far people come",
         "People with at least one touchpoint in a stage, whatever they did before; the stages stand in the order of "
@@ -162,7 +202,8 @@ def _stage_section(figures: ReportFigures) -> str:
         f'<ul class="legend">{"".join(legend)}</ul>'
         f'<ol class="bars stages">{"".join(_stage_bar(n, f) for n, f in enumerate(figures.stages, start=1))}</ol>'
         '<p class="axis">Bar length: share of all people. Figures: people, share of all people.</p>',
-        _table(["Stage", "People entered", "People present", "Share of all people"], rows),
+        table(["Stage", "People entered", "People present", "Share of all people"], rows),
+        reading=readings.of_stages(figures.stages),
     )
 
 
@@ -183,7 +224,7 @@ def _stage_bar(number: int, figure: StageFigure) -> str:
     )
 
 
-def _paths_section(figures: ReportFigures) -> str:
+def _paths_section(figures: ReportFigures) -> Section:
     result = figures.paths
     steps = int(result.options["max_steps"])
     shown = flows(result)
@@ -203,14 +244,15 @@ def _paths_section(figures: ReportFigures) -> str:
             '<p class="axis">Width of nodes and bands: people. Colour: the stage a touchpoint mostly stands for.</p>'
         )
     rows = [[row[0], title(row[1]), title(row[2]), row[3], duration(row[5])] for row in result.rows]
-    return _section(
+    return section(
         "paths",
         "The paths people take",
         f"The first {steps} touchpoints of each person in any stage, runs of the same one counted once; the "
         f"{result.options['top']} most frequent by name, the rest as (other). Where a band ends, people have gone no "
         "further yet.",
         plot,
-        _table(["Step", "From", "To", "People", "Median time between"], rows),
+        table(["Step", "From", "To", "People", "Median time between"], rows),
+        reading=readings.of_paths(result),
     )
 
 
@@ -231,7 +273,7 @@ def _stage_legend(figures: ReportFigures, shown: Sequence[Sequence[Any]]) -> str
     return "".join(chips)
 
 
-def _orders_section(figures: ReportFigures) -> str:
+def _orders_section(figures: ReportFigures) -> Section:
     series = figures.orders
     heading = "Orders and revenue over time"
     definition = (
@@ -239,26 +281,27 @@ def _orders_section(figures: ReportFigures) -> str:
         "Pale bars cover only part of their time."
     )
     if series is None:
-        return _section("orders", heading, definition, '<p class="empty">This data has no orders.</p>', "")
+        return section("orders", heading, definition, '<p class="empty">This data has no orders.</p>')
     rows = [
         [day(start), count, f"{amount:,.2f}"]
         for start, count, amount in zip(series.starts, series.orders, series.revenue, strict=True)
     ]
-    return _section(
+    return section(
         "orders",
         heading,
         definition,
         '<div class="plot series" data-plot="series" role="img" '
         f'aria-label="Orders and revenue per {series.bucket}; the table below has the figures"></div>',
-        _table([f"{title(series.bucket)} from", "Orders", f"Revenue {series.currency}".strip()], rows),
+        table([f"{title(series.bucket)} from", "Orders", f"Revenue {series.currency}".strip()], rows),
+        reading=readings.of_orders(series),
     )
 
 
-def _heat_section(figures: ReportFigures, context: ReportContext) -> str:
+def _heat_section(figures: ReportFigures, context: ReportContext) -> Section:
     heading = "When people come"
     zone = context.time_zone
     if not figures.heat_maps:
-        return _section("hours", heading, "", '<p class="empty">This data has no visits and no orders.</p>', "")
+        return section("hours", heading, "", '<p class="empty">This data has no visits and no orders.</p>')
     maps = figures.heat_maps
     inputs = labels = ""
     if len(maps) > 1:
@@ -271,13 +314,13 @@ def _heat_section(figures: ReportFigures, context: ReportContext) -> str:
     else:
         inputs = '<input type="radio" name="heat" checked aria-hidden="true" tabindex="-1">'
     tables = "".join(_heat_table(number, heat_map, zone) for number, heat_map in enumerate(maps, start=1))
-    return _section(
+    return section(
         "hours",
         heading,
         f"Beginnings of visits and times of orders by weekday and hour, in the time zone {zone}. A visit is a session "
         "that did not begin with something sent to the person (mail, ads, deliveries).",
         f'<div class="heat">{inputs}{labels}{tables}</div>',
-        "",
+        reading=readings.of_hours(maps[0]),
     )
 
 
@@ -286,7 +329,7 @@ def _heat_table(number: int, heat_map: HeatMap, zone: str) -> str:
     one, many = heat_map.unit.removesuffix("s"), heat_map.unit
     head = "".join(f'<th scope="col">{hour}</th>' for hour in range(24))
     body = []
-    for name, counts in zip(_WEEKDAYS, heat_map.counts, strict=True):
+    for name, counts in zip(readings.WEEKDAYS, heat_map.counts, strict=True):
         cells = "".join(
             f'<td style="--v: {100 * count / most if most else 0:.0f}" '
             f'title="{name} {hour:02d}–{hour + 1:02d}: {counted(count, one, many)}"><span>{count:,}</span></td>'
@@ -295,16 +338,16 @@ def _heat_table(number: int, heat_map: HeatMap, zone: str) -> str:
         body.append(f'<tr><th scope="row" abbr="{name}">{name[:3]}</th>{cells}</tr>')
     return (
         f'<div class="map map-{number}"><table aria-label="{title(heat_map.unit)} by weekday and hour">'
-        f"<thead><tr><th><span hidden>weekday</span></th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        f'<thead><tr><th scope="col"><span>weekday</span></th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
         f'<p class="axis">Across: hour of the day ({escape(zone)}). Down: weekday.</p>'
         f'<p class="scale">0<i></i>{counted(most, one, many)} in that hour of the week, over the whole period</p></div>'
     )
 
 
-def _funnel_section(figures: ReportFigures) -> str:
+def _funnel_section(figures: ReportFigures) -> Section | None:
     result = figures.funnel
     if result is None:
-        return ""
+        return None
     units = "people" if result.unit == "person" else "sessions"
     most = max((row[2] for row in result.rows), default=0)
     bars = []
@@ -314,14 +357,15 @@ def _funnel_section(figures: ReportFigures) -> str:
         bars.append(_funnel_bar(row, following, most, is_collected))
     rows = [[r[0], title(r[1]), r[2], r[3], r[4], duration(r[5]), r[7], r[8]] for r in result.rows]
     heads = ["Step", "Name", title(units), "Share of previous", "Share of first"]
-    return _section(
+    return section(
         "funnel",
-        f"Funnel: {escape(title(str(result.options['funnel'])))}",
+        f"Funnel: {title(str(result.options['funnel']))}",
         f"{title(units)} that take the steps in this order within {window_words(result)} of the first one; other "
         "things may lie between. Who has stopped but still has time is counted apart from who has dropped out.",
         f'<ol class="bars">{"".join(bars)}</ol>'
         f'<p class="axis">Bar length: share of the first step. Figures: {units}, share of the first step.</p>',
-        _table([*heads, "Median time from first", "Dropped out", "Still has time"], rows),
+        table([*heads, "Median time from first", "Dropped out", "Still has time"], rows),
+        reading=readings.of_funnel(result, units),
     )
 
 
@@ -350,9 +394,9 @@ def _funnel_bar(row: Sequence[Any], following: Sequence[Any] | None, most: int, 
     )
 
 
-def _channel_section(channels: Sequence[ChannelFigure], what: str, currency: str) -> str:
+def _channel_section(channels: Sequence[ChannelFigure], what: str, currency: str) -> Section | None:
     if not channels:
-        return ""
+        return None
     most = max(channel.people for channel in channels)
     shown = channels[:12]
     bars = "".join(
@@ -368,15 +412,16 @@ def _channel_section(channels: Sequence[ChannelFigure], what: str, currency: str
         "referrer: people with at least one such visit, and the orders made in it. Sessions that began with something "
         "sent to the person are no visits.",
     }[what]
-    return _section(
+    return section(
         what.replace(" ", "-"),
         "Where people meet us" if what == "channel" else "Where visits come from",
         definition,
         f'<ul class="bars">{bars}</ul><p class="axis">Bar length: people. Figures: people, orders.</p>',
-        _table(
+        table(
             [title(what), "People", "Touchpoints", "Orders", f"Revenue {currency}".strip()],
             [[title(c.channel), c.people, c.touchpoints, c.orders, f"{c.revenue:,.2f}"] for c in channels],
         ),
+        reading=readings.of_channels(channels),
         css="half",
     )
 
@@ -387,28 +432,6 @@ def _footer(figures: ReportFigures) -> str:
         "together; two known users are never merged because they shared a device.</p>"
         f"<p>Build {escape(figures.built[:12])}. Charts: Apache ECharts.</p></footer>"
     )
-
-
-def _section(name: str, heading: str, definition: str, body: str, table: str, css: str = "") -> str:
-    details = f"<details><summary>Figures as a table</summary>{table}</details>" if table else ""
-    return (
-        f'<section id="{name}" aria-labelledby="{name}-title"{f" class={css}" if css else ""}>'
-        f'<h2 id="{name}-title">{heading}</h2><p class="definition">{escape(definition)}</p>{body}{details}</section>'
-    )
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    numeric = [all(not isinstance(row[i], str) or row[i][:1].isdigit() for row in rows) for i in range(len(heads))]
-    head = "".join(_cell("th", name, n, ' scope="col"') for name, n in zip(heads, numeric, strict=True))
-    body = "".join(
-        "<tr>" + "".join(_cell("td", cell_text(value), n) for value, n in zip(row, numeric, strict=True)) + "</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _cell(tag: str, text: str, is_number: bool, more: str = "") -> str:
-    return f"<{tag}{more}{' class=n' if is_number else ''}>{escape(text)}</{tag}>"
 
 
 def _script_json(value: Any) -> str:

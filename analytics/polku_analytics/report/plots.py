@@ -1,10 +1,11 @@
-"""What the report's script draws, as JSON-ready values: the graph of the paths and the orders over time."""
+"""What the report's script draws, as JSON-ready values: the graph of the paths, orders over time, the lifecycle."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from polku_analytics.report.data import ReportContext, ReportFigures, flows
+from polku_analytics.report.sections import lifecycle_plot
 from polku_analytics.report.wording import bucket_label, shortened, title
 from polku_analytics.result import AnalysisResult
 
@@ -15,6 +16,7 @@ def plot_figures(figures: ReportFigures, context: ReportContext) -> dict[str, An
     return {
         "time_zone": context.time_zone,
         "paths": _graph(figures),
+        "lifecycle": None if "lifecycle" in figures.missing else lifecycle_plot(figures.answers.lifecycle),
         "orders": None
         if series is None
         else {

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from polku_analytics.result import AnalysisResult
 
-_ABBREVIATIONS: Final = {"ai": "AI", "sms": "SMS", "id": "ID", "faq": "FAQ"}
+_ABBREVIATIONS: Final = {"ai": "AI", "sms": "SMS", "id": "ID", "faq": "FAQ", "cta": "CTA"}
 
 
 def title(name: str) -> str:
@@ -90,3 +90,14 @@ def bucket_label(start: datetime.date, bucket: str) -> str:
     if bucket == "month":
         return f"{start:%b %Y}"
     return f"{start.day} {start:%b %Y}"
+
+
+def amount(value: float, currency: str | None) -> str:
+    """An amount of money, without its cents where it is large."""
+    return f"{value:,.{0 if abs(value) >= 1000 else 2}f} {currency or ''}".strip()
+
+
+def change(value: float) -> str:
+    """How much more or less, as a share of what was."""
+    rounded = round(100 * value)
+    return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded):,} %"

@@ -1,4 +1,4 @@
-// Draws the two plots that HTML alone cannot: the paths and the orders over time. Everything else on the page works
+// Draws the plots that HTML alone cannot: the paths, the orders over time, and the lifecycle. Everything else on the page works
 // without this script, and the tables below the plots hold the same figures.
 (() => {
   "use strict";
@@ -100,7 +100,48 @@
     };
   }
 
-  const plots = { sankey, series };
+  function lifecycle(t, width) {
+    const data = figures.lifecycle;
+    const isNarrow = width < 560;
+    const said = {
+      new: "new", returning: `there the ${data.interval} before too`, resurrecting: "back after a pause", dormant: "no longer there",
+    };
+    const colors = { new: t.accent, returning: style("--accent-soft"), resurrecting: style("--stage-6"), dormant: t.warm };
+    return {
+      textStyle: { fontFamily: t.font },
+      tooltip: {
+        ...tooltip(t), trigger: "axis", axisPointer: { type: "shadow", shadowStyle: { opacity: 0.08 } },
+        formatter: (items) => {
+          const i = items[0].dataIndex;
+          return `${escaped(data.labels[i])}${data.complete[i] ? "" : ` (the ${data.interval} is not over)`}<br>` +
+            Object.keys(said).filter((name) => data[name][i] !== null)
+              .map((name) => `<b>${number.format(data[name][i])}</b> ${said[name]}`).join("<br>");
+        },
+      },
+      grid: { left: isNarrow ? 44 : 56, right: 12, top: 34, bottom: 44 },
+      xAxis: {
+        type: "category", data: data.labels, axisLine: { onZero: true, lineStyle: { color: t.soft } }, axisTick: { show: false },
+        axisLabel: { color: t.soft, fontSize: 12, hideOverlap: true, margin: 10 },
+        // The line lies at 0, the labels below the bars of those who are gone.
+        offset: 0, position: "bottom", name: `${data.interval} beginning on (${figures.time_zone})`, nameLocation: "middle", nameGap: 30,
+        nameTextStyle: { color: t.soft, fontSize: 13 },
+      },
+      yAxis: {
+        type: "value", name: `people per ${data.interval}`, nameLocation: "end", nameGap: 12,
+        nameTextStyle: { color: t.soft, fontSize: 13, align: "left", padding: [0, 0, 0, isNarrow ? -36 : -44] },
+        splitNumber: 4, splitLine: { lineStyle: { color: t.line } }, axisLine: { show: false },
+        axisLabel: { color: t.soft, fontSize: 12, formatter: (v) => compact.format(Math.abs(v)) },
+      },
+      series: Object.keys(said).map((name) => ({
+        type: "bar", stack: "people", barCategoryGap: "22%",
+        data: data[name].map((v, i) => ({
+          value: name === "dormant" && v !== null ? -v : v, itemStyle: { color: colors[name], opacity: data.complete[i] ? 1 : 0.4 },
+        })),
+      })),
+    };
+  }
+
+  const plots = { sankey, series, lifecycle };
 
   function draw(element) {
     const chart = drawn.get(element) ?? echarts.init(element, null, { renderer: "svg" });
