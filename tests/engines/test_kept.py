@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
+from pysail.spark import SparkConnectServer
 from pyspark.errors import PySparkException
 from pyspark.errors.exceptions.connect import SparkConnectGrpcException
 
@@ -12,6 +14,7 @@ from polku_analytics.engines.choice import open_engine
 from polku_analytics.engines.spark import computed
 from polku_analytics.errors import QueryError
 
+ANEW: Final = "SELECT UUID() AS c"
 FAILS: Final = "SELECT RAISE_ERROR('not a number') AS c FROM RANGE(3)"
 SAILS_COMPLAINT: Final = "checkpoint object-store path is not configured; set execution.checkpoint.path"
 
@@ -55,14 +58,36 @@ def test_a_complaint_about_the_query_is_told(error: PySparkException) -> None:
     assert caught.value is error
 
 
-def test_spark_computes_at_once_and_sail_at_every_question(spark_remote: str, is_apache_spark: bool) -> None:
-    """Sail is given no place for rows here; its users can give it one."""
-    engine = open_engine("spark", spark_remote)
-    engine.keep("k", "SELECT UUID() AS c FROM RANGE(3)")
-    is_kept = engine.rows("SELECT c FROM k ORDER BY c") == engine.rows("SELECT c FROM k ORDER BY c")
-    assert is_kept is is_apache_spark
+@pytest.fixture(scope="module")
+def keeping_remote(spark_remote: str, is_apache_spark: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that keeps rows: Spark does, Sail if it is given a place."""
+    if is_apache_spark:
+        yield spark_remote
+        return
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SAIL_EXECUTION__CHECKPOINT__PATH", tmp_path_factory.mktemp("kept").as_uri())
+        server = SparkConnectServer("127.0.0.1", 0)
+        server.start(background=True)
+    yield f"sc://127.0.0.1:{server.listening_address[1]}"
+    server.stop()
+
+
+def test_what_is_kept_is_computed_once_and_at_once(keeping_remote: str) -> None:
+    engine = open_engine("spark", keeping_remote)
+    engine.keep("k", ANEW)
+    assert engine.rows("SELECT c FROM k") == engine.rows("SELECT c FROM k")
     with pytest.raises(QueryError, match="not a number"):
         engine.keep("k", FAILS)
-        # What Sail has not kept, it has not computed either.
-        assert not is_apache_spark
-        engine.rows("SELECT c FROM k")
+
+
+def test_each_session_of_a_process_keeps_its_own(keeping_remote: str) -> None:
+    first, second = (open_engine("spark", keeping_remote) for _ in range(2))
+    for number, engine in enumerate((first, second, first)):
+        engine.keep("k", f"SELECT {number} AS c")
+    assert (first.rows("SELECT c FROM k"), second.rows("SELECT c FROM k")) == ([(2,)], [(1,)])
+
+
+def test_without_a_place_sail_computes_at_every_question(spark_remote: str) -> None:
+    engine = open_engine("spark", spark_remote)
+    engine.keep("k", ANEW)
+    assert engine.rows("SELECT c FROM k") != engine.rows("SELECT c FROM k")

@@ -5,9 +5,10 @@ The cluster reads the lake itself, so it must reach it under the same address; o
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -114,9 +115,25 @@ class Spark:
     def keep(self, name: str, sql: str) -> None:
         """Compute a query once, on the cluster, in the place of an earlier one of the name."""
         try:
-            computed(self.session.sql(self.dialect.spelling.spell(sql))).createOrReplaceTempView(name)
+            with _active(self.session):
+                computed(self.session.sql(self.dialect.spelling.spell(sql))).createOrReplaceTempView(name)
         except Exception as error:
             raise QueryError(spark_words(error)) from error
+
+
+@contextlib.contextmanager
+def _active(session: Any) -> Iterator[None]:
+    """Make it the active session for the block: PySpark looks there for a checkpoint, whichever session made it.
+
+    The first session of a thread is the active one until it ends, and no public call chooses another.
+    """
+    active = type(session)._active_session
+    before = getattr(active, "session", None)
+    active.session = session
+    try:
+        yield
+    finally:
+        active.session = before
 
 
 def computed(frame: Any) -> Any:
