@@ -18,6 +18,7 @@ SAILS_ALONE = frozenset(
     (
         # Spark wants hadoop-aws and the AWS SDK for it, some 700 MB of jars.
         "test_a_lake_on_a_store",
+        "test_without_a_place_sail_computes_at_every_question",
     )
 )
 """Tests of a Spark Connect server that Spark itself is not asked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 from msgspec import Struct, structs
@@ -11,7 +12,8 @@ from polku_analytics.analyses.scope import Part, Scope, check_unit
 from polku_analytics.analyses.segments import parse_segment
 from polku_analytics.errors import AnalyticsError
 from polku_analytics.journeys import Journeys, period_sql
-from polku_analytics.result import NO_ROWS, UNIT_WORDS, AnalysisResult, share
+from polku_analytics.period import Period
+from polku_analytics.result import NO_ROWS, UNIT_COLUMNS, UNIT_WORDS, AnalysisResult, share
 
 SIZE_COLUMNS: Final = (
     "count",
@@ -56,11 +58,18 @@ def run_segments(journeys: Journeys, question: SegmentsQuestion) -> AnalysisResu
 
 
 def _sizes(journeys: Journeys, scope: Scope) -> AnalysisResult:
+    @cache
+    def everybody(period: Period) -> int:
+        """The units that a segment is a share of: the same for every segment and value."""
+        in_period = period_sql(period, dialect=journeys.engine.dialect)
+        counted = f"SELECT COUNT(DISTINCT {UNIT_COLUMNS[scope.unit]}) FROM touchpoints WHERE {in_period}"
+        return int(journeys.rows(counted)[0][0])
+
     return (
         answer(
             journeys,
             scope,
-            lambda part: _size(part),
+            lambda part: _size(part, everybody(part.period)),
             question=f"How many {UNIT_WORDS[scope.unit]} are in each segment?",
             columns=SIZE_COLUMNS,
             keys=(),
@@ -88,28 +97,24 @@ def _nobody(journeys: Journeys, scope: Scope) -> AnalysisResult:
     )
 
 
-def _size(part: Part) -> Finding:
+def _size(part: Part, everybody: int) -> Finding:
     journeys, unit = part.journeys, part.unit_column
     sql = (
-        "SELECT COUNT(*) AS units, SUM(known) AS known FROM ("
-        f"SELECT t.{unit} AS unit, MAX(CASE WHEN p.known_person THEN 1 ELSE 0 END) AS known FROM {part.rows()} AS t "
+        "SELECT COUNT(*) AS units, SUM(known) AS known, SUM(buys) AS buyers FROM ("
+        f"SELECT t.{unit} AS unit, MAX(CASE WHEN p.known_person THEN 1 ELSE 0 END) AS known, "
+        f"MAX(CASE WHEN t.order_id IS NOT NULL THEN 1 ELSE 0 END) AS buys FROM {part.rows()} AS t "
         f"JOIN profiles AS p ON p.person_key = t.person_key GROUP BY t.{unit}) AS u"
     )
-    units, known = journeys.rows(sql)[0]
-    buyers = journeys.rows(
-        f"SELECT COUNT(DISTINCT t.{unit}) AS buyers FROM {part.rows()} AS t WHERE t.order_id IS NOT NULL"
-    )
+    units, known, buyers = journeys.rows(sql)[0]
     # Revenue stands on the one touchpoint that counts for its order; its currency in `orders`.
     money = journeys.rows(
         "SELECT COALESCE(o.currency, '') AS currency, COUNT(*) AS orders, SUM(t.revenue) AS revenue "
         f"FROM {part.rows()} AS t JOIN orders AS o ON o.source = t.source AND o.event_id = t.event_id "
         "WHERE t.order_id IS NOT NULL GROUP BY COALESCE(o.currency, '')"
     )
-    in_period = period_sql(part.period, dialect=journeys.engine.dialect)
-    everybody = journeys.rows(f"SELECT COUNT(DISTINCT {unit}) FROM touchpoints WHERE {in_period}")[0][0]
     orders = sum(row[1] for row in money)
     main = max(money, key=lambda row: (row[1], row[0]), default=("", 0, None))
-    row: list[Any] = [units, share(units, everybody), int(known or 0), buyers[0][0], orders]
+    row: list[Any] = [units, share(units, everybody), int(known or 0), int(buyers or 0), orders]
     revenue = None if main[2] is None else round(float(main[2]), 6)
     return Finding(rows=[[*row, revenue, main[0] or None, orders - main[1]]], sql=sql)
 

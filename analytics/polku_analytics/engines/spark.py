@@ -5,14 +5,16 @@ The cluster reads the lake itself, so it must reach it under the same address; o
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from polku_analytics.engines.dialect import Dialect, code_by_case, utc_text
@@ -25,6 +27,10 @@ from polku_schemas.rules import sql_literal
 
 _DEFAULT_PORT: Final = 15002
 _KNOCK_SECONDS: Final = 10
+_SAILS_PLACE: Final = "execution.checkpoint.path"
+"""The setting that Sail misses; what it complains about has no condition and no SQLSTATE."""
+_NOT_SUPPORTED: Final = "0A"
+"""The class of SQLSTATE of a feature that is not supported."""
 
 
 class SparkDialect(Dialect):
@@ -109,20 +115,43 @@ class Spark:
     def keep(self, name: str, sql: str) -> None:
         """Compute a query once, on the cluster, in the place of an earlier one of the name."""
         try:
-            _computed(self.session.sql(self.dialect.spelling.spell(sql))).createOrReplaceTempView(name)
+            with _active(self.session):
+                computed(self.session.sql(self.dialect.spelling.spell(sql))).createOrReplaceTempView(name)
         except Exception as error:
             raise QueryError(spark_words(error)) from error
 
 
-def _computed(frame: Any) -> Any:
-    """A query's rows instead of the query, for as long as the session lasts."""
+@contextlib.contextmanager
+def _active(session: Any) -> Iterator[None]:
+    """Make it the active session for the block: PySpark looks there for a checkpoint, whichever session made it.
+
+    The first session of a thread is the active one until it ends, and no public call chooses another.
+    """
+    active = type(session)._active_session
+    before = getattr(active, "session", None)
+    active.session = session
     try:
-        # Spark keeps what is persisted until it ends, for all sessions, and looks through it at every query.
+        yield
+    finally:
+        active.session = before
+
+
+def computed(frame: Any) -> Any:
+    """A query's rows instead of the query, for as long as the session lasts; the query where no rows can be kept."""
+    try:
+        # Not persist: Spark keeps what is persisted until it ends, for all sessions, and looks through it at every
+        # query; Sail does nothing at it.
         return frame.localCheckpoint()
-    except Exception:
-        # Sail has no place for a checkpoint unless it is given one.
-        frame.persist()
+    except PySparkException as error:
+        if not _keeps_nothing(error):
+            raise
         return frame
+
+
+def _keeps_nothing(error: PySparkException) -> bool:
+    """Whether it is no complaint about the query: Sail was given no place for a checkpoint, or a server has none."""
+    state = error.getSqlState()
+    return _SAILS_PLACE in str(error) if state is None else state.startswith(_NOT_SUPPORTED)
 
 
 def _knock(remote: str) -> None:
