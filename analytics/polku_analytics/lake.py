@@ -28,6 +28,10 @@ from polku_analytics.file_cache import FileCache
 from polku_analytics.period import Period
 
 EVENT_DATE: Final = "event_date"
+
+MAX_REASON: Final = 500
+"""So much of what a store says about a failure is told: some send a whole page."""
+
 """The partition column a period prunes by."""
 
 COLLECTED_TABLES: Final = ("events", "quarantine")
@@ -100,7 +104,7 @@ class Lake:
         except TableNotFoundError:
             raise LakeError(f"no table {name} in {self.uri}: {_how_to_make(name)}") from None
         except (DeltaError, OSError) as error:
-            raise LakeError(f"table {name} in {self.uri} cannot be read: {_first_line(error)}") from error
+            raise LakeError(f"table {name} in {self.uri} cannot be read: {_in_one_line(error)}") from error
 
     def missing(self, name: str, made: Collection[str] = ()) -> LakeError:
         """What to say about a table that is not there: how to make it, if `made` names it, else what there is."""
@@ -288,8 +292,9 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _in_one_line(error: Exception) -> str:
+    """The causes stand in the further lines of deltalake's errors, which it colours."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())[:MAX_REASON] or type(error).__name__
 
 
 _HOW_TO_FILL: Final = (

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from .errors import LakeError, StoreUnreachable
-from .logs import configure
+from .logs import configure, plain
 from .metrics import Metrics, metrics_directory, use_directory
 from .settings import Settings
 from .supervisor import on_sigterm
@@ -213,7 +213,7 @@ def by_hand(settings: Settings, observer: Observer, *, writes: bool) -> Iterator
                 store.probe()
             yield Maintainer(store, rules_of(settings), Path(scratch) / "work", observer), tables
         except (DeltaError, OSError) as error:
-            raise StoreUnreachable(f"The lake {uri} could not be read or written: {error}") from error
+            raise StoreUnreachable(f"The lake {uri} could not be read or written: {plain(str(error))}") from error
 
 
 def patiently(work: Callable[[], _Result], wait: Callable[[float], None] = time.sleep, attempts: int = 10) -> _Result:

@@ -27,6 +27,7 @@ from .lake.columns import ColumnsStep
 from .lake.enrich import UserAgents
 from .lake.store import Store, open_store
 from .lake.table import QUARANTINE_COLUMNS, Table
+from .logs import plain
 from .planned import events_table_columns, plan_of, protection_of, schemas_of
 from .replay.lines import item_of, line_of
 from .replay.mapping import Mapping, Unmendable, mend
@@ -216,4 +217,4 @@ def _reached(uri: str) -> Iterator[None]:
     try:
         yield
     except (DeltaError, OSError) as error:
-        raise StoreUnreachable(f"The lake {uri} could not be read or written: {error}") from error
+        raise StoreUnreachable(f"The lake {uri} could not be read or written: {plain(str(error))}") from error

@@ -47,11 +47,15 @@ def configure(*, readable: bool) -> None:
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
+def plain(text: str) -> str:
+    """What deltalake says, as one line: it colours and breaks its errors, wherever they go."""
+    return " ".join(_COLOUR.sub("", text).split()) if _COLOUR.search(text) else text
+
+
 def _without_colours(logger: object, method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """deltalake colours and breaks its errors wherever they go; a log has them as one plain line."""
-    reason = entry.get("reason")
-    if isinstance(reason, str) and _COLOUR.search(reason):
-        entry["reason"] = " ".join(_COLOUR.sub("", reason).split())
+    """What stands in a log is read by programs, and one line."""
+    if isinstance(reason := entry.get("reason"), str):
+        entry["reason"] = plain(reason)
     return entry
 
 

@@ -15,6 +15,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.schema import Field, PrimitiveType
 
 from polku_collector.errors import LakeError, StoreUnreachable, StoreUntrusted
+from polku_collector.logs import plain
 
 # Enough writers at once that a store which checks first and writes later is caught, few enough to be cheap.
 PROBE_WRITERS = 8
@@ -56,7 +57,9 @@ def probe_commits(uri: str, storage_options: dict[str, str], where: str) -> None
     except (LakeError, MemoryError):
         raise
     except Exception as error:  # deltalake raises OSError, DeltaError and others for a store that fails
-        raise StoreUnreachable(f"The store {where} did not let us commit to a scratch table: {error}") from error
+        raise StoreUnreachable(
+            f"The store {where} did not let us commit to a scratch table: {plain(str(error))}"
+        ) from error
 
 
 def prove_single_winner(attempt: Callable[[int], list[int]], where: str) -> None:

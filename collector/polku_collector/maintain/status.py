@@ -233,7 +233,8 @@ def lines_of(status: Status) -> list[str]:
             f"Iceberg catalog {mirror.catalog}:{known}",
             *(f"  {_mirrored(table)}" for table in mirror.tables),
         ]
-    if (costs := status.costs) is not None:
+    # A local lake asks no store for anything; what another flush on a bucket would cost, nobody can tell from it.
+    if (costs := status.costs) is not None and status.lake.startswith("s3"):
         lines += [
             "",
             f"requests on object storage per million events, at {costs.events_per_second:.3g} events/s, a commit every "

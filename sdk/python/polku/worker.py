@@ -222,7 +222,7 @@ class Delivery:
                     self.reporter.limited(
                         "retry",
                         f"{self._settings.endpoint} does not take events: {summary};"
-                        f" {kept} are kept, next attempt in {decision.seconds:.1f} s",
+                        f" {kept} {'is' if kept == 1 else 'are'} kept, next attempt in {decision.seconds:.1f} s",
                     )
                     if not (yield from self._pause(decision)):
                         return self._leave(events, batch, f"closing; {summary}")

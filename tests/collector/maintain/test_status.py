@@ -2,6 +2,7 @@
 
 import pytest
 
+from polku_collector.maintain.costs import Costs
 from polku_collector.maintain.status import Mirrored, MirrorStatus, NotesStatus, Status, lines_of, to_do
 
 
@@ -30,6 +31,14 @@ def test_notes_that_are_passed_over_are_shown_and_something_to_do() -> None:
     shown = lines_of(Status("lake", "now", [], None, None, told(None, notes=notes), None, notes))
     assert shown[1:3] == ["", "handed over: 2 notes wait, 1 are passed over"]
     assert "the note _handover/s/1.json cannot be committed (it is no JSON)" in shown[-1]
+
+
+def test_what_requests_cost_is_told_of_a_lake_on_object_storage_only() -> None:
+    """A folder asks nobody, and is flushed ten times as often."""
+    dear = Costs(1.0, 1.0, 1.0, 60.0, 11e6, 39e6, 71.0, 92.0)
+    local, remote = (lines_of(Status(lake, "now", [], None, dear, [])) for lake in ("./lake", "s3://bucket/lake"))
+    assert "$" not in "".join(local)
+    assert any("($92.00 a month)" in line for line in remote)
 
 
 def test_a_mirror_is_shown_as_a_person_reads_it() -> None:
