@@ -28,11 +28,10 @@ from polku_analytics.file_cache import FileCache
 from polku_analytics.period import Period
 
 EVENT_DATE: Final = "event_date"
+"""The partition column a period prunes by."""
 
 MAX_REASON: Final = 500
 """So much of what a store says about a failure is told: some send a whole page."""
-
-"""The partition column a period prunes by."""
 
 COLLECTED_TABLES: Final = ("events", "quarantine")
 """What the collector writes; all other tables are made by `polku build`."""
