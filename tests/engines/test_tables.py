@@ -13,6 +13,7 @@ import pytest
 
 from polku_analytics.engines.choice import ENGINE_NAMES, EngineName, open_engine
 from polku_analytics.engines.engine import Engine
+from polku_analytics.engines.spark import server_uri
 from polku_analytics.errors import QueryError
 from polku_analytics.lake import Lake
 
@@ -164,3 +165,10 @@ def test_what_an_engine_complains_about_is_one_line(new: Callable[[], Engine]) -
     with pytest.raises(QueryError, match="nowhere") as caught:
         new().rows("SELECT * FROM nowhere")
     assert "\n" not in str(caught.value)
+
+
+def test_a_server_is_told_the_whole_path_of_a_local_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spark's server has a folder of its own to begin at."""
+    monkeypatch.chdir(tmp_path)
+    assert server_uri(Lake("./lake", environ={}), "t") == str(tmp_path / "lake" / "t")
+    assert server_uri(Lake("s3://lake/shop", environ={}), "t") == "s3://lake/shop/t"

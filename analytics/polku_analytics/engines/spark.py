@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -82,7 +83,7 @@ class Spark:
 
         `table`: its name in the lake, where that is another.
         """
-        uri = lake.table_uri(table or snapshot.name)
+        uri = server_uri(lake, table or snapshot.name)
         try:
             frame = self.session.read.format("delta").option("versionAsOf", str(snapshot.version))
             found = frame.load(uri)
@@ -119,6 +120,12 @@ class Spark:
                 computed(self.session.sql(self.dialect.spelling.spell(sql))).createOrReplaceTempView(name)
         except Exception as error:
             raise QueryError(spark_words(error)) from error
+
+
+def server_uri(lake: Lake, name: str) -> str:
+    """Where the server finds a folder of the lake: of a local one the whole path, since it begins elsewhere."""
+    uri = lake.table_uri(name)
+    return uri if lake.is_remote else str(Path(uri).absolute())
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from polku_analytics.build.publish import PlacedFile, replace_table
 from polku_analytics.build.record import BuildRecord, Counts, append_record, newest_record
 from polku_analytics.build.reference import reference_sql
 from polku_analytics.delta_types import duckdb_type_of_neutral, quoted
-from polku_analytics.engines.spark import Spark, SparkDialect, spark_words
+from polku_analytics.engines.spark import Spark, SparkDialect, server_uri, spark_words
 from polku_analytics.errors import BuildError, QueryError
 from polku_analytics.fillings import REFERENCE_TABLES, expected_event_columns, fillings, session_begins, struct_members
 from polku_analytics.lake import Lake, relation_sql
@@ -182,7 +182,7 @@ class _Building(Struct, frozen=True):
     @property
     def folder(self) -> str:
         """Of the steps. A dash, so that nobody takes it for a table."""
-        return f"{self.lake.uri}/building-{self.build_id}"
+        return server_uri(self.lake, f"building-{self.build_id}")
 
     @property
     def subfolder(self) -> str:
@@ -203,7 +203,7 @@ class _Building(Struct, frozen=True):
         columns = {field.name: _neutral(field.dataType, f"{model.name}.{field.name}") for field in fields}
         terms = ", ".join(_stored_column(column, kind) for column, kind in columns.items())
         ordered = f" ORDER BY {model.order}" if model.order else ""
-        path = f"{self.lake.table_uri(model.name)}/{self.subfolder}"
+        path = f"{server_uri(self.lake, model.name)}/{self.subfolder}"
         # Identity's own table of the name goes on being read where the rows of this one come from.
         name = f"{model.name}_stored" if model.name == LINKS.name else model.name
         self._write(name, f"SELECT {terms} FROM ({sql}\n) AS m{ordered}", path)
