@@ -99,6 +99,8 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook], cle
         proxies=proxies,
         new_id=new_event_id,
     )
+    if not traced.is_on:
+        guard.at_once = lambda scope, body, respond: intake.at_once(scope, body, journal.put, respond)
     app: Application = CollectorApp(
         traced.application(intake),
         not_ready=lambda: "the journal cannot be written" if journal.broken else journal.full(),

@@ -35,6 +35,11 @@ class TracedIntake:
 
             self._spans = Spans(settings.traces, "intake", some_of(settings.traces.sample_ratio))
 
+    @property
+    def is_on(self) -> bool:
+        """Whether there are spans."""
+        return self._spans is not None
+
     def journal(self, journal: Journal, stream: str) -> Journal:
         """A journal whose appends are spans."""
         if self._spans is None:

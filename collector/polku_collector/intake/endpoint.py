@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from ..batch import Commits, Journal, Schemas
+from ..batch import Commits, Journal, Line, QuarantineLine, Schemas
 from ..errors import JournalBroken, JournalFull
 from .allowance import within
 from .beacon import form_field
@@ -43,7 +43,13 @@ _WAITING_BYTES = 16 * 1024
 BATCH_PATHS = frozenset(("/v1/batch", "/v1/b", "/v1/import"))
 SINGLE_PATHS = {f"/v1/{call}": call for call in CALLS} | {f"/v1/{call[0]}": call for call in sorted(CALLS - {"alias"})}
 SINGLE_PATHS["/v1/a"] = "alias"
-PATHS = BATCH_PATHS | SINGLE_PATHS.keys() | {CONSENT_PATH}
+EVENT_PATHS = BATCH_PATHS | SINGLE_PATHS.keys()
+PATHS = EVENT_PATHS | {CONSENT_PATH}
+
+Put = Callable[[list[Line | QuarantineLine], Schemas, int, Callable[[Exception | None], object]], object]
+"""As `Journal.append`, for who does not wait: the last is called when all are durable, or with the error."""
+Respond = Callable[[int, bytes, int | None], object]
+"""Answer with a status, a JSON and a `Retry-After`."""
 
 log = structlog.get_logger("polku.intake")
 
@@ -165,10 +171,49 @@ class IntakeEndpoint:
         cookie = None
         if sender.source.cookie is not None and may_have_cookie(headers, sender.source):
             cookie = id_cookie(sender.source.cookie, body, headers.get(b"cookie", b""), self._new_id)
-        sent_at = _time(headers.get(b"x-polku-sent-at")) or body.sent_at
-        arrival = Arrival(received_at, sent_at, sender.name, sender.source, raw, sender.address)
-        taken = await self.take(body, arrival, sender, scope)
+        taken = await self.take(body, _arrival(headers, body, raw, sender, received_at), sender, scope)
         return answer_of(taken), cookie, taken.waited_seconds
+
+    def at_once(self, scope: Scope, raw: bytes, put: Put, respond: Respond) -> bool:
+        """Answer a plain request that is all there, without a task of its own: with one event a request that is felt.
+
+        False: it is not plain, and nothing was done for it; it has to be called as an application.
+        """
+        started = time.perf_counter()
+        headers, senders = headers_of(scope), self.in_force.senders
+        if b"origin" in headers or b"content-encoding" in headers or raw[:1] != b"{":
+            return False
+        key = presented_key(headers, scope["query_string"])
+        sender = None if key is None else senders.keys.owner_of(key)
+        if sender is None or not sender.answers_at_once or len(raw) > senders.limits.max_body_bytes:
+            return False
+
+        def say(status: int, body: bytes, wait: int | None = None) -> None:
+            respond(status, body, wait)
+            self._observer.answered(status, time.perf_counter() - started)
+
+        def refuse(refused: Refused) -> None:
+            say(refused.status, self.refusal(refused), refused.retry_after)
+
+        def settled(error: Exception | None) -> None:
+            if error is None:
+                ready.stored()
+                say(200, answer_of(ready.taken))
+            else:
+                refuse(_not_stored(error))
+
+        try:
+            body = _parsed(scope["path"], raw, senders.limits.max_batch_events, senders.shape)
+            ready = self._judged(body, _arrival(headers, body, raw, sender, self._now()), sender, scope)
+            if ready.judged.lines:
+                put(ready.judged.lines, ready.in_force.schemas, ready.size, settled)
+            else:
+                settled(None)
+        except Refused as refused:
+            refuse(refused)
+        except (JournalFull, JournalBroken) as error:
+            refuse(_not_stored(error))
+        return True
 
     def sender_of(self, key: str | None, headers: Mapping[bytes, bytes]) -> Sender:
         """Whose key it is, if he may send just now. Raises Refused."""
@@ -198,6 +243,13 @@ class IntakeEndpoint:
         is noted of who connects: it is not the person's device. `size`: about how many bytes the lines have, where
         that is not about the size of what arrived.
         """
+        ready = self._judged(body, arrival, sender, scope, size)
+        return await self._store(ready, sender, sender.waits_for_lake)
+
+    def _judged(
+        self, body: Body, arrival: Arrival, sender: Sender, scope: Scope | None, size: int | None = None
+    ) -> _Ready:
+        """All of it that needs no waiting. Raises Refused."""
         size = len(arrival.body) if size is None else size
         limits = self.in_force.senders.limits
         if body.context is not None:  # it goes into every line: a small body must not become a large block
@@ -226,7 +278,7 @@ class IntakeEndpoint:
             judged = within(judged, sender.quarantine, arrival.received_at.date())
         judged = with_losses(judged, losses, arrival)
         body.clear()
-        return await self._store(judged, bots, len(arrival.body), size, sender, in_force, sender.waits_for_lake)
+        return self._ready(judged, bots, len(arrival.body), size, sender, in_force)
 
     async def _take_ping(
         self, raw: bytes, received_at: datetime, sender: Sender | None, headers: Mapping[bytes, bytes]
@@ -241,9 +293,9 @@ class IntakeEndpoint:
         arrival = Arrival(received_at, None, sender.name, sender.source, raw)
         judged = judged_ping(ping, in_force.validator, arrival)
         # Answered when it is durable, whatever the source says: told late it would be sent, and counted, again.
-        return await self._store(judged, (), len(raw), len(raw), sender, in_force, False)
+        return await self._store(self._ready(judged, (), len(raw), len(raw), sender, in_force), sender, False)
 
-    async def _store(
+    def _ready(
         self,
         judged: Judged,
         bots: Sequence[Verdict],
@@ -251,25 +303,26 @@ class IntakeEndpoint:
         size: int,
         sender: Sender,
         in_force: InForce,
-        waits_for_lake: bool,
-    ) -> Taken:
-        """Append what was judged, and return when it is durable, or committed. Raises Refused."""
+    ) -> _Ready:
         stored = self._observer.judged(sender.name, judged, body_bytes)
-        taken = Taken(judged.accepted, judged.rejected, judged.warnings, bots)
+        return _Ready(judged, in_force, size, Taken(judged.accepted, judged.rejected, judged.warnings, bots), stored)
+
+    async def _store(self, ready: _Ready, sender: Sender, waits_for_lake: bool) -> Taken:
+        """Append what was judged, and return when it is durable, or committed. Raises Refused."""
+        judged, in_force, taken = ready.judged, ready.in_force, ready.taken
         limits = in_force.senders.limits
         share, sequence = None, 0
         if waits_for_lake and judged.lines:
             share = Share(self._held, limits.max_held_bytes)
         try:
             if share is not None:  # before anything is stored: a 503 for want of room shall cost little
-                share.add(size + _WAITING_BYTES)
+                share.add(ready.size + _WAITING_BYTES)
             if judged.lines:
                 try:
-                    sequence = await self._journal.append(judged.lines, in_force.schemas, size)
+                    sequence = await self._journal.append(judged.lines, in_force.schemas, ready.size)
                 except (JournalFull, JournalBroken) as error:
-                    code = "journal_full" if isinstance(error, JournalFull) else "journal_unavailable"
-                    raise Refused(503, code, f"{error}; send again later", retry_after=RETRY_AFTER_SECONDS) from None
-            stored()
+                    raise _not_stored(error) from None
+            ready.stored()
             if share is not None:
                 taken.waited_seconds = await self._until_committed(sender, sequence, limits.ack_lake_seconds)
         finally:
@@ -341,6 +394,26 @@ class Taken(Struct):
     bots: Sequence[Verdict]
     waited_seconds: float = 0.0
     """For the lake, after all was durable."""
+
+
+class _Ready(Struct):
+    """A request that is judged, and not stored yet. `stored` is to be called once it is."""
+
+    judged: Judged
+    in_force: InForce
+    size: int
+    taken: Taken
+    stored: Callable[[], None]
+
+
+def _arrival(headers: Mapping[bytes, bytes], body: Body, raw: bytes, sender: Sender, received_at: datetime) -> Arrival:
+    sent_at = _time(headers.get(b"x-polku-sent-at")) or body.sent_at
+    return Arrival(received_at, sent_at, sender.name, sender.source, raw, sender.address)
+
+
+def _not_stored(error: Exception) -> Refused:
+    code = "journal_full" if isinstance(error, JournalFull) else "journal_unavailable"
+    return Refused(503, code, f"{error}; send again later", retry_after=RETRY_AFTER_SECONDS)
 
 
 def answer_of(taken: Taken) -> bytes:

@@ -12,6 +12,7 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
@@ -20,13 +21,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ..settings import Limits
 from .client_address import Proxies, parsed
+from .endpoint import EVENT_PATHS
 
 # After an answer the rest of the body is still read for so long: who is cut off while sending does not see the answer.
 LINGER_SECONDS: Final = 5.0
 # What a closed connection may take to get rid of the last bytes.
 _CLOSING_SECONDS: Final = 5.0
 _TICKS_A_SWEEP: Final = 10  # uvicorn's, of a tenth of a second
-_NEVER_SECONDS: Final = 86_400
 _MAX_HEADERS: Final = 200
 # When there is no room, this part of the connections is looked for among those that do nothing, and not all the time.
 _EVICTED_PART: Final = 32
@@ -39,6 +40,9 @@ Closed = Literal["head_timeout", "head_too_large", "idle", "lingering", "stalled
 """Why a connection was closed from this side."""
 
 Stage = Literal["head", "idle", "body", "lingering", "closing"]
+
+AtOnce = Callable[[Any, bytes, Callable[[int, bytes, int | None], object]], bool]
+"""Answers a request that came in one piece, with its scope, body and how to respond; False: the application has to."""
 
 
 class Guard:
@@ -54,11 +58,15 @@ class Guard:
         files: int | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_error` is told the code of each answer given here. `files`: how many may be open in this process."""
+        """`on_error` is told the code of each answer given here. `files`: how many may be open in this process.
+
+        `at_once`, where it is set, is asked about each POST to one of `EVENT_PATHS` before the application is called.
+        """
         self._files, self._proxies, self._on_close, self.now = files, proxies, on_close, now
         self.on_error = on_error
         self._of_address: Counter[str] = Counter()
         self._room, self._next_eviction = 0, 0.0
+        self.at_once: AtOnce | None = None
         self.limits = limits
         self.use(limits)
 
@@ -106,6 +114,7 @@ class Guard:
             "closing": _CLOSING_SECONDS,
         }
         for connection in list(connections):
+            connection.call_application()
             stage = connection.stage()
             if connection.seen_stage != stage or connection.seen_scope is not connection.scope:
                 connection.seen_stage, connection.seen_scope, connection.seen_at = stage, connection.scope, now
@@ -164,6 +173,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self.seen_scope: object = None
         self.seen_at = 0.0
         self._large_read = False
+        self._reading = False
+        self._at_once: Any = None
+        """The request whose body may come in one piece, so that it needs no task. Many clients send the head first."""
 
     def stage(self) -> Stage:
         """What the connection is doing just now."""
@@ -186,11 +198,16 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.guard.forget(self)
         super().connection_lost(exc)
+        self.call_application()  # which is told of it
 
     def data_received(self, data: bytes) -> None:
         size = len(data)
         self._large_read = size > self.guard.max_header_bytes
+        self._reading = True
         super().data_received(data)
+        self._reading = False
+        if self._at_once is not None and self._at_once.body:  # and there is more to come
+            self.call_application()
         if self.cycle is None or self.cycle.scope is not self.scope:  # the head is not complete
             self.head_bytes += size
             if self.head_bytes > self.guard.max_header_bytes and not self.transport.is_closing():
@@ -204,6 +221,73 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._refuse_head()
                 return  # without a request to belong to, the rest of what was read ends in `send_400_response`
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # Any: uvicorn's business
+        if (
+            self._reading
+            and cycle.more_body
+            and self.guard.at_once is not None
+            and cycle.scope["method"] == "POST"
+            and cycle.scope["path"] in EVENT_PATHS
+            and not cycle.waiting_for_100_continue
+            and not self.flow.write_paused
+        ):
+            self._at_once = cycle
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        cycle = self._at_once
+        if cycle is None or cycle is not self.cycle:
+            return
+        assert self.guard.at_once is not None  # noqa: S101  (else there were none)
+        try:
+            taken = self.guard.at_once(cycle.scope, bytes(cycle.body), partial(self._respond, cycle))
+        except Exception as error:
+            self.logger.error("Exception in intake", exc_info=error)
+            cycle.keep_alive, taken = False, True
+            self._respond(cycle, 500, b'{"success":false,"error":"internal","message":"send again later"}')
+        if taken:
+            self._at_once = None
+        else:
+            self.call_application()
+
+    def call_application(self) -> None:
+        """For the request whose body did not come in one piece: the application bounds how long that takes."""
+        cycle, self._at_once = self._at_once, None
+        if cycle is not None:
+            super()._start_asgi_task(cycle, self.app)
+
+    def shutdown(self) -> None:
+        self.call_application()
+        super().shutdown()
+
+    def _respond(self, cycle: Any, status: int, body: bytes, retry_after: int | None = None) -> None:
+        """As uvicorn's `send`, once for all of an answer."""
+        if cycle.disconnected:
+            return
+        parts = [STATUS_LINE[status]]
+        for name, value in cycle.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body))
+        if retry_after is not None:
+            parts.append(b"retry-after: %d\r\n" % retry_after)
+        parts += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(b"".join(parts))
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+
+    def on_response_complete(self) -> None:
+        """uvicorn's, without the timer that it sets for each answer: the sweep closes who is idle."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's answer to what is no HTTP, in our form."""
@@ -238,7 +322,6 @@ class GuardedServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, guard: Guard, observe: Callable[[int], None] = lambda number: None):
         config.http = protocol_of(guard)
-        config.timeout_keep_alive = _NEVER_SECONDS  # ours is in the sweep: it can change at a reload
         super().__init__(config)
         self._guard, self._observe = guard, observe
 

@@ -34,6 +34,11 @@ class Sender(Struct, frozen=True):
     waits_for_lake: bool = False
     quarantine: Allowance | None = None
 
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether a request of its is answered by what it says, as soon as it is durable."""
+        return self.plain and not self.waits_for_lake and self.source.cookie is None
+
     def refuse_origin(self, origin: bytes) -> None:
         """Raise Refused if a page of this origin may not send with the source's key."""
         if "*" not in self.source.cors and origin.decode("latin-1") not in self.source.cors:

@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -45,7 +46,7 @@ log = structlog.get_logger("polku.journal")
 
 
 class _Waiter(msgspec.Struct):
-    future: asyncio.Future[None]
+    done: Callable[[Exception | None], object]
     runs: list[EncodedRun]
     schemas: Schemas
     size_bytes: int
@@ -132,6 +133,15 @@ class StreamWriter:
 
         `schemas`: how they are read; `size_bytes`: about how large they are.
         """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        last = self.put(lines, schemas, size_bytes, partial(_resolve, future))
+        await future
+        return last
+
+    def put(
+        self, lines: list[AnyLine], schemas: Schemas, size_bytes: int, done: Callable[[Exception | None], object]
+    ) -> int:
+        """As `append`, without waiting: `done` is called on the loop when the lines are durable, or with the error."""
         reason = self.full()
         if reason is not None:
             raise JournalFull(reason)
@@ -143,14 +153,13 @@ class StreamWriter:
             raise self._failure(error) from error
         self._next_given += len(lines)
         lines.clear()
-        loop = asyncio.get_running_loop()
-        waiter = _Waiter(loop.create_future(), runs, schemas, size_bytes, self._next_given - 1)
+        waiter = _Waiter(done, runs, schemas, size_bytes, self._next_given - 1)
         self._pending.append(waiter)
         self._pending_bytes += size_bytes
         if not self._busy:
             self._busy = True
+            loop = asyncio.get_running_loop()
             loop.call_soon(self._next_block, loop)  # after the requests that are ready by now
-        await waiter.future
         return waiter.last
 
     def close(self) -> None:
@@ -195,19 +204,21 @@ class StreamWriter:
         return _Encoded(loop, group, schemas, parts, first, group[-1].last + 1 - first, sum(map(len, parts)))
 
     def _done(self, block: _Encoded, error: Exception | None) -> None:
-        """The block is durable, or is not: tell who waits, and go on with the next."""
+        """The block is durable, or is not: go on with the next, and tell who waits."""
         if error is None:
-            _resolve(block.waiters, None)
+            self._next_block(block.loop)
+            _tell(block.waiters, None)
         else:
             self._start_anew(block.waiters, error)
-        self._next_block(block.loop)
+            self._next_block(block.loop)
 
     def _start_anew(self, waiters: list[_Waiter], error: Exception) -> None:
         """A block was not stored. What waits behind it has numbers that would leave a gap: it fails with it."""
-        _resolve([*waiters, *self._pending], error)
+        failed = [*waiters, *self._pending]
         self._pending.clear()
         self._pending_bytes = 0
         self._next_given = self._next_sequence
+        _tell(failed, error)
 
     # In the thread --------------------------------------------------------------------------------------------
 
@@ -326,11 +337,19 @@ def encoded_runs(lines: Iterable[AnyLine], first: int) -> list[EncodedRun]:
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
-def _resolve(group: list[_Waiter], error: Exception | None) -> None:
-    """Answer the waiters; those whose client went away meanwhile are skipped."""
+def _tell(group: list[_Waiter], error: Exception | None) -> None:
+    """Tell the waiters. What goes wrong with one is not the business of the others, nor of the journal."""
     for waiter in group:
-        if not waiter.future.done():
-            if error is None:
-                waiter.future.set_result(None)
-            else:
-                waiter.future.set_exception(error)
+        try:
+            waiter.done(error)
+        except Exception as fault:
+            log.error("an answer failed", reason=f"{type(fault).__name__}: {fault}")
+
+
+def _resolve(future: asyncio.Future[None], error: Exception | None) -> None:
+    """Wake who waits; not one whose client went away meanwhile."""
+    if not future.done():
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)

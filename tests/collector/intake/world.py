@@ -1,5 +1,6 @@
 """An intake on a real loopback server with a journal in memory."""
 
+import asyncio
 import contextlib
 import threading
 import time
@@ -44,6 +45,7 @@ class MemoryJournal:
         self.lines: list[Line | QuarantineLine] = []
         self.numbered = 0
         self.full = False
+        self.tasks: list[asyncio.Task[None]] = []
 
     async def append(self, lines: list[Line | QuarantineLine], schemas: Schemas, size_bytes: int) -> int:
         if self.full:
@@ -54,6 +56,24 @@ class MemoryJournal:
         self.lines += lines
         lines.clear()
         return self.numbered
+
+    def put(
+        self,
+        lines: list[Line | QuarantineLine],
+        schemas: Schemas,
+        size_bytes: int,
+        done: Callable[[Exception | None], object],
+    ) -> None:
+        async def appended() -> None:
+            try:
+                await self.append(lines, schemas, size_bytes)
+            except JournalFull as error:
+                done(error)
+            else:
+                done(None)
+
+        # Kept, as a loop keeps none of its tasks.
+        self.tasks.append(asyncio.get_running_loop().create_task(appended()))
 
 
 class MemoryCommits:
@@ -139,8 +159,9 @@ def intake(
     prefixes: Sequence[str] = (),
     files: int | None = None,
     webhooks: Mapping[str, ReadyWebhook] | None = None,
+    at_once: bool = True,
 ) -> Iterator[World]:
-    """`senders`: default are those of SOURCES. `files`: how many may be open at most."""
+    """`senders`: default are those of SOURCES. `files`: how many may be open at most. `at_once`: what need not wait."""
     counted = Counted()
     guard = Guard(limits, proxies, counted.closings.append, counted.errors.append, files=files)
     journal, commits, numbers = MemoryJournal(), MemoryCommits(), iter(range(10**9))
@@ -156,6 +177,8 @@ def intake(
         now=lambda: NOW,
         new_id=lambda: f"made-{next(numbers)}",
     )
+    if at_once:
+        guard.at_once = lambda scope, body, respond: endpoint.at_once(scope, body, journal.put, respond)
     app = CollectorApp(
         endpoint,
         not_ready=lambda: "full" if journal.full else None,

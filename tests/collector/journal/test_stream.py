@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -43,6 +44,27 @@ def test_requests_that_arrive_together_share_a_block(tmp_path: Path) -> None:
     assert sorted(ids_of(blocks), key=int) == [str(number) for number in range(200)]
     assert len(blocks) < 100
     journal.close()
+
+
+def test_who_does_not_wait_is_called_when_the_lines_are_durable_and_a_fault_of_one_is_its_own(tmp_path: Path) -> None:
+    journal = writer(tmp_path)
+    told: list[tuple[str, Exception | None, int]] = []
+
+    def done(name: str, error: Exception | None) -> None:
+        told.append((name, error, len(read_all(reader(tmp_path)))))
+        if name == "2":
+            raise ZeroDivisionError
+
+    async def put() -> None:
+        for number in ("1", "2", "3"):
+            journal.put([line(number)], SCHEMAS, 10, partial(done, number))
+        assert told == []
+        await journal.append([line("4")], SCHEMAS, 10)
+
+    asyncio.run(put())
+    journal.close()
+    assert told == [("1", None, 4), ("2", None, 4), ("3", None, 4)]
+    assert read_all(reader(tmp_path)) == ["1", "2", "3", "4"]
 
 
 def test_lines_are_grouped_by_event_name_inside_a_block(tmp_path: Path) -> None:
