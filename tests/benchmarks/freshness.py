@@ -70,13 +70,16 @@ def _ages(
         reader = _Reader(f"{lake}/events")
         reader.start()
         try:
+            # What a collector does once, such as making the table, is not what a steady load sees.
+            first: Load = generate(server.port, templates, answer, connections=1, seconds=0.1)
+            _until(lambda: reader.rows >= first.events, server.log)
             load: Load = generate(
                 server.port, templates, answer, connections=8, seconds=seconds, requests_per_second=requests_per_second
             )
-            _until(lambda: reader.rows >= load.events, server.log)
+            _until(lambda: reader.rows >= first.events + load.events, server.log)
         finally:
             reader.stop()
-        ages = reader.ages()
+        ages = reader.ages(since=load.first)
     if len(ages) != load.events:
         raise NotAsExpected(f"{load.events} events were sent, {len(ages)} rows were seen to appear")
     return ages
@@ -99,14 +102,17 @@ class _Reader:
         self._over.set()
         self._thread.join()
 
-    def ages(self) -> np.ndarray:
-        """Of every row: when its file was seen, less when it was received. Raises NotAsExpected after a compaction."""
+    def ages(self, since: float) -> np.ndarray:
+        """Of every row that was received since then (Unix time): when its file was seen, less when it was received.
+
+        Raises NotAsExpected after a compaction.
+        """
         rows = self._open().to_pyarrow_dataset().to_table(["received_at", "__filename"])
         files = [path.rpartition("/")[2] for path in rows["__filename"].to_pylist()]
         if unseen := set(files) - self._seen.keys():
             raise NotAsExpected(f"files were replaced meanwhile: {sorted(unseen)[:3]}")
         received = rows["received_at"].to_numpy().astype("datetime64[us]").astype(np.int64) / 1e6
-        return np.array([self._seen[name] for name in files]) - received
+        return (np.array([self._seen[name] for name in files]) - received)[received >= since]
 
     def _open(self) -> DeltaTable:
         return DeltaTable(self._table, storage_options=self._options)
