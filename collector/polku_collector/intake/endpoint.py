@@ -196,11 +196,13 @@ class IntakeEndpoint:
             say(refused.status, self.refusal(refused), refused.retry_after)
 
         def settled(error: Exception | None) -> None:
-            if error is None:
-                ready.stored()
-                say(200, answer_of(ready.taken))
-            else:
+            if error is not None:
                 refuse(_not_stored(error))
+                return
+            try:
+                ready.stored()
+            finally:  # whatever becomes of a count, or of a console that is gone: the events are durable
+                say(200, answer_of(ready.taken))
 
         try:
             body = _parsed(scope["path"], raw, senders.limits.max_batch_events, senders.shape)

@@ -246,8 +246,10 @@ class GuardedProtocol(HttpToolsProtocol):
             taken = self.guard.at_once(cycle.scope, bytes(cycle.body), partial(self._respond, cycle))
         except Exception as error:
             self.logger.error("Exception in intake", exc_info=error)
-            cycle.keep_alive, taken = False, True
-            self._respond(cycle, 500, b'{"success":false,"error":"internal","message":"send again later"}')
+            taken = True
+            if not cycle.response_complete:
+                cycle.keep_alive = False
+                self._respond(cycle, 500, b'{"success":false,"error":"internal","message":"send again later"}')
         if taken:
             self._at_once = None
         else:

@@ -5,7 +5,7 @@ import gzip
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -159,6 +159,24 @@ def test_a_fault_of_ours_is_500_and_the_next_request_is_answered(
         with connected(worlds[0], request(BATCH)) as connection:
             assert until_closed(connection).startswith(b"HTTP/1.1 500 ")
     assert said(worlds[0], request(BATCH), LAST)[0][0] == b"HTTP/1.1 200 OK"
+
+
+@pytest.mark.parametrize("batch", [BATCH, BODIES["none"]])
+def test_a_fault_after_all_is_durable_leaves_nobody_without_an_answer(
+    worlds: tuple[World, World], monkeypatch: pytest.MonkeyPatch, batch: bytes
+) -> None:
+    """Such as a console that is gone."""
+
+    def judged(*arguments: object) -> Callable[[], None]:
+        def stored() -> None:
+            raise BrokenPipeError
+
+        return stored
+
+    monkeypatch.setattr(type(worlds[0].counted), "judged", judged)
+    answered, lines = said(worlds[0], request(batch), LAST)
+    assert re.findall(rb"HTTP/1.1 (\d+)", b" ".join(answered)) == [b"200", b"405"]
+    assert len(lines) == (batch == BATCH)
 
 
 def test_clients_that_are_gone_are_passed_over(worlds: tuple[World, World]) -> None:

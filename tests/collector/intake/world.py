@@ -70,7 +70,8 @@ class MemoryJournal:
             except JournalFull as error:
                 done(error)
             else:
-                done(None)
+                with contextlib.suppress(OSError):  # a fault of one is its own: the writer goes on, too
+                    done(None)
 
         # Kept, as a loop keeps none of its tasks.
         self.tasks.append(asyncio.get_running_loop().create_task(appended()))
