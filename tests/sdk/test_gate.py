@@ -151,7 +151,7 @@ NO_LISTS = [
 ]
 
 
-@pytest.mark.parametrize("said", NO_LISTS, ids=repr)
+@pytest.mark.parametrize("said", NO_LISTS, ids=lambda said: type(said).__name__)
 def test_what_is_no_list_is_no_agreement(said: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A word is found in a longer one, and a name in an object that says no to it."""
     client, transport = made(consent="analytics")
