@@ -1,6 +1,8 @@
 """The oracle sees what it is there for: each way in which tables may be wrong, on real tables."""
 
 import os
+import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +102,18 @@ def test_what_was_not_answered_may_be_there_or_not_and_a_copy_at_another_collect
     made = ledger()
     made.unanswered = {VALID[-1]: made.answered.pop(VALID[-1]), VALID[0]: Counter({1: 1})}
     assert judge(tmp_path, made, READERS).wrong == []
+
+
+def test_what_was_removed_by_a_clock_ahead_of_ours_is_no_file_that_no_vacuum_takes(tmp_path: Path) -> None:
+    """A round with steps of the clock failed for it: the vacuum takes the file an hour later."""
+    write(tmp_path, [row(name) for name in VALID], [refused(name) for name in INVALID])
+    table = DeltaTable(str(tmp_path / "events"))
+    write_deltalake(table, table.to_pyarrow_table(), mode="overwrite")
+    last = max((tmp_path / "events" / "_delta_log").glob("*.json"))
+    ahead = int((time.time() + 3600) * 1000)
+    last.write_text(re.sub(r'"deletionTimestamp":\d+', f'"deletionTimestamp":{ahead}', last.read_text()))
+    assert not DeltaTable(table.table_uri).vacuum(0, dry_run=True, enforce_retention_duration=False, full=True)
+    assert judge(tmp_path, ledger(), {}).wrong == []
 
 
 def test_missing_files_and_files_that_no_vacuum_takes_are_seen(tmp_path: Path) -> None:
