@@ -11,16 +11,13 @@ from typing import Any, Final
 import msgspec
 
 from polku_analytics.result import NO_ROWS, AnalysisResult
+from polku_schemas.visible import VISIBLE
 
 MAX_CELL: Final = 60
 """Longer values are cut in the table; CSV and JSON have them whole."""
 
 
-_VISIBLE: Final = {
-    **{code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))},
-    **{code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))},
-    ord("\n"): " ",
-}
+_VISIBLE: Final = VISIBLE | {ord("\n"): " "}
 """What was tracked is anybody's text: in a table it gives a terminal no commands, and turns no line around."""
 
 

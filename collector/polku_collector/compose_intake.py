@@ -24,6 +24,7 @@ import structlog
 import uvicorn
 
 from polku_schemas import Plan, compile_plan
+from polku_schemas.visible import VISIBLE
 
 from .app import Application, CollectorApp, below
 from .batch import Line, QuarantineLine
@@ -369,15 +370,9 @@ class _IntakeObserver:
         self._tally.count("polku_journal_written_bytes_total", size)
 
 
-_VISIBLE = {
-    **{code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))},
-    **{code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))},
-}
-
-
 def _echo_lines(judged: Judged) -> Iterator[str]:
     """One line an event, whatever was sent: a sender gives a terminal no commands, and begins no line."""
-    return (line.translate(_VISIBLE) for line in _echoed(judged))
+    return (line.translate(VISIBLE) for line in _echoed(judged))
 
 
 def _echoed(judged: Judged) -> Iterator[str]:

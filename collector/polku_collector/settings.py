@@ -267,12 +267,12 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
     _set_webhook_secrets(document, environ)
     try:
         settings = msgspec.convert(document, Settings)
-    except msgspec.ValidationError:
+    except msgspec.ValidationError as error:
         findings = [
             f"{origins[place]}: {text}" if place in origins else f"{path or 'settings'}: {'.'.join(place)}: {text}"
             for place, text in findings_in(document, Settings)
         ]
-        raise SettingsError("; ".join(findings)) from None
+        raise SettingsError("; ".join(findings) or f"{path or 'settings'}: {error}") from None
     return _checked(settings, path)
 
 
