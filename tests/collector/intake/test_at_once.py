@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from polku_collector.batch import Line
+from polku_collector.intake.guard import Guard
 from polku_collector.intake.senders import senders_of
 from polku_collector.settings import Source
 
@@ -146,6 +147,23 @@ def test_who_sends_only_a_head_or_half_a_body_is_told_so(worlds: tuple[World, Wo
     for sent in (request(BATCH)[: -len(BATCH)], request(BATCH)[:-5]):
         with connected(worlds[0], sent) as connection:
             assert connection.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
+def test_half_a_body_does_not_wait_for_the_look_at_all_connections(
+    worlds: tuple[World, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Guard, "sweep", lambda guard, connections: None)
+    with connected(worlds[0], request(BATCH)[:-5]) as connection:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
+def test_who_waits_for_the_lake_waits(worlds: tuple[World, World]) -> None:
+    for world in worlds:
+        world.commits.why = "the store is away"
+    first, second = (said(world, request(BATCH, HEADS["waits for the lake"]), LAST) for world in worlds)
+    for world in worlds:
+        world.commits.why = None
+    assert first == second and first[0][0].startswith(b"HTTP/1.1 503 ")
 
 
 def test_a_fault_of_ours_is_500_and_the_next_request_is_answered(
