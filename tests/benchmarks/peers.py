@@ -9,6 +9,7 @@ timed in a fresh interpreter that has loaded what nearly every program has. The 
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from .processes import constant_server
 from .sdk_sender import PROPERTIES
 
 _CALLS = 5_000  # half of what the smallest queue holds: nobody drops any
-_ROUNDS = 5
+_ROUNDS = 7
 _BURST, _BREATH_SECONDS = 100, 0.002
 _TIMES_LESS = 8
 _WARM_SECONDS = 3.0
@@ -153,8 +154,25 @@ def _figures(costs: dict[str, list[Cost]], imports: dict[str, list[float]]) -> l
         figure("import and a client, beyond what a program has anyway", load, "ms", _IMPORT_MILLISECONDS),
     ]
     if others:
-        best = min(caller[name] for name in others)
-        figures.append(figure(one + f"{_TIMES_LESS} times less than the best peer", caller, "µs", best / _TIMES_LESS))
+        # Rounds by turns, and the middle of each: the least of a peer is that of the one round in which its own threads
+        # disturbed it least, which is not what its user pays.
+        usual = {name: statistics.median(cost.caller for cost in given) for name, given in costs.items()}
+        best = min(others, key=usual.__getitem__)
+        rounds = sorted(theirs.caller / ours.caller for ours, theirs in zip(costs["polku"], costs[best], strict=True))
+        figures.append(
+            Figure(
+                subject="peers",
+                what=one + f"{_TIMES_LESS} times less than the best peer, median of {len(rounds)} rounds",
+                value=usual["polku"],
+                unit="µs",
+                baseline=usual[best],
+                baseline_what=best,
+                target=usual[best] / _TIMES_LESS,
+                lower_is_better=True,
+                note=f"{rounds[0]:.1f} to {rounds[-1]:.1f} times by round, "
+                f"{caller[best] / caller['polku']:.1f} by the least of each",
+            )
+        )
     return figures
 
 

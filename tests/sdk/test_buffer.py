@@ -2,15 +2,19 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import pytest
 
+import polku
 from polku.buffer import Bell, Buffer
 from polku.settings import settings_from
 from polku.worker import Worker
+
+from .test_delivery import wait_until
 
 
 def at_line(number: int, files: str, then: Callable[[], None]) -> Callable[[FrameType, str, Any], Any]:
@@ -77,6 +81,38 @@ def test_an_event_that_opens_a_batch_wakes_the_worker_whatever_comes_between(hel
         finally:
             sys.settrace(before)
         assert bell._lock.acquire(blocking=False), line
+
+
+@pytest.mark.parametrize(("looks_in", "rings"), [(-1.0, True), (0.3, False), (9.0, True)])
+def test_an_event_wakes_the_worker_unless_it_looks_in_time(looks_in: float, rings: bool) -> None:
+    rung: list[bool] = []
+    buffer = Buffer(settings_from("k", "http://c", {"batch_age_seconds": 0.5}), lambda: rung.append(True))
+    buffer.looks_at = time.monotonic() + looks_in
+    buffer.put(b"a")
+    assert bool(rung) is rings
+
+
+def test_where_one_batch_follows_another_the_worker_looks_by_itself() -> None:
+    client = polku.Client("k", "http://c", transport=polku.MemoryTransport(), batch_age_seconds=0.5)
+    worker = client._delivery
+    rung: list[int] = []
+
+    def count() -> None:
+        rung.append(1)
+        Bell.ring(worker._bell)
+
+    client.track("first", user_id="u")
+    assert client.flush(5)
+    wait_until(lambda: worker.buffer.looks_at > time.monotonic())
+    worker._bell.ring = count  # type: ignore[method-assign]
+    client.track("second", user_id="u")
+    assert not rung
+    wait_until(lambda: client.stats().delivered == 2)
+    wait_until(lambda: worker.buffer.looks_at == 0.0)  # nothing came any more: it sleeps
+    client.track("third", user_id="u")
+    assert rung
+    wait_until(lambda: client.stats().delivered == 3)
+    assert client.close(5)
 
 
 class Idle:

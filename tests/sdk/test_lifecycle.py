@@ -103,6 +103,34 @@ else:
 
 
 @needs_fork
+@pytest.mark.parametrize("mark", ["forks.mark", "forks._ProcessId()"])
+@pytest.mark.parametrize("own", [False, True], ids=["made ids", "ids of its own"])
+def test_a_fork_that_python_is_not_told_of_is_noticed(own: bool, mark: str, collector: Any) -> None:
+    # Without a thread before it, as servers that fork in C load a program: Python does not survive it with one.
+    program = f"""batch_age_seconds=60
+import ctypes
+from polku import forks
+forks.mark = {mark}
+wake, client._buffer._wake = client._buffer._wake, lambda: None
+for n in range(20): client.track('before', user_id='u')
+client._buffer._wake = wake
+child = ctypes.PyDLL(None).fork()
+name = 'parent' if child else 'child'
+ids = [client.track(name, user_id='u', message_id=f'{{name:>20}}-{{n}}' if {own} else None) for n in range(10)]
+print(ids[0], flush=True)
+assert client.flush(10)
+assert client.stats().delivered == (30 if child else 10), client.stats()
+if not child: os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    done = run(program, collector.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert names(collector) == {"before": 20, "parent": 10, "child": 10}
+    tails = {line[14:] for line in done.stdout.split()}
+    assert len(tails) == 2, "an id that only the time tells from another process's"
+
+
+@needs_fork
 def test_forks_while_threads_track_and_send_neither_hang_nor_lose(collector: Any) -> None:
     """Locks are held by other threads at the moment of the fork, and the connection is in use."""
     program = """batch_events=20

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from os import getpid
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -66,12 +65,11 @@ class Bell:
         with contextlib.suppress(RuntimeError):  # it has been rung already
             self._lock.release()
 
-    def wait(self, timeout_seconds: float | None) -> None:
-        """Wait for a ring, at most so long."""
+    def wait(self, timeout_seconds: float | None) -> bool:
+        """Wait for a ring, at most so long; whether there was one."""
         if timeout_seconds is None:
-            self._lock.acquire()
-        elif timeout_seconds > 0:
-            self._lock.acquire(timeout=min(timeout_seconds, threading.TIMEOUT_MAX))
+            return self._lock.acquire()
+        return timeout_seconds > 0 and self._lock.acquire(timeout=min(timeout_seconds, threading.TIMEOUT_MAX))
 
 
 class Buffer:
@@ -92,19 +90,23 @@ class Buffer:
         self._settled = threading.Condition(self._lock)
         self._sealed: deque[list[bytes]] = deque()
         self._on_their_way: list[bytes] = []
+        self.held = 0
+        """Sealed or being sent; what is open comes on top of it."""
+        self._held_bytes = 0
         self._open: list[bytes] = []
         self._open_bytes = 0
         self._opened_at = 0.0
+        self.looks_at = 0.0
+        """When (on the monotonic clock) the worker looks here without being woken; past, if only a ring wakes it."""
         self._closed = False
         self.abandoned = False
         self._taken = 0
+        """Sealed so far."""
         self._dropped_ahead = 0
         """Of the oldest that are waiting, since something was settled last: what is being sent is older still."""
         self._spool_taken = 0
         self._spool_waiting = 0
         self._spool_due_at: float | None = None
-        self.queued = 0
-        self.queued_bytes = 0
         self.spooled = 0
         self.delivered = 0
         self.recovered = 0
@@ -113,6 +115,17 @@ class Buffer:
         self._untold: dict[LossReason, int] = {}
         if self._spool is not None:
             self._spool.reset()
+        self._measure()
+
+    @property
+    def queued(self) -> int:
+        """Events in memory, those being sent included."""
+        return self.held + len(self._open)
+
+    @property
+    def queued_bytes(self) -> int:
+        """What they take."""
+        return self._held_bytes + self._open_bytes
 
     def waiting(self) -> list[bytes]:
         """What is in memory, unless that is long ago. Asks for no lock: after a fork nobody may be there to release it.
@@ -125,15 +138,25 @@ class Buffer:
 
     def put(self, raw: bytes) -> LossReason | None:
         """Keep one encoded event; the reason if it got no place. Waits only if the settings say so."""
-        if getpid() != forks.pid:
+        if not forks.mark[0]:
             forks.in_child()
+        with self._lock:
+            # Nearly every event joins others and fills nothing. One expression up to the append, so that it joins the
+            # batch that is open then, whatever a signal handler tracks in between.
+            if 0 < len(self._open) < self._plain_events and self._open_bytes + len(raw) <= self._plain_bytes:
+                self._open.append(raw)
+                self._open_bytes += len(raw)
+                return None
+        return self._put_at_an_edge(raw)
+
+    def _put_at_an_edge(self, raw: bytes) -> LossReason | None:
+        """As `put`, for the first and the last of a batch, and where there may be no room."""
         settings = self._settings
         size = len(raw)
         with self._lock:
             if self._spools_all and not self._closed and self._to_spool(raw):
                 return None
-            # As `_has_room`, without the call, which is felt here.
-            if self._closed or self.queued >= settings.queue_events or self.queued_bytes + size > settings.queue_bytes:
+            if self._closed or not self._has_room(size):
                 if settings.full_queue == "spill" and not self._closed and self._to_spool(raw):
                     return None
                 reason = self._refusal(size)
@@ -144,17 +167,14 @@ class Buffer:
             if self._open_bytes + size > settings.batch_bytes and self._open:
                 self._seal()
                 wake = True
-            batch = self._open
-            first = not batch  # asked before the append, at which another event may come in between
-            batch.append(raw)
+            first = not self._open  # asked before the append, at which another event may come in between
+            self._open.append(raw)
             self._open_bytes += size
-            self.queued += 1
-            self.queued_bytes += size
-            self._taken += 1
             if first:
-                self._opened_at = time.monotonic()
-                wake = True
-            if len(batch) >= settings.batch_events:
+                self._opened_at = now = time.monotonic()
+                # Waking a thread costs as much as four events.
+                wake = wake or not now < self.looks_at <= now + settings.batch_age_seconds
+            if len(self._open) >= settings.batch_events:
                 self._seal()
                 wake = True
         if wake:
@@ -279,7 +299,7 @@ class Buffer:
         """Whether what was queued before the mark is settled."""
         # In order, each in its place: what is settled is what was taken first.
         return (
-            self._taken - self.queued - self._dropped_ahead >= mark.queued
+            self._taken - self.held - self._dropped_ahead >= mark.queued
             and self._spool_taken - self.spooled >= mark.spooled
         )
 
@@ -288,6 +308,7 @@ class Buffer:
         with self._lock:
             self._closed = True
             self._seal()
+            self._measure()
             self._settled.notify_all()
 
     def abandon(self, reason: LossReason) -> int:
@@ -301,15 +322,17 @@ class Buffer:
             self.abandoned = True
             self._sealed.clear()
             self._open = []
-            self.queued = self.queued_bytes = 0
+            self.held = self._held_bytes = self._open_bytes = 0
+            self._measure()
             self._settled.notify_all()
             return count
 
     def _no_more_waiting(self, events: list[bytes]) -> None:
         """These were in memory and are settled, or on disk."""
-        self.queued -= len(events)
-        self.queued_bytes -= sum(map(len, events))
+        self.held -= len(events)
+        self._held_bytes -= sum(map(len, events))
         self._dropped_ahead = 0
+        self._measure()
         if len(events) == len(self._on_their_way):
             self._on_their_way = []
         elif self._on_their_way:
@@ -355,9 +378,20 @@ class Buffer:
         # First out of reach, then sealed: a signal handler that tracks between two of these lines may seal too.
         fresh: list[bytes] = []
         batch, self._open = self._open, fresh
-        self._open_bytes = 0
+        size, self._open_bytes = self._open_bytes, 0
+        self.held += len(batch)
+        self._held_bytes += size
+        self._taken += len(batch)
         if batch:
             self._sealed.append(batch)
+        self._measure()
+
+    def _measure(self) -> None:
+        """Up to where the open batch takes events without a second look."""
+        settings = self._settings
+        plain = 0 if self._closed or self._spools_all else settings.queue_events - self.held
+        self._plain_events = min(plain, settings.batch_events - 1)
+        self._plain_bytes = min(settings.queue_bytes - self._held_bytes, settings.batch_bytes)
 
     def _has_room(self, size: int) -> bool:
         settings = self._settings
@@ -409,7 +443,8 @@ class Buffer:
             raw = oldest.pop(0)
             if not oldest:
                 self._sealed.popleft()
-            self.queued -= 1
-            self.queued_bytes -= len(raw)
+            self.held -= 1
+            self._held_bytes -= len(raw)
             self._dropped_ahead += 1
+            self._measure()
             self.count_lost(LossReason.QUEUE_FULL)

@@ -7,7 +7,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -114,8 +114,9 @@ class Tracker:
         record = Record(
             type="track",
             event=event,
-            message_id=message_id,
-            timestamp=timestamp,
+            # As `_emit` would do, for less: to set a field later costs as much as to make the id.
+            message_id=new_id() if message_id is None else message_id,
+            timestamp=datetime.now(UTC) if timestamp is None else timestamp,
             user_id=user_id,
             anonymous_id=anonymous_id,
             properties=properties,
@@ -341,9 +342,20 @@ class Tracker:
                     return None
                 decided = passed is not None
                 record = passed or record
-            raw = self._encoded(record) if self._plan is None else self._checked(record)
-            if raw is None:
-                return None
+            raw = None
+            if is_plain(record):
+                try:
+                    raw = encode(record)
+                except Exception:  # whatever the values did: `repaired` finds out what it was
+                    raw = None
+            # NaN and infinity are written as null. Most events hold no null, and need no closer look. `rfind` takes
+            # half the time of `in`.
+            if raw is None or (raw.rfind(b"null") >= 0 and _holds_nan(record)):
+                raw = self._repaired(record)
+                if raw is None:
+                    return None
+            if self._plan is not None:
+                self._check(record, self._plan)
             if len(raw) > self._max_event_bytes:
                 self._drop(record, LossReason.TOO_LARGE, f"is {len(raw)} bytes large")
                 return None
@@ -366,18 +378,8 @@ class Tracker:
         message_id: str = record.message_id
         return message_id
 
-    def _encoded(self, record: Record) -> bytes | None:
-        """The record as JSON, repaired if need be; None if it was dropped."""
-        if is_plain(record):
-            try:
-                raw = encode(record)
-            except Exception:  # noqa: S110  # whatever the values did: `repaired` finds out what it was
-                pass
-            else:
-                # NaN and infinity are written as null. Most events hold no null, and need no closer look. `rfind` takes
-                # half the time of `in`.
-                if raw.rfind(b"null") < 0 or not _holds_nan(record):
-                    return raw
+    def _repaired(self, record: Record) -> bytes | None:
+        """What is sound of a record as JSON; None if it was dropped."""
         try:
             fixed, findings = repaired(record)
             raw = encode(fixed)
@@ -389,20 +391,18 @@ class Tracker:
             self._warn(record, findings)
         return raw
 
-    def _checked(self, record: Record) -> bytes | None:
-        """As `_encoded`, with a look at the plan. What does not fit it is sent all the same."""
-        raw = self._encoded(record)
-        if raw is None or self._plan is None or record.type not in ("track", "page", "screen"):
-            return raw
-        planned = self._plan.find(record.type, record.event if record.type == "track" else None)
+    def _check(self, record: Record, plan: Plan) -> None:
+        """Warn of what does not fit the plan. It is sent all the same."""
+        if record.type not in ("track", "page", "screen"):
+            return
+        planned = plan.find(record.type, record.event if record.type == "track" else None)
         if planned is None:
             self._warn(record, [Finding("$.event", "is not in the plan")])
-            return raw
+            return
         try:
             planned.decode(encode_object(record.properties))
         except Exception as error:
             self._warn(record, [Finding("$.properties", f"do not fit the plan: {error}")])
-        return raw
 
     def _drop(self, record: Record, reason: LossReason, text: str) -> None:
         self._say(record, f"{text}: dropped")

@@ -387,6 +387,7 @@ class Worker(Delivery):
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._finished = False
+        self._has_sent = False
 
     def forget_parent(self) -> None:
         """In a forked child: leave events, files, thread, locks and connections to the parent."""
@@ -494,8 +495,9 @@ class Worker(Delivery):
             answer = None
             if isinstance(step, Send):
                 answer = self._transmit(step)
+                self._has_sent = True
             else:
-                self._bell.wait(step.seconds)
+                self._rest(step.seconds)
         try:
             self._transport.close()
         except Exception as error:
@@ -503,6 +505,16 @@ class Worker(Delivery):
         if self._finished or self._deadline == float("inf"):
             self.buffer.close_spool()
             _open_workers.discard(self)
+
+    def _rest(self, seconds: float | None) -> None:
+        """Wait for a ring, at most so long. After work it looks once more by itself: where one batch follows another,
+        no event needs to wake it to have its age watched."""
+        looks = seconds is None and self._has_sent
+        if looks:
+            seconds = self._settings.batch_age_seconds
+        self.buffer.looks_at = 0.0 if seconds is None else time.monotonic() + seconds
+        if not self._bell.wait(seconds) and looks:
+            self._has_sent = False
 
     def _transmit(self, step: Send) -> Answer:
         try:

@@ -45,10 +45,10 @@ class FileDelivery(Delivery):
         # By identity: parts of a batch hold the same objects, and two events may have the same bytes.
         self._index = {id(raw): index for index, raw in enumerate(events)}
         self._settled = Settled(rejected=[], warnings=[], lost={})
-        self.buffer.queued = len(events)
+        self.buffer.held = len(events)
         if events:
             self._walk(events)
-        self.buffer.queued = 0
+        self.buffer.held = 0
         return self._settled
 
     def stop(self) -> None:
