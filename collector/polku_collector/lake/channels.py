@@ -64,7 +64,7 @@ def sources() -> tuple[Source, ...]:
 
 
 def create_lookup(connection: duckdb.DuckDBPyConnection, table: str = LOOKUP_TABLE) -> None:
-    """Create (or replace) the temporary table of known sources that `with_marketing_channel` joins."""
+    """Create (or replace) the temporary table of known sources, which `with_marketing_channel` joins; forget visits."""
     rows = sources()
     arrow = pa.table(
         {
@@ -76,6 +76,7 @@ def create_lookup(connection: duckdb.DuckDBPyConnection, table: str = LOOKUP_TAB
     connection.register("polku_sources_arrow", arrow)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * FROM polku_sources_arrow")
     connection.unregister("polku_sources_arrow")
+    _forget_visits(connection)
 
 
 VISITS_TABLE = "polku_visits"
@@ -85,66 +86,111 @@ VISIT_COLUMNS = (
     *(f"utm_{parameter}" for parameter in UTM_PARAMETERS),
     "marketing_channel",
 )
-_PARTS = ", ".join(f"strlen({column}), ':', {column}" for column in VISIT_KEY)
-VISIT_SQL = f"md5_number(concat({_PARTS}))"
-"""The visit of a line as one number, by which lines are joined to what is known of visits.
 
-Each part goes with its bytes counted (an absent one without): no text that somebody sends can pass for another's visit.
-"""
+
+def _number_sql(columns: Iterable[str]) -> str:
+    """Some columns as one number. Each part goes with its bytes counted (an absent one without): no text that somebody
+    sends can pass for another's."""
+    parts = ", ".join(f"strlen({column}), ':', {column}" for column in columns)
+    return f"md5_number(concat({parts}))"
+
+
+VISIT_SQL = _number_sql(VISIT_KEY)
+"""The visit of a line as one number, by which lines are joined to what is known of visits."""
 
 MOST_KNOWN_VISITS = 100_000
 """So many are kept from one flush to the next. People come from and go to the same places, and the rules take ten
 times as long as looking a visit up."""
 
 _KNOWN = "polku_known_visits"
+_KNOWN_ARRIVALS = "polku_known_arrivals"
+_ARRIVAL_COLUMNS = tuple(column for column in VISIT_COLUMNS if column != "page_path")
 
 
 def create_visits(connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:
     """Create (or replace) the table of all distinct visits in `tables`, with their VISIT_COLUMNS, found by `visit`.
 
-    The tables have the columns of VISIT_KEY, and VISIT_SQL as `visit`. One query for all of them: planning the channel
-    rules takes 25 ms, too long for every event name of every flush. Needs `create_lookup` once before.
+    The tables have the columns of VISIT_KEY, and VISIT_SQL as `visit`. Planning the channel rules takes 20 ms, too long
+    for every flush: a new visit is mostly another page of a site that people reach in ways that are known, and the
+    rules see only the way, the *arrival*. Needs `create_lookup` once before.
     """
     key = ", ".join(VISIT_KEY)
     every = " UNION ALL ".join(f"SELECT visit, {key} FROM {table}" for table in tables)
-    known = _known_visits(connection)
+    ((known,),) = connection.execute(f"SELECT count(*) FROM {_KNOWN}").fetchall()
     here = f"(SELECT visit FROM ({every}))" if every else f"(SELECT visit FROM {_KNOWN} LIMIT 0)"
     if every:
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE polku_new_visits AS "
-            f"SELECT DISTINCT ON (visit) visit, {key} FROM ({every}) ANTI JOIN {_KNOWN} USING (visit)"
-        )
-        ((new,),) = connection.execute("SELECT count(*) FROM polku_new_visits").fetchall()
+        utm = ", ".join(f"utm_{parameter}" for parameter in UTM_PARAMETERS)
+        ((new,),) = connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE polku_new_visits AS SELECT *, {_number_sql(VISIT_KEY)} AS arrival FROM ("
+            f"SELECT visit, {page_path_sql('page_url')} AS page_path, {arrival_url_sql('page_url')} AS page_url, "
+            f"{arrival_referrer_sql('referrer')} AS referrer, {utm} FROM ("
+            f"SELECT DISTINCT ON (visit) visit, {key} FROM ({every}) ANTI JOIN {_KNOWN} USING (visit)))"
+        ).fetchall()
         if known + new > MOST_KNOWN_VISITS and known:
-            connection.execute(f"DROP TABLE {_KNOWN}")
+            _forget_visits(connection)
             create_visits(connection, tables)
             return
         if new:
-            connection.execute(f"INSERT INTO {_KNOWN} BY NAME {_rules('polku_new_visits')}")
+            _know_arrivals(connection)
+            connection.execute(
+                f"INSERT INTO {_KNOWN} BY NAME SELECT visit, page_path, {', '.join(_ARRIVAL_COLUMNS)} "
+                f"FROM (SELECT visit, page_path, arrival FROM polku_new_visits) JOIN {_KNOWN_ARRIVALS} USING (arrival)"
+            )
     connection.execute(
         f"CREATE OR REPLACE TABLE {VISITS_TABLE} AS SELECT * FROM {_KNOWN} SEMI JOIN {here} USING (visit)"
     )
 
 
-def _known_visits(connection: duckdb.DuckDBPyConnection) -> int:
-    """How many are known of earlier flushes."""
-    described = ", ".join(f"{column} VARCHAR" for column in VISIT_COLUMNS)
-    connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {_KNOWN} (visit UHUGEINT, {described})")
-    ((known,),) = connection.execute(f"SELECT count(*) FROM {_KNOWN}").fetchall()
-    return int(known)
+def _forget_visits(connection: duckdb.DuckDBPyConnection) -> None:
+    for table, number, columns in (
+        (_KNOWN, "visit", VISIT_COLUMNS),
+        (_KNOWN_ARRIVALS, "arrival", _ARRIVAL_COLUMNS),
+    ):
+        described = ", ".join(f"{column} VARCHAR" for column in columns)
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} ({number} UHUGEINT, {described})")
 
 
-def _rules(visits: str) -> str:
-    """The SELECT of the VISIT_COLUMNS of visits."""
+def _know_arrivals(connection: duckdb.DuckDBPyConnection) -> None:
+    """Ask the rules for the arrivals of new visits, if there are any that they were not asked for."""
+    ((new,),) = connection.execute(
+        "CREATE OR REPLACE TEMP TABLE polku_new_arrivals AS SELECT DISTINCT ON (arrival) * EXCLUDE (visit, page_path) "
+        f"FROM polku_new_visits ANTI JOIN {_KNOWN_ARRIVALS} USING (arrival)"
+    ).fetchall()
+    if new:
+        connection.execute(f"INSERT INTO {_KNOWN_ARRIVALS} BY NAME {_rules('polku_new_arrivals')}")
+
+
+def _rules(arrivals: str) -> str:
+    """The SELECT of what the rules say of arrivals."""
     utm = ", ".join(
         f"coalesce(utm_{parameter}, {utm_sql('page_url', parameter)}) AS utm_{parameter}"
         for parameter in UTM_PARAMETERS
     )
-    completed = (
-        f"(SELECT visit, page_url, {page_path_sql('page_url')} AS page_path, "
-        f"{referrer_host_sql('referrer')} AS referrer_host, {utm} FROM {visits})"
-    )
+    completed = f"(SELECT arrival, page_url, {referrer_host_sql('referrer')} AS referrer_host, {utm} FROM {arrivals})"
     return f"SELECT * EXCLUDE (page_url) FROM ({with_marketing_channel(completed)})"
+
+
+_SITE = "^(https?://[a-z0-9.-]+/)"
+
+
+def arrival_url_sql(page_url: str) -> str:
+    """A page's URL without what neither rules nor campaign values look at: the path, the values of click ids, and
+    all that follows the site if there is neither campaign nor click id. What is no plain URL stays."""
+    # Not beyond an `&` in the path or a `?` in a value: what looks like a click id there is taken for one. And not what
+    # looks like one within another value.
+    campaign = (
+        f"regexp_replace(regexp_replace({page_url}, '{_SITE}[^?#&]*', '\\1'), "
+        f"'((?:^[^?#]*[?]|&)(?:{_CLICK_NAMES})=)[^?&#]+', '\\1x', 'g')"
+    )
+    return (
+        f"CASE WHEN contains({page_url}, 'utm_') OR regexp_matches({page_url}, '[?&](?:{_CLICK_NAMES})=[^&#]') "
+        f"THEN {campaign} ELSE {arrival_referrer_sql(page_url)} END"
+    )
+
+
+def arrival_referrer_sql(referrer: str) -> str:
+    """A referrer without its path: the rules look at its host alone. What is no plain URL stays."""
+    return f"regexp_replace({referrer}, '(?s){_SITE}.*', '\\1')"
 
 
 def visits_join_sql(lines: str, visits: str) -> str:
@@ -187,12 +233,12 @@ CLICK_IDS: Mapping[str, tuple[str, ...]] = {
     "email": ("mc_eid", "_hsenc", "_kx", "vero_id", "ml_subscriber"),
     "organic_social": ("fbclid", "igshid", "igsh"),
 }
+_CLICK_NAMES = "|".join(name for names in CLICK_IDS.values() for name in names)
 
 
 def _clicks_sql(page_url: str) -> str:
     """All click ids of a URL, as a list. One expression for all: each costs a millisecond a query to compile."""
-    every = "|".join(name for names in CLICK_IDS.values() for name in names)
-    return f"regexp_extract_all({page_url}, '[?&]({every})=[^&#]', 1)"
+    return f"regexp_extract_all({page_url}, '[?&]({_CLICK_NAMES})=[^&#]', 1)"
 
 
 def _click_sql() -> str:

@@ -19,6 +19,7 @@ from polku_collector.lake.channels import (
     VISIT_COLUMNS,
     VISIT_KEY,
     VISIT_SQL,
+    _rules,
     create_lookup,
     create_visits,
     sources,
@@ -261,6 +262,67 @@ def test_what_is_known_of_a_visit_is_kept_to_a_bound(
         assert connection.execute("SELECT count(*) FROM polku_known_visits").fetchall()[0][0] <= 3
         distinct = len({tuple(row.items()) for row in rows})
         assert connection.execute("SELECT count(*) FROM polku_visits").fetchall() == [(distinct,)], "of this flush only"
+
+
+PLACES = st.sampled_from(["https://a.example/", "http://www.b.fi", "HTTPS://C.example/", "//d.example/", "/", ""])
+PARTS = st.sampled_from(
+    [
+        *(
+            "/",
+            "?",
+            "&",
+            "#",
+            "=",
+            "x",
+            "\n",
+            "å",
+            "utm_source=",
+            "utm_medium=",
+            "utm_campaign=",
+            "google",
+            "cpc",
+            "e-mail",
+        ),
+        *("gclid=", "fbclid=", "dclid=", "?gclid=1", "&mc_eid=ab", "&utm_medium=cpc", "%20", "shop", "www.google.com"),
+    ]
+)
+URLS = st.builds(lambda place, parts: place + "".join(parts), PLACES, st.lists(PARTS, max_size=9)) | st.none()
+REFERRERS = URLS | st.sampled_from(
+    ["https://www.google.com/x", "https://a.example/y", "https://t.co", "android-app://x.y"]
+)
+ONE = st.fixed_dictionaries(
+    {
+        key: URLS if key == "page_url" else REFERRERS if key == "referrer" else st.sampled_from(["x", "cpc", None])
+        for key in VISIT_KEY
+    }
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ONE, min_size=1, max_size=60))
+def test_the_rules_say_of_an_arrival_what_they_say_of_each_of_its_visits(
+    connection: duckdb.DuckDBPyConnection, rows: list[dict[str, str | None]]
+) -> None:
+    table(connection, "lines", rows)
+    create_visits(connection, ["lines"])
+    columns = ", ".join(column for column in VISIT_COLUMNS if column != "page_path")
+    connection.execute("CREATE OR REPLACE TEMP TABLE each AS SELECT DISTINCT ON (visit) * EXCLUDE (n) FROM lines")
+    each = _rules("(SELECT * EXCLUDE (visit), visit AS arrival FROM each)")
+    found = connection.execute(f"SELECT visit, {columns} FROM polku_visits ORDER BY visit").fetchall()
+    assert found == connection.execute(f"SELECT arrival, {columns} FROM ({each}) ORDER BY arrival").fetchall()
+
+
+def test_another_page_reached_in_a_known_way_asks_no_rules(connection: duckdb.DuckDBPyConnection) -> None:
+    def arrivals() -> int:
+        return int(connection.execute("SELECT count(*) FROM polku_known_arrivals").fetchall()[0][0])
+
+    ways = ["", "?size=2&page=3#top", "?gclid=%d", "?utm_source=x&gclid=%d"]
+    counts = []
+    for number in range(3):
+        pages = [f"https://known.example/p/{number}{way % number if '%' in way else way}" for way in ways]
+        channels(connection, [visit(f"https://www.google.com/search?q={number}", page) for page in pages])
+        counts.append(arrivals())
+    assert counts[1] == counts[0] == counts[2]
 
 
 PIECES = st.text("a:1;\x00\x1f", max_size=4) | st.none()
