@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polku_analytics.analyses import paths
 from polku_analytics.analyses.paths import LEFT, PathsQuestion, count_paths, run_paths
 from polku_analytics.analyses.scope import Scope
 from polku_analytics.errors import AnalyticsError, UnknownNameError
@@ -89,15 +90,27 @@ def by_hand(
     st.booleans(),
     st.integers(1, 4),
     st.integers(3, 6),
+    st.sampled_from([1, 7, 500_000]),
+    st.booleans(),
 )
 def test_paths_equal_writing_out_every_journey(
-    journeys: list[Journey], start: int | None, end: int | None, collapse: bool, top: int, max_steps: int
+    journeys: list[Journey],
+    start: int | None,
+    end: int | None,
+    collapse: bool,
+    top: int,
+    max_steps: int,
+    piece_rows: int,
+    backwards: bool,
 ) -> None:
     journeys = [sorted(journey, key=lambda e: e[0]) for journey in journeys]
-    persons = [unit // 2 for unit in range(len(journeys))]
+    persons = [(-unit if backwards else unit) // 2 for unit in range(len(journeys))]
     options: dict[str, Any] = {"start": start, "end": end, "collapse": collapse, "top": top, "max_steps": max_steps}
 
-    assert counted(journeys, persons, **options) == by_hand(journeys, persons, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "_PIECE_ROWS", piece_rows)
+        found = counted(journeys, persons, **options)
+    assert found == by_hand(journeys, persons, **options)
 
 
 def test_no_journeys_have_no_edges() -> None:

@@ -7,6 +7,9 @@ n + 1, so the graph has no circles and a Sankey diagram can show it. docs/defini
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -29,6 +32,7 @@ MIDDLE: Final = "(…)"
 """What lies between when a path from `start` to `end` is longer than `max_steps`."""
 _SORTED_BY_DIGITS: Final = 2**16
 """Up to here numpy sorts by digits, in a fraction of the time."""
+_PIECE_ROWS: Final = 500_000
 
 LEFT: Final = "(left)"
 """The journey ended here, as far as the data goes."""
@@ -155,14 +159,82 @@ def count_paths(
 
     `named`: the items that have their name; the `top` most frequent ones, unless they are given.
     """
+
+    def walked(piece: slice) -> _Walk:
+        return _walk(
+            units[piece], persons[piece], times[piece], items[piece], start, end, collapse=collapse, max_steps=max_steps
+        )
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # numpy lets go of the interpreter
+        walks = list(pool.map(walked, _pieces(units, persons)))
+        paths = sum(len(walk.first) for walk in walks)
+        if paths == 0:
+            return CountedPaths([], 0, 0, np.zeros(item_count, dtype=bool))
+        if named is None:
+            passed = (np.bincount(walk.passed(), minlength=item_count) for walk in walks)
+            named = _named(np.sum(list(passed), axis=0), {start, end} - {None}, top, item_count)
+        code = np.where(named, np.arange(item_count), item_count)
+        groups = list(
+            pool.map(lambda walk: _group(_edges(walk, code, max_steps, to_end=end is not None), item_count + 3), walks)
+        )
+    people = sum(_distinct(walk.persons[walk.first]) for walk in walks)
+    return CountedPaths(_merged(groups, item_count + 3), paths, people, named)
+
+
+def _pieces(units: np.ndarray, persons: np.ndarray) -> list[slice]:
+    """Rows that are counted together: few enough to stay near the processor, and all of a unit and of a person."""
+    if len(persons) <= _PIECE_ROWS or (persons[1:] < persons[:-1]).any():
+        return [slice(None)]
+    borders: list[int] = []
+    for row in range(_PIECE_ROWS, len(persons), _PIECE_ROWS):
+        border = int(np.searchsorted(persons, persons[row]))
+        if border > (borders[-1] if borders else 0) and units[border] != units[border - 1]:
+            borders.append(border)
+    return [slice(low, high) for low, high in pairwise([0, *borders, len(persons)])]
+
+
+class _Walk(Struct, frozen=True):
+    """The paths of some rows. Of each path: its first and last row, and which of its rows are looked at."""
+
+    persons: np.ndarray
+    times: np.ndarray
+    items: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    begin: np.ndarray
+    """The first row that is looked at …"""
+    head: np.ndarray
+    """… how many there are …"""
+    first_step: np.ndarray
+    """… and the step that it stands on."""
+    cut: np.ndarray
+    """Which paths are too long: of these the last row is looked at as well."""
+    offset: np.ndarray
+    """Of each row that is looked at: its place in its path …"""
+    row: np.ndarray
+    """… and its number."""
+
+    def passed(self) -> np.ndarray:
+        """The items that are looked at."""
+        return np.asarray(self.items[np.concatenate([self.row, self.last[self.cut]])])
+
+
+def _walk(
+    units: np.ndarray,
+    persons: np.ndarray,
+    times: np.ndarray,
+    items: np.ndarray,
+    start: int | None,
+    end: int | None,
+    *,
+    collapse: bool,
+    max_steps: int,
+) -> _Walk:
     if collapse and len(items):
         kept = _begins(units)
         kept[1:] |= items[1:] != items[:-1]
         units, persons, times, items = units[kept], persons[kept], times[kept], items[kept]
     first, last = _slices(_begins(units), items, start, end)
-    if len(first) == 0:
-        return CountedPaths([], 0, 0, np.zeros(item_count, dtype=bool))
-
     length = last - first + 1
     head = np.minimum(length, max_steps)
     cut = np.zeros(len(first), dtype=bool)
@@ -172,30 +244,32 @@ def count_paths(
     begin = last - head + 1 if start is None and end is not None else first
     # Where the end is what is asked for, steps are counted so that it stands on the last one.
     first_step = max_steps - head + 1 if start is None and end is not None else np.ones(len(first), dtype=np.int64)
+    before = np.cumsum(head) - head
+    offset = np.arange(int(head.sum())) - np.repeat(before, head)
+    row = np.repeat(begin, head) + offset
+    return _Walk(persons, times, items, first, last, begin, head, first_step, cut, offset, row)
 
-    path = np.repeat(np.arange(len(first)), head)
-    offset = np.arange(len(path)) - np.repeat(np.cumsum(head) - head, head)
-    row = begin[path] + offset
-    step = first_step[path] + offset
-    if named is None:
-        named = _named(items, [row, last[cut]], {start, end} - {None}, top, item_count)
-    code = np.where(named, np.arange(item_count), item_count)[items] if item_count else items
 
-    to_next = offset + 1 < head[path]
-    edges = [
-        _Edges(
-            step[to_next], code[row[to_next]], code[row[to_next] + 1], persons[row[to_next]], _gap(times, row[to_next])
-        )
-    ]
-    middle, left = item_count + 1, item_count + 2
-    if cut.any():
-        before = (begin + head - 1)[cut]
-        edges.append(_Edges.constant(max_steps - 2, code[before], middle, persons[before]))
-        edges.append(_Edges.constant(max_steps - 1, middle, code[last[cut]], persons[before]))
-    if end is None:
+def _edges(walk: _Walk, code: np.ndarray, max_steps: int, *, to_end: bool) -> list[_Edges]:
+    """From each row that is looked at to the next one, over what is cut out, and to where a path has ended."""
+    middle, left = len(code) + 1, len(code) + 2
+    to_next = walk.offset + 1 < np.repeat(walk.head, walk.head)
+    row = walk.row[to_next]
+    step = (np.repeat(walk.first_step, walk.head) + walk.offset)[to_next]
+    gap = walk.times[row + 1] - walk.times[row]
+    edges = [_Edges(step, code[walk.items[row]], code[walk.items[row + 1]], walk.persons[row], gap)]
+    if walk.cut.any():
+        before, last = (walk.begin + walk.head - 1)[walk.cut], walk.last[walk.cut]
+        persons = walk.persons[before]
+        edges.append(_Edges.constant(max_steps - 2, code[walk.items[before]], middle, persons))
+        edges.append(_Edges.constant(max_steps - 1, middle, code[walk.items[last]], persons))
+    if not to_end:
+        length = walk.last - walk.first + 1
         ends = length < max_steps
-        edges.append(_Edges(length[ends], code[last[ends]], np.full(ends.sum(), left), persons[last[ends]], None))
-    return CountedPaths(_group(edges, item_count + 3), len(first), _distinct(persons[first]), named)
+        last = walk.last[ends]
+        source = code[walk.items[last]]
+        edges.append(_Edges(length[ends], source, np.full(len(last), left), walk.persons[last], None))
+    return edges
 
 
 class _Edges(Struct, frozen=True):
@@ -235,9 +309,8 @@ def _next_row(wanted: np.ndarray, since: np.ndarray) -> np.ndarray:
     return rows[np.searchsorted(rows, since)]
 
 
-def _named(items: np.ndarray, rows: list[np.ndarray], always: set[int | None], top: int, item_count: int) -> np.ndarray:
-    """Which items keep their name: `always`, and the `top` that occur most in the rows (ties: the earlier name)."""
-    occurrences = np.bincount(items[np.concatenate(rows)], minlength=item_count)
+def _named(occurrences: np.ndarray, always: set[int | None], top: int, item_count: int) -> np.ndarray:
+    """Which items keep their name: `always`, and the `top` that occur most (ties: the earlier name)."""
     pinned = [item for item in always if item is not None]
     named = np.zeros(item_count, dtype=bool)
     occurrences[pinned] = 0
@@ -247,8 +320,17 @@ def _named(items: np.ndarray, rows: list[np.ndarray], always: set[int | None], t
     return named
 
 
-def _group(edges: list[_Edges], codes: int) -> list[tuple[int, int, int, int, int, float | None]]:
-    counted: list[tuple[int, int, int, int, int, float | None]] = []
+class _Group(Struct, frozen=True):
+    """Edges of one kind: how many, of how many people, and the microseconds each took."""
+
+    count: int
+    people: int
+    gaps: np.ndarray | None
+
+
+def _group(edges: list[_Edges], codes: int) -> dict[int, _Group]:
+    """Edges by step, source and target, which are one number."""
+    groups: dict[int, _Group] = {}
     for part in edges:
         if len(part.step) == 0:
             continue
@@ -260,10 +342,22 @@ def _group(edges: list[_Edges], codes: int) -> list[tuple[int, int, int, int, in
         gap = None if part.gap is None else part.gap[order]
         begins = np.flatnonzero(_begins(key))
         for low, high in zip(begins, np.append(begins[1:], len(key)), strict=True):
-            rest, target = divmod(int(key[low]), codes)
-            step, source = divmod(rest, codes)
-            seconds = None if gap is None else round(float(np.median(gap[low:high])) / 1e6, 6)
-            counted.append((step, source, target, int(high - low), _distinct(person[low:high]), seconds))
+            gaps = None if gap is None else gap[low:high]
+            groups[int(key[low])] = _Group(int(high - low), _distinct(person[low:high]), gaps)
+    return groups
+
+
+def _merged(pieces: list[dict[int, _Group]], codes: int) -> list[tuple[int, int, int, int, int, float | None]]:
+    """The edges of all pieces. Nobody is in two of them."""
+    counted: list[tuple[int, int, int, int, int, float | None]] = []
+    for key in set().union(*pieces):
+        rest, target = divmod(key, codes)
+        step, source = divmod(rest, codes)
+        parts = [piece[key] for piece in pieces if key in piece]
+        gaps = [part.gaps for part in parts if part.gaps is not None]
+        seconds = round(float(np.median(np.concatenate(gaps))) / 1e6, 6) if gaps else None
+        count, people = sum(part.count for part in parts), sum(part.people for part in parts)
+        counted.append((step, source, target, count, people, seconds))
     return counted
 
 
@@ -279,10 +373,6 @@ def _begins(values: np.ndarray) -> np.ndarray:
     begins = np.ones(len(values), dtype=bool)
     begins[1:] = values[1:] != values[:-1]
     return begins
-
-
-def _gap(times: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return np.asarray(times[rows + 1] - times[rows])
 
 
 def _checked(journeys: Journeys, question: PathsQuestion) -> PathsQuestion:
