@@ -39,7 +39,7 @@ Cohorts = Literal["first-time", "recurring"]
 
 ALL: Final = "(all)"
 
-_PIECE_ROWS: Final = 100_000
+_PIECE_ROWS: Final = 500_000
 
 COLUMNS: Final = ("cohort_number", "cohort", "size", "interval", "count", "share", "complete")
 
@@ -120,8 +120,8 @@ def _find(question: RetentionQuestion, part: Part) -> Finding:
     why = "nobody began" if question.start is None else f"nobody has {question.start.label}"
     if len(started.unit) == 0 and len(returned.unit) == 0:
         return Finding(rows=[], sql=sql, why_empty=why)
-    pieces = _pieces(started, returned, os.cpu_count() or 1)
-    with ThreadPoolExecutor(len(pieces)) as pool:  # numpy lets go of the interpreter
+    pieces = _pieces(started, returned)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # numpy lets go of the interpreter
         counted = list(pool.map(lambda piece: _counted(question, part, piece[0], piece[1], days), pieces))
     as_of = part.journeys.as_of
     end = days.begins[0] if as_of is None else round(as_of.timestamp() * 1_000_000)
@@ -135,10 +135,9 @@ class _Moments(Struct, frozen=True):
     at: np.ndarray
 
 
-def _pieces(started: _Moments, returned: _Moments, most: int) -> list[tuple[_Moments, _Moments]]:
-    """Both for some of the units each: they are counted side by side."""
-    size = max(_PIECE_ROWS, -(-len(returned.unit) // most))
-    edges = np.unique(returned.unit[size::size])  # the first unit of each piece but the first
+def _pieces(started: _Moments, returned: _Moments) -> list[tuple[_Moments, _Moments]]:
+    """Both for some of the units each, few enough to stay near the processor: they are counted side by side."""
+    edges = np.unique(returned.unit[_PIECE_ROWS::_PIECE_ROWS])  # the first unit of each piece but the first
 
     def cut(moments: _Moments) -> list[_Moments]:
         places = np.searchsorted(moments.unit, edges)
