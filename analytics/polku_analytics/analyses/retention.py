@@ -192,7 +192,8 @@ def retention_sql(question: RetentionQuestion, part: Part, days: Calendar, *, ev
             for name, condition in (("started", started), ("returned", back))
             if condition not in ("TRUE", "TRUE AND TRUE")
         ]
-        return f"SELECT t.{part.unit_column} AS unit, {at} AS microseconds{''.join(kinds)} {source}"
+        read = say.read_microseconds("t.event_time")
+        return f"SELECT t.{part.unit_column} AS unit, {read} AS microseconds{''.join(kinds)} {source}"
     return (
         f"SELECT t.{part.unit_column} AS unit, COALESCE(MIN(CASE WHEN {started} THEN {at} END), -1) AS started, "
         f"COALESCE(MAX(CASE WHEN {back} THEN {at} END), -1) AS returned {source} "

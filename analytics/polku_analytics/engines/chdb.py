@@ -51,6 +51,7 @@ class ClickHouseDialect(Dialect):
     """What ClickHouse says otherwise."""
 
     name = "chdb"
+    reads_times = False
     spelling = Spelling(backslash_escapes=True, backslash_in_like=True)
 
     def microseconds(self, column: str) -> str:

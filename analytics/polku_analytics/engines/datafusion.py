@@ -42,6 +42,7 @@ class DataFusionDialect(Dialect):
     """What DataFusion says otherwise."""
 
     name = "datafusion"
+    reads_times = False
     spelling = Spelling(backslash_in_like=True)
 
     def microseconds(self, column: str) -> str:

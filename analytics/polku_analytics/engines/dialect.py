@@ -19,10 +19,16 @@ class Dialect:
 
     name: ClassVar[str] = "duckdb"
     spelling: ClassVar[Spelling] = Spelling()
+    reads_times: ClassVar[bool] = True
+    """Whether the engine gives a timestamp column as microseconds when it is read by `columns`."""
 
     def microseconds(self, column: str) -> str:
         """A timestamp as microseconds since 1970 in UTC, a whole number."""
         return f"EPOCH_US({column})"
+
+    def read_microseconds(self, column: str) -> str:
+        """The same of a column that is read by `columns` and not computed with: often there is nothing to do."""
+        return column if self.reads_times else self.microseconds(column)
 
     def moment(self, at: datetime.datetime) -> str:
         """A timestamp literal."""

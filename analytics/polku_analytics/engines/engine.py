@@ -32,7 +32,10 @@ class Engine(Protocol):
         """All rows as tuples; times are aware, in UTC."""
 
     def columns(self, sql: str) -> dict[str, np.ndarray[Any, Any]]:
-        """All rows as one array a column; for numbers and booleans that are never null."""
+        """All rows as one array a column; for numbers, booleans and times that are never null.
+
+        Times are microseconds since 1970 in UTC.
+        """
 
     def keep(self, name: str, sql: str) -> None:
         """Compute a query once and let later ones read it under this name."""
@@ -56,6 +59,9 @@ def table_rows(table: pa.Table) -> list[tuple[Any, ...]]:
 
 
 def table_arrays(table: pa.Table) -> dict[str, np.ndarray[Any, Any]]:
-    """The columns of an Arrow table as arrays."""
-    named = zip(table.column_names, table.columns, strict=True)
-    return {name: np.asarray(column.to_numpy(zero_copy_only=False)) for name, column in named}
+    """The columns of an Arrow table as arrays; times as microseconds since 1970 in UTC."""
+    arrays = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        numbers = column.cast(pa.timestamp("us")).cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
+        arrays[name] = np.asarray(numbers.to_numpy(zero_copy_only=False))
+    return arrays

@@ -38,6 +38,7 @@ class SparkDialect(Dialect):
     """What Spark says otherwise."""
 
     name = "spark"
+    reads_times = False
     spelling = Spelling(
         backslash_escapes=True,
         backslash_in_like=True,
