@@ -245,8 +245,11 @@ def identifier(value: Any, path: str, findings: list[Finding]) -> str | None:
 
 
 def agreed(value: Any, path: str, findings: list[Finding]) -> list[str]:
-    """What somebody agreed to, of a list. What is not understood (a text, an object of yes and no) is no agreement."""
-    if isinstance(value, Set | Sequence) and not isinstance(value, str | bytes | bytearray):
+    """What somebody agreed to, of a list; a single word is a list of one. What is not understood (an object of yes and
+    no) is no agreement."""
+    if isinstance(value, str):
+        return [str.__str__(value)]
+    if isinstance(value, Set | Sequence) and not isinstance(value, bytes | bytearray):
         return sorted(map(str, value))
     findings.append(Finding(path, f"is a {type(value).__name__}, not a list: taken as none"))
     return []

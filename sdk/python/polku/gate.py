@@ -69,7 +69,10 @@ class Gate:
         """The event's own consent, else that of the client, which then goes with it."""
         context = record.context
         if isinstance(context, Mapping) and context.get("consent") is not None:
-            return agreed(context["consent"], "$.context.consent", findings)
+            purposes = agreed(context["consent"], "$.context.consent", findings)
+            if isinstance(context["consent"], str):
+                record.context = {**context, "consent": purposes}
+            return purposes
         if self.purposes is not None and (context is None or isinstance(context, Mapping)):
             record.context = {**(context or {}), "consent": sorted(self.purposes)}
         return self.purposes
