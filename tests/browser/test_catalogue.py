@@ -17,6 +17,11 @@ from tests.schemas.catalogue_plans import HOSTILE, big_plan, hostile_plan
 Open = Callable[..., Any]
 
 
+def becomes_true(page: Any, expression: str) -> None:
+    """Wait for something in the page. Playwright's own way to wait is code in the page, which these pages forbid."""
+    wait_until(lambda: page.evaluate(expression), 10, lambda: expression)
+
+
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The pages of the built-in plan (with a log), of a hostile one and of 500 events."""
@@ -59,7 +64,7 @@ def test_search_by_keyboard_leads_to_an_event(open_page: Open, pages: dict[str, 
     assert page.evaluate("location.hash") == "#event-order_completed"
     # The page follows its hash when it is told that it has changed, which comes a moment later.
     page.locator("#event-order_completed > .body").wait_for(state="visible")
-    page.wait_for_function("document.activeElement === document.querySelector('#event-order_completed > summary')")
+    becomes_true(page, "document.activeElement === document.querySelector('#event-order_completed > summary')")
     page.locator("#hits").wait_for(state="hidden")
 
 
@@ -196,7 +201,7 @@ def test_links_inside_the_page_open_their_targets_also_a_second_time(open_page: 
 def test_opening_a_row_by_hand_makes_its_address_the_pages(open_page: Open, pages: dict[str, Path]) -> None:
     page = open_page(pages["builtin"])
     page.locator("#event-ad_viewed > summary").click()
-    page.wait_for_function("location.hash === '#event-ad_viewed'")  # set when the row is told that it is open
+    becomes_true(page, "location.hash === '#event-ad_viewed'")  # set when the row is told that it is open
     assert page.locator("#event-ad_viewed > .body").is_visible()
 
 
@@ -212,7 +217,7 @@ def test_the_copy_button_copies_the_call_of_the_chosen_language(open_page: Open,
         entry.get_by_role("button", name=language, exact=True).click()
         assert entry.locator("pre:visible").text_content() == expected
         entry.get_by_role("button", name="Copy the call of order_completed").click()
-        page.wait_for_function("document.getElementById('status').textContent === 'Copied'")
+        becomes_true(page, "document.getElementById('status').textContent === 'Copied'")
         assert page.evaluate("navigator.clipboard.readText()") == expected
         page.evaluate("document.getElementById('status').textContent = ''")
 
@@ -228,7 +233,7 @@ def test_without_a_clipboard_the_text_is_copied_by_selection(open_page: Open, pa
     page = open_page(pages["builtin"], "#event-ad_viewed", permissions=["clipboard-read", "clipboard-write"])
     page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not here')); }")
     page.locator("#event-ad_viewed").get_by_role("button", name="Copy the call of ad_viewed").click()
-    page.wait_for_function("document.getElementById('status').textContent === 'Copied'")
+    becomes_true(page, "document.getElementById('status').textContent === 'Copied'")
     assert page.evaluate("navigator.clipboard.readText()").startswith("import polku")
 
 

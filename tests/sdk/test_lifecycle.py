@@ -116,7 +116,7 @@ for n in range(20): client.track('before', user_id='u')
 client._buffer._wake = wake
 child = ctypes.PyDLL(None).fork()
 name = 'parent' if child else 'child'
-ids = [client.track(name, user_id='u', message_id=f'{{name:>20}}-{{n}}' if {own} else None) for n in range(10)]
+ids = [client.track(name, user_id='u', message_id=f'{{name:_>20}}-{{n}}' if {own} else None) for n in range(10)]
 print(ids[0], flush=True)
 assert client.flush(10)
 assert client.stats().delivered == (30 if child else 10), client.stats()
