@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
+import polku
 from tests.collector.world import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +69,19 @@ def test_uwsgi(collector: Any, options: list[str], tmp_path: Path) -> None:
     # The master runs no Python after its forks: what it tracked while it loaded, one of its workers delivers.
     loaded = {item["messageId"] for item in collector.taken if item["event"] == "loaded"}
     assert len(loaded) == (2 if "--lazy-apps" in options else 1)
+
+
+def test_the_master_of_a_uwsgi_starts_no_thread_before_it_forks_unless_somebody_waits(
+    collector: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It forks in C: a thread at work just then leaves the child an interpreter in disorder."""
+    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(masterpid=os.getpid, worker_id=lambda: 0))
+    client = polku.Client("k", collector.url)
+    client.track("loaded", user_id="app")
+    assert client._delivery._thread is None
+    assert client.flush(10)
+    assert [item["event"] for item in collector.taken] == ["loaded"]
+    assert client.close(10)
 
 
 def _asked(port: int, server: subprocess.Popen[bytes]) -> None:

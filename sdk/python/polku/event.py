@@ -65,10 +65,11 @@ def now() -> datetime:
 def new_id() -> str:
     """A UUIDv7: 48 bits of Unix milliseconds, 66 random ones that no other process has, 8 that count within them."""
     global _head
+    if not forks.mark[0]:
+        forks.in_child()  # before a tail is taken that the parent takes too
     milliseconds = time.time_ns() // 1_000_000
     known, head = _head
     if known != milliseconds:
-        forks.look()  # before a tail is taken that the parent takes too
         digits = f"{milliseconds:012x}"
         head = f"{digits[:8]}-{digits[8:]}-"
         _head = milliseconds, head

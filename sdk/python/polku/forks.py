@@ -66,6 +66,19 @@ def parent_may_be_mute() -> bool:
     return "uwsgi" in sys.modules
 
 
+def is_mute_master() -> bool:
+    """Whether this is the master of a uWSGI, which runs no Python after it has forked, and forks in C.
+
+    A thread that is at work just then leaves the child an interpreter in disorder, so none is started here: what is
+    queued, a worker delivers.
+    """
+    uwsgi = sys.modules.get("uwsgi")
+    try:
+        return uwsgi is not None and uwsgi.masterpid() == os.getpid()
+    except Exception:  # something else of this name
+        return False
+
+
 def is_heir() -> bool:
     """Whether this child has to deliver what its parent had queued: the first worker of a uWSGI has.
 

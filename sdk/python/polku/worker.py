@@ -409,6 +409,7 @@ class Worker(Delivery):
         """Send what is queued now and wait until it is settled; False if the time was too short."""
         forks.look()
         mark = self.buffer.seal()
+        self._start_once()  # also where `_wake` starts none: somebody waits
         self._wake()
         if threading.current_thread() is self._thread:
             return False  # called from `on_loss`: waiting here would be waiting for oneself
@@ -461,6 +462,11 @@ class Worker(Delivery):
     def _wake(self) -> None:
         if self._inherited:
             self._take_over()
+        if self._thread is None and not forks.is_mute_master():
+            self._start_once()
+        self._bell.ring()
+
+    def _start_once(self) -> None:
         # Never waited for: who holds it is starting the thread, and may be the code that a signal has interrupted.
         starting = self._starting
         if self._thread is None and not self._closing and starting.acquire(blocking=False):
@@ -469,7 +475,6 @@ class Worker(Delivery):
                     self._start()
             finally:
                 starting.release()
-        self._bell.ring()
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="polku", daemon=True)
