@@ -131,6 +131,24 @@ assert os.waitpid(child, 0)[1] == 0
 
 
 @needs_fork
+def test_a_part_that_fails_after_a_fork_is_told_and_stops_no_other(collector: Any) -> None:
+    program = """
+from polku import forks
+forks._functions.insert(0, lambda: 1 / 0)
+client.track('parent', user_id='u')
+if os.fork() == 0:
+    client.track('child', user_id='u')
+    assert client.flush(10)
+    os._exit(0)
+assert os.wait()[1] == 0
+"""
+    done = run(program, collector.url)
+    assert done.returncode == 0
+    assert "not ready after a fork: ZeroDivisionError" in done.stderr
+    assert names(collector) == {"parent": 1, "child": 1}
+
+
+@needs_fork
 def test_forks_while_threads_track_and_send_neither_hang_nor_lose(collector: Any) -> None:
     """Locks are held by other threads at the moment of the fork, and the connection is in use."""
     program = """batch_events=20

@@ -33,6 +33,7 @@ MIDDLE: Final = "(…)"
 _SORTED_BY_DIGITS: Final = 2**16
 """Up to here numpy sorts by digits, in a fraction of the time."""
 _PIECE_ROWS: Final = 500_000
+"""So many are counted at a time: larger arrays take longer to be made than to be counted."""
 
 LEFT: Final = "(left)"
 """The journey ended here, as far as the data goes."""

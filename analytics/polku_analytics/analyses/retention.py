@@ -40,6 +40,7 @@ Cohorts = Literal["first-time", "recurring"]
 ALL: Final = "(all)"
 
 _PIECE_ROWS: Final = 500_000
+"""So many are counted at a time: larger arrays take longer to be made than to be counted."""
 
 COLUMNS: Final = ("cohort_number", "cohort", "size", "interval", "count", "share", "complete")
 

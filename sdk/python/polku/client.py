@@ -114,7 +114,7 @@ class Tracker:
         record = Record(
             type="track",
             event=event,
-            # As `_emit` would do, for less: to set a field later costs as much as to make the id.
+            # As `_emit` would do, for less: to set a field later costs as much as to call `now`.
             message_id=new_id() if message_id is None else message_id,
             timestamp=datetime.now(UTC) if timestamp is None else timestamp,
             user_id=user_id,

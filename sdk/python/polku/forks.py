@@ -5,11 +5,12 @@ Python tells of a fork by `os.register_at_fork`. Servers that fork in C may not 
 (Linux), or by its process id. To ask for that costs four times as much as to look at the page, at every event.
 """
 
-import contextlib
 import mmap
 import os
 import sys
 from collections.abc import Callable
+
+from polku.report import warn
 
 _MADV_WIPEONFORK = 18  # Linux 4.14; Python has no name for it
 
@@ -51,8 +52,10 @@ def in_child() -> None:
     """This process is a child."""
     mark[0] = 1
     for function in _functions:
-        with contextlib.suppress(Exception):  # the others are to be called as well, and no call of the SDK raises
+        try:
             function()
+        except Exception as error:  # the others are to be called as well, and no call of the SDK raises
+            warn(f"a part of the SDK is not ready after a fork: {type(error).__name__}: {error}")
 
 
 def look() -> None:

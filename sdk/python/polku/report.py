@@ -32,7 +32,7 @@ class Reporter:
         if key in self._said or len(self._said) >= MAX_KEYS:
             return
         self._said.add(key)
-        _warn(text)
+        warn(text)
 
     def limited(self, key: Hashable, text: str, every_seconds: float = REPEAT_AFTER_SECONDS) -> None:
         """Warn, at most once in `every_seconds` for `key`; the next line tells how many were withheld."""
@@ -44,7 +44,7 @@ class Reporter:
             self._turns[key] = (next_turn, withheld + 1)
             return
         self._turns[key] = (now + every_seconds, 0)
-        _warn(f"{text} ({withheld} more like this were not logged)" if withheld else text)
+        warn(f"{text} ({withheld} more like this were not logged)" if withheld else text)
 
 
 def show(text: str) -> None:
@@ -61,6 +61,7 @@ def calling_place() -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Warn. Never raises, as the reporter that does so at most now and then."""
     with contextlib.suppress(Exception):  # a handler of the host program failed: not ours to raise
         logger.warning("%s", text)
