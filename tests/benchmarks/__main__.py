@@ -42,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     if given.seconds <= 0:
         parser.error("--seconds must be more than 0")
 
+    if given.folder:
+        given.folder.mkdir(parents=True, exist_ok=True)
     where, figures, failed = machine(), list[Figure](), list[str]()
     for name in given.names or SUBJECTS:
         print(f"{name} …", end="", file=sys.stderr, flush=True)
