@@ -15,6 +15,7 @@ import structlog
 
 from .compose_tracing import check as check_tracing
 from .errors import SettingsError
+from .intake.rate import buckets_directory, forget_buckets
 from .journal.backlog import BacklogWatch
 from .journal.stream import lock_journal, streams_directory
 from .logs import configure
@@ -70,6 +71,7 @@ def _run(config: Path | None, flags: dict[str, Any]) -> int:
     configure(readable=settings.dev)
     lock = lock_journal(Path(settings.journal.directory))
     use_directory(metrics_directory(settings.journal.directory), fresh=True)
+    forget_buckets(buckets_directory(settings.journal.directory))
     metrics = functools.cache(Metrics)  # their library is loaded while others load theirs
 
     def restarted(role: str, pid: int) -> None:

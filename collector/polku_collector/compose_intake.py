@@ -36,7 +36,7 @@ from .intake.client_address import Proxies
 from .intake.endpoint import InForce, IntakeEndpoint
 from .intake.guard import Closed, Guard, GuardedServer, raise_open_files
 from .intake.pixel import PIXEL_PATHS, PixelEndpoint
-from .intake.rate import Meter, SharedBucket
+from .intake.rate import Meter, SharedBucket, buckets_directory
 from .intake.senders import Senders, senders_of
 from .intake.validate import Judged, Validator, Verdict
 from .intake.wire import ClientLoss
@@ -161,13 +161,15 @@ def _in_force(plan: Plan, settings: Settings) -> InForce:
 
 
 def _senders(settings: Settings) -> Senders:
-    rates = Path(settings.journal.directory) / "rates"
+    rates = buckets_directory(settings.journal.directory)
     quarantined = Path(settings.journal.directory) / "quarantined"
 
     def meter_of(name: str, source: Source) -> Meter | None:
-        if source.rate_events_per_second is None:
+        rate, burst = source.rate_events_per_second, source.burst
+        if rate is None:
             return None
-        return Meter(source.rate_events_per_second, source.burst, SharedBucket(rates / _file_name(name)))
+        # What is owed is a time, and says nothing at another rate: that has a bucket of its own.
+        return Meter(rate, burst, SharedBucket(rates / _file_name(f"{name}\0{rate}\0{burst}")))
 
     def allowance_of(name: str) -> SharedAllowance:
         return SharedAllowance(quarantined / _file_name(name), settings.limits.max_quarantine_bytes_a_day)

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -24,7 +25,7 @@ MIB = 1024 * 1024
 DEV_KEY = "dev"
 
 Positive = Annotated[int, Meta(ge=1)]
-PositiveSeconds = Annotated[float, Meta(gt=0)]
+PositiveSeconds = Annotated[float, Meta(gt=0, le=1e12)]  # `inf` is a number in TOML, and no JSON
 
 
 class IdCookie(Struct, frozen=True, forbid_unknown_fields=True):
@@ -354,6 +355,8 @@ def _cookie_findings(name: str, source: Source) -> list[str]:
 _WEBHOOK_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SCRIPT_PATH = re.compile(r"/[A-Za-z0-9._~/-]+\.js")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\sA-Z]+")
+_NOT_IN_A_PATH = frozenset("%#?")
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DOMAIN = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -378,6 +381,11 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
                 findings.append(f"[sources.{name}] shares a key with [sources.{owners[digest]}]; keys must differ")
             owners[digest] = name
         findings += _cookie_findings(name, source)
+        findings += [
+            f"[sources.{name}] cors: {origin!r} is no origin; write it as browsers do, https://www.example.com"
+            for origin in source.cors
+            if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin)
+        ]
         if source.ack == "lake" and settings.limits.ack_lake_seconds <= settings.flush_seconds:
             findings.append(
                 f'[sources.{name}] has ack = "lake", and limits.ack_lake_seconds is not longer than the '
@@ -403,6 +411,10 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
     scheme, _, rest = settings.lake.uri.rpartition("://")
     if scheme not in ("", "file", "s3", "s3a") or rest.strip("/") == "":
         findings.append(f"[lake] uri: {settings.lake.uri!r}; give a directory, or s3://BUCKET/PREFIX")
+    if scheme in ("", "file") and _NOT_IN_A_PATH.intersection(rest if scheme == "" else unquote(rest)):
+        findings.append(
+            f"[lake] uri: {settings.lake.uri!r}; readers of tables take %, # and ? in a path for an address's"
+        )
     if not settings.journal.directory:
         findings.append("[journal] directory is empty; give a local directory")
     s3 = settings.lake.s3

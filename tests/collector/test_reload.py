@@ -148,3 +148,23 @@ def test_what_a_reload_does_not_take_is_named() -> None:
     new = load(None, {}, {"port": 9, "plan": "./plan"} | {"dev": True})
     assert needs_restart(old, new) == ["plan", "dev", "server.port", "lake.flush_seconds"]
     assert needs_restart(old, msgspec.structs.replace(old, sources={}, limits=Limits(max_depth=5))) == []
+
+
+RATED = """
+[sources.web]
+keys = ["key"]
+rate_events_per_second = 0.01
+burst = 3
+"""
+
+
+def test_another_rate_and_another_start_begin_with_a_full_bucket(tmp_path: Path) -> None:
+    """What is owed is a time by a clock that ends with the machine: at another rate, or after a start, it is void."""
+    with collector(tmp_path, config=RATED) as running:
+        assert [status(running, "key", 3), status(running, "key")] == [200, 503]
+        reload(running, RATED.replace("0.01", "1000"))
+        wait_until(lambda: status(running, "key") == 200, 30)
+        reload(running, RATED)
+        wait_until(lambda: status(running, "key", 3) == 503, 30)  # back at the old rate it owes as before
+    with collector(tmp_path, config=RATED) as running:
+        assert [status(running, "key", 3), status(running, "key")] == [200, 503]

@@ -72,6 +72,34 @@ def test_a_lake_that_cannot_be_is_refused_before_anything_starts(tmp_path: Path,
     assert said == f"c.toml: [lake] uri: {uri!r}; give a directory, or s3://BUCKET/PREFIX"
 
 
+@pytest.mark.parametrize("uri", ["lake %41", "/srv/a#b", "what?", "file:///srv/a%2341"])
+def test_a_path_that_readers_take_for_an_address_is_refused(tmp_path: Path, uri: str) -> None:
+    said = refusal(tmp_path, f'[sources.web]\nkeys = ["k"]\n[lake]\nuri = "{uri}"\n')
+    assert said.startswith(f"c.toml: [lake] uri: {uri!r}; ")
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://www.example.com/", "www.example.com", "https://Example.com", "https://a/b", ""]
+)
+def test_an_origin_that_no_browser_says_is_refused(tmp_path: Path, origin: str) -> None:
+    said = refusal(tmp_path, f'[sources.web]\nkeys = ["k"]\ncors = ["{origin}", "http://localhost:8080", "null"]\n')
+    assert said == (
+        f"c.toml: [sources.web] cors: {origin!r} is no origin; write it as browsers do, https://www.example.com"
+    )
+
+
+@pytest.mark.parametrize("number", ["inf", "nan"])
+def test_a_number_must_be_one(tmp_path: Path, number: str) -> None:
+    for place, name in (
+        ("limits", "idle_seconds"),
+        ("lake", "dedup_window_days"),
+        ("sources.web", "rate_events_per_second"),
+    ):
+        web = "" if place == "sources.web" else '[sources.web]\nkeys = ["k"]\n'
+        keys = 'keys = ["k"]\n' if place == "sources.web" else ""
+        assert f"{place}.{name}: Expected" in refusal(tmp_path, f"{web}[{place}]\n{keys}{name} = {number}\n")
+
+
 @pytest.mark.parametrize("uri", ["lake", "/srv/lake", "file:///srv/lake", "s3://bucket", "s3://bucket/prefix"])
 def test_a_lake_may_be_a_directory_or_a_bucket(tmp_path: Path, uri: str) -> None:
     (tmp_path / "c.toml").write_text('[sources.web]\nkeys = ["k"]\n')
