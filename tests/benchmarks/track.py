@@ -1,13 +1,13 @@
 """Track: what one call costs the program that makes it, in a process of its own, beside a bare `queue.put`.
 
-Calls come in bursts with a breath between them, each call timed. The SDK's own thread is at work meanwhile, so what it
-takes from the caller through the interpreter's lock is in the figure.
+Calls come in bursts with a breath between them. The figure is processor time of the thread that calls, as that of
+`peers`, with the same target. Beside it, in the note, each call by the clock on the wall: the SDK's own thread is at
+work meanwhile, and what it takes from the caller through the interpreter's lock is in there, with all else that runs.
 """
 
 from __future__ import annotations
 
 import queue
-import statistics
 import subprocess
 import sys
 import time
@@ -24,15 +24,16 @@ from .figures import Figure, NotAsExpected
 from .processes import constant_server
 from .sdk_sender import PROPERTIES
 
-TARGET_MICROSECONDS = 15.0
+TARGET_MICROSECONDS = 8.0
+"""Of processor time, as docs/sdk-python.md has it. `peers` goes by it too."""
 _BURST = 500
 _BREATH_SECONDS = 0.005
 
 
 class Cost(Struct, frozen=True):
-    """Microseconds a call, seen by its caller."""
+    """Microseconds a call: of its caller's processor time, and by the clock on the wall."""
 
-    mean: float
+    processor: float
     median: float
     p99: float
 
@@ -73,14 +74,14 @@ def run(work: Path, seconds: float) -> list[Figure]:
 def _figure(what: str, cost: Cost, bare: Cost, calls: int) -> Figure:
     return Figure(
         subject="track",
-        what=f"one track() with {len(PROPERTIES)} properties, mean of {calls:,}, {what}",
-        value=cost.mean,
+        what=f"one track() with {len(PROPERTIES)} properties, processor time of the caller, mean of {calls:,}, {what}",
+        value=cost.processor,
         unit="µs",
-        baseline=bare.mean,
+        baseline=bare.processor,
         baseline_what="queue.Queue().put",
         target=TARGET_MICROSECONDS,
         lower_is_better=True,
-        note=f"median {cost.median:.1f}, p99 {cost.p99:.1f} µs",
+        note=f"on the wall: median {cost.median:.1f}, p99 {cost.p99:.1f} µs",
     )
 
 
@@ -108,15 +109,17 @@ def _client_cost(client: polku.Client, calls: int) -> Cost:
 
 def _cost(call: Callable[[], object], calls: int) -> Cost:
     taken: list[int] = []
-    clock = time.perf_counter_ns
+    clock, processor = time.perf_counter_ns, 0
     for _ in range(0, calls, _BURST):
+        used = time.thread_time_ns()
         for _ in range(_BURST):
             started = clock()
             call()
             taken.append(clock() - started)
+        processor += time.thread_time_ns() - used
         time.sleep(_BREATH_SECONDS)
     taken.sort()
-    return Cost(statistics.fmean(taken) / 1e3, taken[len(taken) // 2] / 1e3, taken[int(0.99 * len(taken))] / 1e3)
+    return Cost(processor / len(taken) / 1e3, taken[len(taken) // 2] / 1e3, taken[int(0.99 * len(taken))] / 1e3)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ OWN_PAGES = [ROOT / "README.md"] + [
         *("architecture", "contributing", "changelog", "glossary"),
         *("plan-format", "plan-validation", "plan-from-data"),
         *("operations", "wire-format", "guarantees"),
-        *("plan", "plan-versions", "plan-generate", "plan-catalogue", "replay", "iceberg", "webhooks", "sdk-browser"),
+        *("plan", "plan-versions", "plan-generate", "plan-catalogue", "replay", "iceberg", "webhooks"),
+        *("sdk-python", "sdk-browser"),
     )
 ]
 

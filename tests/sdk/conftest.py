@@ -62,7 +62,7 @@ class Received:
 class RecordingCollector:
     """Answers from `script` while there is something in it, then as `answer` says, then 200."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.script: list[Reply] = []
         self.answer: Callable[[bytes], Reply] = lambda body: Reply()
         self.received: list[Received] = []
@@ -80,7 +80,7 @@ class RecordingCollector:
             def log_message(self, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -320,6 +321,32 @@ def test_switched_off_a_client_does_nothing_at_all(tmp_path: Any, monkeypatch: p
     assert transport.bodies == []
     assert client.stats().withheld == {"disabled": 1}
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_switched_off_a_client_starts_no_thread(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread))
+    if how == "environment":
+        monkeypatch.setenv("POLKU_DISABLED", "1")
+    client, transport = made(**({"enabled": False} if how == "option" else {}))
+    assert client.track("x", user_id="u") is None
+    assert client.identify("u", {"a": 1}) is None
+    client.consent(["analytics"])
+    assert client.flush()
+    assert client.close()
+    assert (started, transport.bodies) == ([], [])
+
+
+@pytest.mark.parametrize(("value", "shows"), [("1", True), ("true", True), ("0", False), ("", False)])
+def test_the_environment_switches_debug_on(
+    value: str, shows: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POLKU_DEBUG", value)
+    client, _ = made()
+    client.track("x", user_id="u")
+    assert client.close()
+    assert ("→ {" in capsys.readouterr().err) is shows
 
 
 def test_debug_shows_each_event_and_its_verdict(capsys: pytest.CaptureFixture[str]) -> None:

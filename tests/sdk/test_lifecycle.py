@@ -63,6 +63,17 @@ threading.Thread(target=late).start()
     assert names(collector) == {"thread": 1, "at_exit": 1}
 
 
+def test_an_exit_handler_that_raises_stops_no_delivery(collector: Any) -> None:
+    program = """
+import atexit
+def broken(): raise RuntimeError("boom")
+atexit.register(broken)
+client.track('x', user_id='u')
+"""
+    assert "boom" in run(program, collector.url).stderr
+    assert names(collector) == {"x": 1}
+
+
 def test_an_exit_waits_no_longer_than_its_bound_for_a_collector_that_does_not_answer() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"

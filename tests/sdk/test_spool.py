@@ -422,17 +422,21 @@ def test_a_child_does_not_hold_what_its_dead_parent_left(tmp_path: Path, nobody:
     """A lock is shared by the copies of a descriptor: the child has to let go of it."""
     body = """
 track(0, 20)
-if os.fork() == 0:
+child = os.fork()
+if child == 0:
     time.sleep(30)
+print(child, flush=True)
 os.kill(os.getpid(), 9)
 """
     process = start(body, nobody, tmp_path)
     process.wait(10)
-    collect(collector.url, tmp_path, lambda: len(collector.taken) == 20)
-    assert len(collector.taken) == 20
-    process.stdout.close()  # type: ignore[union-attr]  # it is a pipe
-    process.stderr.close()  # type: ignore[union-attr]
-    subprocess.run(["pkill", "-9", "-f", str(tmp_path)], check=False)
+    lines = [process.stdout.readline() for _ in range(21)]  # type: ignore[union-attr]  # it is a pipe
+    try:
+        collect(collector.url, tmp_path, lambda: len(collector.taken) == 20)
+        assert len(collector.taken) == 20
+    finally:
+        os.kill(int(lines[-1]), signal.SIGKILL)
+        process.communicate(timeout=10)
 
 
 def test_lines_are_what_the_documentation_says(tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
 """What the package shows, and what it pulls into the host program."""
 
 import ast
+import io
+import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 import types
 from pathlib import Path
 
 import polku
+from tests.docs.blocks import tables_of
 
 LATER = {"AsyncClient", "delivered", "delivering"}
 """Loaded when they are asked for."""
@@ -74,3 +78,36 @@ def test_a_middleware_loads_no_framework_but_its_own() -> None:
     frameworks = {"starlette", "fastapi", "flask", "werkzeug", "django", "asgiref"}
     assert not frameworks & loaded_after("import polku.middleware.asgi, polku.middleware.wsgi")
     assert "asyncio" not in loaded_after("import polku.middleware.wsgi")
+
+
+NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+
+
+def code_lines(text: str) -> int:
+    """Lines with code: neither blank, nor a comment, nor a docstring (of an attribute, too)."""
+    found: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in NO_CODE:
+            found.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            found.difference_update(range(node.lineno, (node.end_lineno or 0) + 1))
+    return len(found)
+
+
+def test_lines_of_code_are_counted_without_what_is_said_about_them() -> None:
+    assert code_lines('"""Text.\n\nMore."""\n\nx = 1  # why\n# a comment\n"""Of x."""\ny = f(\n    1,\n)\n') == 4
+
+
+def test_the_core_is_as_small_as_the_architecture_says() -> None:
+    """And each bound is near: one that is far says nothing."""
+    table = tables_of(ROOT / "docs" / "architecture.md")["How large the SDK's core is"]
+    modules: set[str] = set()
+    for what, (_, named, bound) in table.items():
+        if not bound.isdigit():
+            continue  # the head of the table
+        modules |= set(re.findall(r"`(\w+)`", named))
+        lines = sum(code_lines((PACKAGE / f"{module}.py").read_text()) for module in modules)
+        assert 0.95 * int(bound) < lines <= int(bound), f"{what}: {lines}"
+    loaded = {name for name in loaded_after("import polku; polku.Client('k', 'http://c')") if name.startswith("polku")}
+    assert {name.partition(".")[2] or "__init__" for name in loaded} == modules

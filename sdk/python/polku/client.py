@@ -355,7 +355,7 @@ class Tracker:
                 if raw is None:
                     return None
             if self._plan is not None:
-                self._check(record, self._plan)
+                self._check(record, raw, self._plan)
             if len(raw) > self._max_event_bytes:
                 self._drop(record, LossReason.TOO_LARGE, f"is {len(raw)} bytes large")
                 return None
@@ -391,8 +391,8 @@ class Tracker:
             self._warn(record, findings)
         return raw
 
-    def _check(self, record: Record, plan: Plan) -> None:
-        """Warn of what does not fit the plan. It is sent all the same."""
+    def _check(self, record: Record, raw: bytes, plan: Plan) -> None:
+        """Warn of what does not fit the plan, as the collector would. It is sent all the same."""
         if record.type not in ("track", "page", "screen"):
             return
         planned = plan.find(record.type, record.event if record.type == "track" else None)
@@ -401,8 +401,20 @@ class Tracker:
             return
         try:
             planned.decode(encode_object(record.properties))
+            return
         except Exception as error:
-            self._warn(record, [Finding("$.properties", f"do not fit the plan: {error}")])
+            # Its text may quote a value: the plan says more, and knows what is personal.
+            kind = type(error).__name__
+        from polku.planned import objection  # a plan minds few events, or they would not be sent
+
+        try:
+            verdict = objection(plan, raw)
+        except Exception:  # a plan of the program's own, which only decodes
+            self._warn(record, [Finding("$.properties", f"do not fit the plan ({kind})")])
+            return
+        if verdict is not None:
+            text = f"does not fit the plan ({verdict.code}): {verdict.message}"
+            self._warn(record, [Finding(verdict.path or "$", text)])
 
     def _drop(self, record: Record, reason: LossReason, text: str) -> None:
         self._say(record, f"{text}: dropped")

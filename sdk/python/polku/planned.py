@@ -1,7 +1,7 @@
 """What a collector with this plan would say of an event: the one door from the SDK to `polku_schemas`.
 
-Only commands and tests come here, and only when they were given a plan. So the import stands in the function: who
-does not ask for a plan needs none of it.
+Only commands, tests and clients come here, and only when they were given a plan. So the import stands in the function:
+who does not ask for a plan needs none of it.
 """
 
 from pathlib import Path
@@ -128,6 +128,13 @@ class JudgingPlan:
             if not (call == "group" and path == "$.traits"):
                 found.append((path, checked))
         return found
+
+
+def objection(plan: Any, event: bytes) -> Verdict | None:
+    """What the collector would say of an encoded event, by the compiled plan of a client, if anything."""
+    judging = plan if isinstance(plan, JudgingPlan) else JudgingPlan(plan)
+    judgement = judging.judge(msgspec.json.decode(event), "accept")
+    return judgement.rejected or judgement.warning
 
 
 def judging_plan(folder: Path) -> JudgingPlan:

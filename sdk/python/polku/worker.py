@@ -469,7 +469,8 @@ class Worker(Delivery):
     def _start_once(self) -> None:
         # Never waited for: who holds it is starting the thread, and may be the code that a signal has interrupted.
         starting = self._starting
-        if self._thread is None and not self._closing and starting.acquire(blocking=False):
+        wanted = self._thread is None and not self._closing and self._settings.enabled
+        if wanted and starting.acquire(blocking=False):
             try:
                 if self._thread is None:
                     self._start()

@@ -1,5 +1,6 @@
 """`polku send`, as a process beside a collector that records what it gets, and beside a real one."""
 
+import contextlib
 import gzip
 import json
 import os
@@ -419,3 +420,35 @@ def test_the_mapping_of_the_guide_works_and_its_flags_exist(collector: Any, send
     assert [send(*arguments).code for arguments in commands] == [0, 0]
     named = set(re.findall(r"`(--[a-z-]+)", part))
     assert named <= set(re.findall(r"--[a-z-]+", send("--help").out))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
+def test_on_a_terminal_a_bar_is_drawn_over_and_wiped(collector: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.ndjson").write_text(ndjson(*(item(n) for n in range(200)), "no JSON"))
+    terminal, stderr = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "polku.cli", "send", "a.ndjson", "--batch-events=10"],
+        cwd=tmp_path,
+        env={**os.environ, "POLKU_ENDPOINT": collector.url, "POLKU_WRITE_KEY": "k"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+    )
+    os.close(stderr)
+    written = b""
+    with contextlib.suppress(OSError):  # the end of a terminal is an error on Linux
+        while part := os.read(terminal, 10_000):
+            written += part
+    os.close(terminal)
+    assert process.wait(60) == 1
+    text = written.decode().replace("\r\n", "\n")
+    wipe = "\r\x1b[K"
+    bars = re.findall(r"a\.ndjson  \[(#*-*)\] (\d+)%  \d+ accepted(?:, 1 not sent)?  [\d,]+ events/s", text)
+    assert bars
+    assert all(len(bar) == 20 and bar.count("#") == int(percent) // 5 for bar, percent in bars)
+    assert len(bars) == text.count("events/s") == text.count(wipe)
+    # What stays on the screen: of each line what was written after it was wiped last.
+    stays = [line.rpartition(wipe)[2] for line in text.split("\n")]
+    assert "events/s" not in "".join(stays)
+    assert any(line.startswith("a.ndjson:201: ") for line in stays)
+    assert stays[-1] == ""
