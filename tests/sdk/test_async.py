@@ -370,6 +370,12 @@ async def fails():
     raise SystemExit(0)
 asyncio.run(fails())
 """,
+    "with no thread to be had": """
+asyncio.run(main())
+import threading
+def refuse(self): raise RuntimeError("can't start new thread")
+threading.Thread.start = refuse
+""",
     "in a loop that is left open": "loop = asyncio.new_event_loop()\nloop.run_until_complete(main())",
     "in a thread that goes on": """
 import threading

@@ -263,7 +263,7 @@ class Buffer:
         """Who was sending a batch has been stopped: what is not settled of it is next."""
         with self._lock:
             left, self._on_their_way = self._on_their_way, []
-            if left:
+            if left and not self.abandoned:
                 self._sealed.appendleft(left)
 
     def spill(self, events: list[bytes]) -> list[bytes]:

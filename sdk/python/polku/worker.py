@@ -565,17 +565,18 @@ _open_workers: set[Worker] = set()
 def close_all() -> None:
     """Deliver what is queued anywhere in this process, within the time that the settings give for closing."""
     forks.look()
-    _with_each(lambda worker: worker.begin_close(time.monotonic() + worker._settings.close_timeout_seconds), "closed")
-    _with_each(lambda worker: worker.finish_close(), "closed")
+    workers = list(_open_workers)
+    _each(workers, lambda one: one.begin_close(time.monotonic() + one._settings.close_timeout_seconds), "closed")
+    _each(workers, lambda one: one.finish_close(), "closed")
 
 
 def _forget_parent() -> None:
-    _with_each(lambda worker: worker.forget_parent(), "ready after a fork")
+    _each(list(_open_workers), lambda one: one.forget_parent(), "ready after a fork")
 
 
-def _with_each(do: Callable[[Worker], object], what: str) -> None:
-    """Have all workers do it: the failure of one is told, and stops no other."""
-    for worker in list(_open_workers):
+def _each(workers: list[Worker], do: Callable[[Worker], object], what: str) -> None:
+    """Have each do it: the failure of one is told, and stops no other."""
+    for worker in workers:
         try:
             do(worker)
         except Exception as error:
