@@ -1,6 +1,7 @@
 """`AsyncClient`: the calls of `Client` for a program with an event loop, which delivers without a thread."""
 
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -16,8 +17,9 @@ from polku.task import AsyncTransport, TaskWorker
 class AsyncClient(Tracker):
     """Tracks events from asyncio. The calls return at once, as those of `Client`; `flush` and `close` are awaited.
 
-    Takes what `Client` takes. Made outside a loop, it begins to deliver with the first call inside one. A loop that
-    ends without `close` (or `async with`) loses what is queued, unless there is a spool.
+    Takes what `Client` takes. Made outside a loop, it begins to deliver with the first call inside one. What is queued
+    when a loop ends without `close` (or `async with`), the next loop delivers, or a normal exit of the interpreter.
+    A forked child may use it in a loop of its own, as a `Client` without one.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class AsyncClient(Tracker):
         worker = TaskWorker(settings, transport, encoded_context(context), Reporter(), on_loss, spool_of(settings))
         super().__init__(settings, worker, plan, (before_send,) if callable(before_send) else before_send)
         self._worker = worker
+        # As that of `Client`: nothing more can come.
+        weakref.finalize(self, worker.retire).atexit = False
         worker.start()
 
     async def flush(self, timeout_seconds: float = 10.0) -> bool:
         """Send what is queued and wait until it is delivered or lost; False if the time was too short."""
-        return await self._worker.flush(timeout_seconds)
+        return await self._worker.flushed(timeout_seconds)
 
     async def close(self, timeout_seconds: float | None = None) -> bool:
         """Deliver what is queued and take no more; True if nothing was left when the time was over.
@@ -52,7 +56,7 @@ class AsyncClient(Tracker):
         The time is `close_timeout_seconds` of the settings unless given. May be called more than once.
         """
         self._discard_undecided()
-        return await self._worker.close(timeout_seconds)
+        return await self._worker.closed(timeout_seconds)
 
     async def __aenter__(self) -> "AsyncClient":
         return self

@@ -259,6 +259,13 @@ class Buffer:
         else:
             self._spool.give_back(taken)
 
+    def give_back(self) -> None:
+        """Who was sending a batch has been stopped: what is not settled of it is next."""
+        with self._lock:
+            left, self._on_their_way = self._on_their_way, []
+            if left and not self.abandoned:
+                self._sealed.appendleft(left)
+
     def spill(self, events: list[bytes]) -> list[bytes]:
         """Move queued events that were taken to the spool; returns those that found no place there."""
         if self._spool is None:

@@ -1,9 +1,9 @@
 """The delivery of batches from the buffer: sends them, tries again, and tells what became of them.
 
 It never touches an event: a body is the encoded events joined by commas. `Delivery` decides and counts, as a generator
-of steps (`Send`, `Rest`); `Worker` walks it on a background thread, `polku.task.TaskWorker` on an event loop. The
-thread is started by the first event, is a daemon (the host program may end at any time), and is not inherited by a
-forked child, which starts its own.
+of steps (`Send`, `Rest`); `Worker` walks it on a background thread, `polku.task.TaskWorker` on an event loop while one
+runs. The thread is started by the first event, is a daemon (the host program may end at any time), and is not inherited
+by a forked child, which starts its own.
 """
 
 import atexit
@@ -22,7 +22,7 @@ from polku.buffer import Batch, Bell, Buffer
 from polku.compress import compressor
 from polku.errors import Loss, LossReason
 from polku.event import new_id, now
-from polku.report import Reporter
+from polku.report import Reporter, warn
 from polku.retry import Delivered, GiveUp, Prune, Recompress, Split, Wait, decide, was_not_taken
 from polku.settings import Settings
 from polku.transport import Answer, Transport
@@ -156,7 +156,11 @@ class Delivery:
             remaining = max(SHORTEST_ATTEMPT_SECONDS, self._deadline - time.monotonic())
             headers = {name: self._headers[name] for name in ("Authorization", "Content-Type")}
             timeout = min(self._settings.timeout_seconds, remaining)
-            answer = (yield Send(self._pings[0], headers, timeout, ping=True)) or Answer(error="no answer")
+            try:
+                answer = (yield Send(self._pings[0], headers, timeout, ping=True)) or Answer(error="no answer")
+            except GeneratorExit:  # stopped in the middle: it may have been counted
+                self._pings.popleft()
+                raise
             if was_not_taken(answer) and not self._closing:
                 self._ping_attempt += 1
                 wait = decide(answer, attempt=self._ping_attempt, elapsed_seconds=0, events=1, settings=self._settings)
@@ -189,6 +193,8 @@ class Delivery:
         finally:
             if taken is not None:
                 self.buffer.done(taken, sent=sent)
+            elif not sent:  # stopped in the middle
+                self.buffer.give_back()
 
     def _deliver_part(
         self, events: list[bytes], batch: Batch
@@ -456,8 +462,7 @@ class Worker(Delivery):
         """The client is gone: deliver what is queued, with all retries, then end. Does not wait."""
         self.begin_close(float("inf"))
         if self._thread is None and not self.buffer.queued:
-            _open_workers.discard(self)
-            self.buffer.close_spool()
+            self._leave_files()
 
     def _wake(self) -> None:
         if self._inherited:
@@ -487,7 +492,7 @@ class Worker(Delivery):
             # delivers.
             self._thread = self.buffer.worker_thread = None
             return
-        _close_with_children()
+        close_with_children()
 
     # Everything below runs on the worker's thread, or on the caller's when that is closing without one.
 
@@ -509,8 +514,12 @@ class Worker(Delivery):
         except Exception as error:
             self.reporter.once("close", f"closing the connection failed: {error}")
         if self._finished or self._deadline == float("inf"):
-            self.buffer.close_spool()
-            _open_workers.discard(self)
+            self._leave_files()
+
+    def _leave_files(self) -> None:
+        """Nothing is left to do: what is on disk is for whoever comes next."""
+        self.buffer.close_spool()
+        _open_workers.discard(self)
 
     def _rest(self, seconds: float | None) -> None:
         """Wait for a ring, at most so long. After work it looks once more by itself: where one batch follows another,
@@ -558,15 +567,21 @@ def close_all() -> None:
     """Deliver what is queued anywhere in this process, within the time that the settings give for closing."""
     forks.look()
     workers = list(_open_workers)
-    for worker in workers:
-        worker.begin_close(time.monotonic() + worker._settings.close_timeout_seconds)
-    for worker in workers:
-        worker.finish_close()
+    _each(workers, lambda one: one.begin_close(time.monotonic() + one._settings.close_timeout_seconds), "closed")
+    _each(workers, lambda one: one.finish_close(), "closed")
 
 
 def _forget_parent() -> None:
-    for worker in list(_open_workers):
-        worker.forget_parent()
+    _each(list(_open_workers), lambda one: one.forget_parent(), "ready after a fork")
+
+
+def _each(workers: list[Worker], do: Callable[[Worker], object], what: str) -> None:
+    """Have each do it: the failure of one is told, and stops no other."""
+    for worker in workers:
+        try:
+            do(worker)
+        except Exception as error:
+            warn(f"a client is not {what}: {type(error).__name__}: {error}")
 
 
 # Daemon threads still run when these handlers do. `threading._register_atexit` would come earlier, before
@@ -576,7 +591,7 @@ atexit.register(close_all)
 forks.after_in_child(_forget_parent)
 
 
-def _close_with_children() -> None:
+def close_with_children() -> None:
     """Children of multiprocessing and of Celery leave by `os._exit`, without exit handlers; each has its own way."""
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:

@@ -206,8 +206,8 @@ def capture(events: CapturedEvents) -> Iterator[CapturedEvents]:
         (Buffer, "put"): keep,
         (Worker, "flush"): flush,
         (Worker, "close"): close,
-        (TaskWorker, "flush"): flush_later,
-        (TaskWorker, "close"): close_later,
+        (TaskWorker, "flushed"): flush_later,
+        (TaskWorker, "closed"): close_later,
     }
     saved = {place: getattr(*place) for place in replacements}
     _set(replacements)
