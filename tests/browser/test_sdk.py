@@ -19,6 +19,11 @@ CONFIG = """
 keys = ["web-key"]
 channel = "web"
 
+[sources.site]
+keys = ["site-key"]
+cors = ["http://www.shop.test:PORT"]
+cookie = {domain = "shop.test", secure = false}
+
 [server]
 path_prefixes = ["/shop/data"]
 """
@@ -51,8 +56,8 @@ def site() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    with collector(tmp_path_factory.mktemp("collector"), config=CONFIG) as running:
+def process(site: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
+    with collector(tmp_path_factory.mktemp("collector"), config=CONFIG.replace("PORT", str(site))) as running:
         yield running
 
 
@@ -70,10 +75,14 @@ Address = Callable[..., str]
 def address(site: int, process: CollectorProcess) -> Address:
     """The address of a page with the SDK in it. Loopback is a secure context, with locks; `*.test` is none."""
 
-    def of(host: str = "127.0.0.1", more: str = "", query: str = "", prefix: str = "", **options: Any) -> str:
+    def of(
+        host: str = "127.0.0.1", more: str = "", query: str = "", prefix: str = "", key: str = "web-key", **options: Any
+    ) -> str:
+        # A cookie of the collector is of the page's site only if both have names of it.
+        url = process.url if key != "site-key" else f"http://events.shop.test:{process.port}"
         options = {"batchAgeSeconds": 0.1, "pages": False, **options}
-        head = f"<script src='{process.url}{prefix}/polku.js' data-key='web-key' data-options='{json.dumps(options)}'"
-        return f"http://{host}:{site}/?{query}&head={quote(head + '></script>' + more)}"
+        head = f"<script src='{url}{prefix}/polku.js' data-key='{key}' data-options='{json.dumps(options)}'></script>"
+        return f"http://{host}:{site}/?{query}&head={quote(head + more)}"
 
     return of
 
@@ -521,6 +530,21 @@ def test_pages_campaign_and_referrer_are_told_also_inside_a_page(
     assert third[4].endswith("/product?size=38")
 
 
+def test_a_session_ends_after_thirty_minutes_without_an_event(
+    context: Any, address: Address, process: CollectorProcess
+) -> None:
+    page = context.new_page()
+    page.add_init_script("{ const { now } = Date; window.minutes = 0; Date.now = () => now() + minutes * 60e3 }")
+    page.goto(address())
+    for minutes in (0, 29, 58, 89):
+        page.evaluate(f"minutes = {minutes}, polku.track('gap'), 0")
+    found = stored(process, "gap", 4, "session_id, anonymous_id")
+    assert len({person for _, person in found}) == 1
+    first, after_29, after_29_more, after_31 = (session for session, _ in found)
+    assert first == after_29 == after_29_more
+    assert after_31 not in (first, None)
+
+
 def test_a_logout_ends_person_and_session(context: Any, address: Address, process: CollectorProcess) -> None:
     page = context.new_page()
     page.goto(address())
@@ -533,13 +557,11 @@ def test_a_logout_ends_person_and_session(context: Any, address: Address, proces
     assert not {before[1], before[2]} & {after[1], after[2]}
 
 
-def test_add_ons_tell_of_clicks_forms_scrolling_speed_and_errors(
+def test_add_ons_tell_of_clicks_forms_scrolling_and_errors(
     context: Any, address: Address, process: CollectorProcess
 ) -> None:
     page = context.new_page()
-    more = "".join(
-        f"<script src='{process.url}/polku-{name}.js'></script>" for name in ("clicks", "scroll", "vitals", "errors")
-    )
+    more = "".join(f"<script src='{process.url}/polku-{name}.js'></script>" for name in ("clicks", "scroll", "errors"))
     page.goto(address(more=more))
     page.evaluate("""document.body.innerHTML = `<div style="height: 3000px"></div>
         <button data-polku="cta_clicked" data-polku-element="top"><b id="inner">go</b></button>
@@ -559,8 +581,44 @@ def test_add_ons_tell_of_clicks_forms_scrolling_speed_and_errors(
     assert "broken" in message
     assert line >= 0
     assert not unplanned
-    ((load, ttfb),) = stored(process, "page_performance_measured", 1, "load_ms, ttfb_ms")
+
+
+# What the browser has measured, before anybody else hears of it.
+MEASURED = """{
+    window.measured = {};
+    for (const type of ["largest-contentful-paint", "layout-shift", "event"])
+        new PerformanceObserver((list) => (measured[type] ||= []).push(...list.getEntries()))
+            .observe({ type, buffered: true, durationThreshold: 16 });
+}"""
+
+
+def test_an_add_on_measures_the_speed_of_a_page(context: Any, address: Address, process: CollectorProcess) -> None:
+    page = context.new_page()
+    page.add_init_script(MEASURED)
+    page.goto(address(more=f"<script src='{process.url}/polku-vitals.js'></script>"))
+    page.wait_for_function("document.readyState == 'complete' && measured['largest-contentful-paint']")
+    page.evaluate("""{
+        const button = document.body.appendChild(document.createElement("button"));
+        button.style = "width: 300px; height: 300px";
+        button.onclick = () => { for (const end = performance.now() + 200; performance.now() < end; ); };
+    }""")
+    page.evaluate("new Promise((then) => requestAnimationFrame(() => requestAnimationFrame(then)))")
+    page.evaluate("document.body.prepend(Object.assign(document.createElement('div'), {style: 'height: 200px'}))")
+    page.wait_for_function("measured['layout-shift']")  # before the click: what a click moves does not count
+    page.click("button")
+    page.wait_for_function("measured.event?.some(({ name, interactionId }) => name == 'click' && interactionId)")
+    lcp, shift = page.evaluate(
+        "[measured['largest-contentful-paint'].at(-1).startTime, measured['layout-shift'][0].value]"
+    )
+    page.goto("about:blank")
+    columns = "load_ms, ttfb_ms, lcp_ms, inp_ms, cls, unplanned"
+    ((load, ttfb, lcp_ms, inp_ms, cls, unplanned),) = stored(process, "page_performance_measured", 1, columns)
     assert load >= ttfb > 0
+    assert lcp_ms == pytest.approx(lcp, abs=1)
+    assert inp_ms >= 192, "the handler's 200 ms, which a browser tells in steps of 8"
+    assert cls == pytest.approx(shift, abs=0.0001)
+    assert cls > 0
+    assert not unplanned
 
 
 def test_debug_tells_the_verdict_of_a_broken_event(context: Any, address: Address, process: CollectorProcess) -> None:
