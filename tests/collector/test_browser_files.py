@@ -41,6 +41,7 @@ def test_a_script_is_answered_as_it_was_built_and_for_every_origin() -> None:
         status, headers, body = get(f"/{name}")
         assert (status, body) == (200, (FOLDER / name).read_bytes())
         assert headers[b"access-control-allow-origin"] == b"*"
+        assert headers[b"cache-control"] == b"public, max-age=3600", "an hour, as the guide says"
         assert headers[b"content-type"].startswith(b"text/plain" if name.endswith(".d.mts") else b"text/javascript")
 
 
