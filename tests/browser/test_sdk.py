@@ -11,13 +11,36 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
+import polku
+from polku.middleware.asgi import PolkuMiddleware
 from tests.collector.world import CollectorProcess, collector, rows, wait_until
+from tests.sdk.middleware.world import asgi
 
 CONFIG = """
 [sources.web]
 keys = ["web-key"]
 channel = "web"
+
+[sources.site]
+keys = ["site-key"]
+cors = ["http://www.shop.test:PORT"]
+cookie = {domain = "shop.test", secure = false}
+
+[sources.few]
+keys = ["few-key"]
+rate_events_per_second = 0.001
+burst = 1
+
+[sources.fewer]
+keys = ["fewer-key"]
+rate_events_per_second = 0.001
+burst = 1
+rate_status = 429
 
 [server]
 path_prefixes = ["/shop/data"]
@@ -51,8 +74,8 @@ def site() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
-    with collector(tmp_path_factory.mktemp("collector"), config=CONFIG) as running:
+def process(site: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
+    with collector(tmp_path_factory.mktemp("collector"), config=CONFIG.replace("PORT", str(site))) as running:
         yield running
 
 
@@ -70,10 +93,14 @@ Address = Callable[..., str]
 def address(site: int, process: CollectorProcess) -> Address:
     """The address of a page with the SDK in it. Loopback is a secure context, with locks; `*.test` is none."""
 
-    def of(host: str = "127.0.0.1", more: str = "", query: str = "", prefix: str = "", **options: Any) -> str:
+    def of(
+        host: str = "127.0.0.1", more: str = "", query: str = "", prefix: str = "", key: str = "web-key", **options: Any
+    ) -> str:
+        # A cookie of the collector is of the page's site only if both have names of it.
+        url = process.url if key != "site-key" else f"http://events.shop.test:{process.port}"
         options = {"batchAgeSeconds": 0.1, "pages": False, **options}
-        head = f"<script src='{process.url}{prefix}/polku.js' data-key='web-key' data-options='{json.dumps(options)}'"
-        return f"http://{host}:{site}/?{query}&head={quote(head + '></script>' + more)}"
+        head = f"<script src='{url}{prefix}/polku.js' data-key='{key}' data-options='{json.dumps(options)}'></script>"
+        return f"http://{host}:{site}/?{query}&head={quote(head + more)}"
 
     return of
 
@@ -105,6 +132,34 @@ def test_a_page_that_is_left_sends_what_is_queued(
         page.evaluate(f"polku.track('left_{storage}', {{n: {number}}}), 0")
         leave(page)
     assert len(stored(process, f"left_{storage}", 2)) == 2
+
+
+@pytest.mark.parametrize(("name", "text"), [("ascii", "x" * 3000), ("wide", "\u20ac" * 1000)])
+def test_of_a_long_queue_a_page_that_is_left_sends_what_fits_and_the_next_page_the_rest(
+    context: Any, address: Address, process: CollectorProcess, name: str, text: str
+) -> None:
+    """Browsers let 64 KiB outlive a page: bytes, not characters."""
+    page = context.new_page()
+    page.goto(address(batchAgeSeconds=600))
+    page.evaluate(f"text => {{ for (let n = 0; n < 50; n++) polku.track('{name}', {{text}}) }}", text)
+    queued = page.evaluate("""Object.entries(localStorage).filter(([name]) => name.startsWith('polku.web-key.')).sort()
+        .map(([, event]) => event)""")
+    fits: list[str] = []
+    size = 0
+    for event in queued:
+        size += len(event.encode()) + 1
+        if size <= 60_000:
+            fits.append(json.loads(event)["messageId"])
+    assert size > 150_000
+    page.close()  # one that is kept for coming back may hear the answer, and go on
+    assert sorted(stored(process, name, len(fits), "event_id")) == sorted((event_id,) for event_id in fits)
+    page = context.new_page()
+    page.goto(address())
+    found = stored(process, name, 50, "event_id")
+    assert sorted(found) == sorted((json.loads(event)["messageId"],) for event in queued)
+    page.wait_for_function("polku.stats().queued == 0")
+    assert page.evaluate("[polku.stats().delivered, polku.stats().lost]") == [50, {}]
+    assert sorted(stored(process, name, 50, "event_id")) == sorted(found)
 
 
 @HOSTS
@@ -227,6 +282,75 @@ def test_without_storage_nothing_is_kept(context: Any, address: Address, process
     page.evaluate("polku.track('cookieless'), polku.track('cookieless')")
     assert len(set(stored(process, "cookieless", 2))) == 1, "one person a page"
     assert kept(page) == [[], ""]
+
+
+def of_the_id(context: Any) -> list[tuple[str, str]]:
+    """The cookies with the anonymous id: their domains and values."""
+    return sorted((cookie["domain"], cookie["value"]) for cookie in context.cookies() if cookie["name"] == "polku_id")
+
+
+def test_a_person_is_known_without_a_cookie(context: Any, address: Address, process: CollectorProcess) -> None:
+    page = context.new_page()
+    for number in range(2):
+        page.goto(address("www.shop.test", key="site-key", storage="local", consent=["analytics"]))
+        page.evaluate(f"polku.track('in_local_storage', {{n: {number}}}), 0")
+        page.wait_for_function("polku.stats().delivered == 1")
+    assert context.cookies() == [], "nor is one of the collector's taken"
+    ((person,), (later,)) = stored(process, "in_local_storage", 2)
+    assert person == later == page.evaluate("localStorage['polku.a']")
+
+
+def test_a_person_is_known_on_all_hosts_of_the_cookie_domain(
+    context: Any, address: Address, process: CollectorProcess
+) -> None:
+    page = context.new_page()
+    for host in ("www.shop.test", "blog.shop.test"):
+        page.goto(address(host, cookieDomain="shop.test"))
+        page.evaluate("polku.track('on_two_hosts'), 0")
+    ((person,), (elsewhere,)) = stored(process, "on_two_hosts", 2)
+    assert person == elsewhere
+    assert of_the_id(context) == [(".shop.test", person)]
+
+
+def test_the_cookie_of_the_collector_brings_a_person_back(
+    context: Any, address: Address, process: CollectorProcess
+) -> None:
+    """Safari forgets after seven days what scripts have kept, their cookies too; what is left is the collector's."""
+    page = context.new_page()
+    for number in range(2):
+        page.goto(address("www.shop.test", key="site-key", cookieDomain="shop.test", consent=["analytics"]))
+        page.evaluate(f"polku.track('seven_days', {{n: {number}}}), 0")
+        page.wait_for_function("polku.stats().delivered == 1")
+        (cookie,) = [cookie for cookie in context.cookies() if cookie["name"] == "polku_id"]
+        assert cookie["domain"] == ".shop.test"
+        days = (cookie["expires"] - time.time()) / 86400
+        assert 364 < days < 366, "a script's has 400 days: this is the one that the collector has set in its place"
+        page.evaluate("localStorage.clear()")
+    ((person,), (later,)) = stored(process, "seven_days", 2)
+    assert person == later == cookie["value"]
+    page.evaluate("polku.consent([])")
+    assert of_the_id(context) == [], "taken back"
+
+
+def test_debug_tells_of_a_cookie_beside_that_of_the_collector(
+    context: Any, address: Address, process: CollectorProcess
+) -> None:
+    """That of a domain the page has not been told of, which it cannot remove when consent is taken back."""
+    for options, is_told in (({}, True), ({"cookieDomain": "shop.test"}, False)):
+        context.clear_cookies()
+        page = context.new_page()
+        said: list[str] = []
+        page.on("console", lambda message, said=said: said.append(message.text))
+        more = f"<script src='{process.url}/polku-debug.js'></script>"
+        page.goto(address("www.shop.test", more, key="site-key", consent=["analytics"], **options))
+        page.evaluate("polku.track('product_viewed', {product_id: 'sku-1'}), 0")
+        page.wait_for_function("polku.stats().delivered == 1")
+        assert len({value for _, value in of_the_id(context)}) == 1
+        assert len(of_the_id(context)) == (2 if is_told else 1)
+        assert any("two cookies polku_id" in text for text in said) == is_told, said
+        page.evaluate("polku.consent([])")
+        assert [domain for domain, _ in of_the_id(context)] == ([".shop.test"] if is_told else [])
+        page.close()
 
 
 def test_a_wrong_clock_is_put_right(context: Any, address: Address, process: CollectorProcess) -> None:
@@ -465,6 +589,26 @@ def test_losses_wait_for_a_batch_that_the_collector_takes(context: Any, address:
     assert [(loss["reason"], loss["count"]) for loss in lost] == [("refused", 1), ("refused", 1)]
 
 
+@pytest.mark.parametrize("key", ["few-key", "fewer-key"], ids=["503", "429"])
+def test_a_wait_that_a_collector_of_another_origin_asks_for_is_kept_to_by_all_tabs(
+    context: Any, address: Address, process: CollectorProcess, key: str
+) -> None:
+    requests: list[str] = []
+    page, other = context.new_page(), context.new_page()
+    for tab in (page, other):
+        tab.goto(address(key=key))
+    page.evaluate("polku.track('rate'), 0")
+    page.wait_for_function("polku.stats().delivered == 1")
+    page.evaluate("polku.track('rate'), 0")
+    # The rate asks for a quarter of an hour, of which 300 s are kept to; without that an attempt follows in a second.
+    page.wait_for_function("localStorage['polku.l'] - Date.now() / 1000 > 100")
+    other.on("request", lambda request: requests.append(request.url))
+    other.evaluate("polku.track('rate'), 0")
+    assert flush(other) is False
+    assert requests == []
+    assert page.evaluate("polku.stats().lost") == other.evaluate("polku.stats().lost") == {}
+
+
 def test_an_event_is_given_up_by_its_own_age_and_before_it_is_sent(
     context: Any, address: Address, process: CollectorProcess
 ) -> None:
@@ -521,6 +665,21 @@ def test_pages_campaign_and_referrer_are_told_also_inside_a_page(
     assert third[4].endswith("/product?size=38")
 
 
+def test_a_session_ends_after_thirty_minutes_without_an_event(
+    context: Any, address: Address, process: CollectorProcess
+) -> None:
+    page = context.new_page()
+    page.add_init_script("{ const { now } = Date; window.minutes = 0; Date.now = () => now() + minutes * 60e3 }")
+    page.goto(address())
+    for minutes in (0, 29, 58, 89):
+        page.evaluate(f"minutes = {minutes}, polku.track('gap'), 0")
+    found = stored(process, "gap", 4, "session_id, anonymous_id")
+    assert len({person for _, person in found}) == 1
+    first, after_29, after_29_more, after_31 = (session for session, _ in found)
+    assert first == after_29 == after_29_more
+    assert after_31 not in (first, None)
+
+
 def test_a_logout_ends_person_and_session(context: Any, address: Address, process: CollectorProcess) -> None:
     page = context.new_page()
     page.goto(address())
@@ -533,13 +692,11 @@ def test_a_logout_ends_person_and_session(context: Any, address: Address, proces
     assert not {before[1], before[2]} & {after[1], after[2]}
 
 
-def test_add_ons_tell_of_clicks_forms_scrolling_speed_and_errors(
+def test_add_ons_tell_of_clicks_forms_scrolling_and_errors(
     context: Any, address: Address, process: CollectorProcess
 ) -> None:
     page = context.new_page()
-    more = "".join(
-        f"<script src='{process.url}/polku-{name}.js'></script>" for name in ("clicks", "scroll", "vitals", "errors")
-    )
+    more = "".join(f"<script src='{process.url}/polku-{name}.js'></script>" for name in ("clicks", "scroll", "errors"))
     page.goto(address(more=more))
     page.evaluate("""document.body.innerHTML = `<div style="height: 3000px"></div>
         <button data-polku="cta_clicked" data-polku-element="top"><b id="inner">go</b></button>
@@ -559,8 +716,74 @@ def test_add_ons_tell_of_clicks_forms_scrolling_speed_and_errors(
     assert "broken" in message
     assert line >= 0
     assert not unplanned
-    ((load, ttfb),) = stored(process, "page_performance_measured", 1, "load_ms, ttfb_ms")
+
+
+# What the browser has measured, before anybody else hears of it.
+MEASURED = """{
+    window.measured = {};
+    for (const type of ["largest-contentful-paint", "layout-shift", "event"])
+        new PerformanceObserver((list) => (measured[type] ||= []).push(...list.getEntries()))
+            .observe({ type, buffered: true, durationThreshold: 16 });
+}"""
+
+
+def test_an_add_on_measures_the_speed_of_a_page(context: Any, address: Address, process: CollectorProcess) -> None:
+    page = context.new_page()
+    page.add_init_script(MEASURED)
+    page.goto(address(more=f"<script src='{process.url}/polku-vitals.js'></script>"))
+    page.wait_for_function("document.readyState == 'complete' && measured['largest-contentful-paint']")
+    page.evaluate("""{
+        const button = document.body.appendChild(document.createElement("button"));
+        button.style = "width: 300px; height: 300px";
+        button.onclick = () => { for (const end = performance.now() + 200; performance.now() < end; ); };
+    }""")
+    page.evaluate("new Promise((then) => requestAnimationFrame(() => requestAnimationFrame(then)))")
+    page.evaluate("document.body.prepend(Object.assign(document.createElement('div'), {style: 'height: 200px'}))")
+    page.wait_for_function("measured['layout-shift']")  # before the click: what a click moves does not count
+    page.click("button")
+    page.wait_for_function("measured.event?.some(({ name, interactionId }) => name == 'click' && interactionId)")
+    lcp, shift = page.evaluate(
+        "[measured['largest-contentful-paint'].at(-1).startTime, measured['layout-shift'][0].value]"
+    )
+    page.goto("about:blank")
+    columns = "load_ms, ttfb_ms, lcp_ms, inp_ms, cls, unplanned"
+    ((load, ttfb, lcp_ms, inp_ms, cls, unplanned),) = stored(process, "page_performance_measured", 1, columns)
     assert load >= ttfb > 0
+    assert lcp_ms == pytest.approx(lcp, abs=1)
+    assert inp_ms >= 192, "the handler's 200 ms, which a browser tells in steps of 8"
+    assert cls == pytest.approx(shift, abs=0.0001)
+    assert cls > 0
+    assert not unplanned
+
+
+def test_an_event_of_the_server_is_of_the_person_and_the_session_of_the_page(
+    context: Any, site: int, process: CollectorProcess
+) -> None:
+    """As the guide says: the cookie goes with each request to the page's own host, and a script names the session."""
+    head = f"<script src='{process.url}/polku.js' data-key='web-key'></script>"
+
+    async def page_of_shop(request: Request) -> Response:
+        return HTMLResponse(f"<!doctype html><title>shop</title>{head}")
+
+    async def order(request: Request) -> Response:
+        client.track("server_order", {"with_session": "session" in request.query_params})
+        return PlainTextResponse("ok")
+
+    app = Starlette(routes=[Route("/", page_of_shop), Route("/order", order)])
+    with polku.Client("web-key", process.url) as client, asgi(PolkuMiddleware(app, client=client)) as url:
+        page = context.new_page()
+        page.goto(url.replace("127.0.0.1", "www.shop.test"))
+        page.evaluate("polku.track('page_order'), 0")
+        assert page.evaluate("fetch('/order').then((answer) => answer.ok)")
+        assert page.evaluate("""fetch('/order?session', {
+            headers: {'X-Polku-Session-Id': localStorage['polku.s']?.split(' ')[0] ?? ''},
+        }).then((answer) => answer.ok)""")
+        ((person, session),) = stored(process, "page_order", 1, "anonymous_id, session_id")
+        assert person
+        assert session
+        expected = [(person, None), (person, session)]
+        assert client.flush()
+    assert stored(process, "server_order", 2, "anonymous_id, session_id") == expected
 
 
 def test_debug_tells_the_verdict_of_a_broken_event(context: Any, address: Address, process: CollectorProcess) -> None:
@@ -572,3 +795,34 @@ def test_debug_tells_the_verdict_of_a_broken_event(context: Any, address: Addres
     assert flush(page)
     assert any("product_viewed" in text and "wrong_type at $.properties.price" in text for text in said), said
     assert any("$.size has no JSON form" in text for text in said), said
+
+
+def test_debug_that_is_strict_throws_what_has_no_json_form(
+    context: Any, address: Address, process: CollectorProcess
+) -> None:
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(address())
+    page.evaluate(f"""(async () => {{
+        const {{ createClient }} = await import('{process.url}/polku.mjs');
+        const {{ debug }} = await import('{process.url}/polku-debug.mjs');
+        window.strict = createClient('web-key', '{process.url}', {{ pages: false, batchAgeSeconds: 0.1 }});
+        debug(strict, {{ strict: true }});
+    }})()""")
+    thrown = """([call, value]) => {
+        try { return strict[call]("strict", eval(value)) && "nothing" } catch (error) { return error.message } }"""
+    itself = "(() => { const own = {}; own.self = own; return own })()"
+    for call, value, message in (
+        ("track", "({price: NaN})", "polku: strict: $.price has no JSON form"),
+        ("track", "({n: 1n})", "polku: strict: $.n has no JSON form"),
+        ("page", "({then() {}})", "polku: strict: $.then has no JSON form"),
+        ("identify", itself, "polku: strict: $.self refers to itself"),
+        ("track", "({fine: 1})", "nothing"),
+    ):
+        assert page.evaluate(thrown, [call, value]) == message
+    assert page.evaluate("strict.flush()")
+    found = rows(process.lake, "events", "event_name") if stored(process, "strict", 1) else []
+    assert found.count(("strict",)) == 1
+    assert page.evaluate("strict.stats().lost") == {}, "what throws is no event"
+    assert not any("no JSON form" in text for text in said), "and is not told too"

@@ -40,5 +40,7 @@ export function debug(client, { warn = console.warn, strict = false } = {}) {
   settings.onAnswer = (/** @type {number | undefined} */ status, /** @type {any} */ body, /** @type {string[]} */ events) => {
     if (status != 200) once(`${settings.endpoint} answered ${status}: ${body ? body.message : "no answer"}`);
     else verdictLines(body, events).forEach(once);
+    if (("; " + document.cookie).split("; polku_id=")[2])
+      once("two cookies polku_id: say the collector's cookie.domain as cookieDomain, or its cookie stays without consent");
   };
 }
