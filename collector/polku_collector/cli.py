@@ -15,13 +15,12 @@ import structlog
 
 from .compose_tracing import check as check_tracing
 from .errors import SettingsError
-from .intake.rate import buckets_directory, forget_buckets
 from .journal.backlog import BacklogWatch
 from .journal.stream import lock_journal, streams_directory
 from .logs import configure
 from .metrics import Metrics, forget_process, metrics_directory, use_directory
 from .planned import plan_of, protection_of, pseudonyms_of, put_in_force
-from .senders_in_force import needs_restart, put_senders_in_force
+from .senders_in_force import forget_rates, needs_restart, put_senders_in_force
 from .settings import Settings, load
 from .supervisor import Clearance, Renewal, Role, Start, Supervisor, reserve_port, signals_held
 from .watch import watch_folder
@@ -71,7 +70,6 @@ def _run(config: Path | None, flags: dict[str, Any]) -> int:
     configure(readable=settings.dev)
     lock = lock_journal(Path(settings.journal.directory))
     use_directory(metrics_directory(settings.journal.directory), fresh=True)
-    forget_buckets(buckets_directory(settings.journal.directory))
     metrics = functools.cache(Metrics)  # their library is loaded while others load theirs
 
     def restarted(role: str, pid: int) -> None:
@@ -79,6 +77,7 @@ def _run(config: Path | None, flags: dict[str, Any]) -> int:
         forget_process(pid)
 
     put_in_force(Path(settings.journal.directory), plan)
+    forget_rates(Path(settings.journal.directory))
     put_senders_in_force(Path(settings.journal.directory), settings)
     renewal = Renewal(
         Role("plan", "polku_collector.compose_plan:bring_into_force", (settings,)),

@@ -36,7 +36,7 @@ from .intake.client_address import Proxies
 from .intake.endpoint import InForce, IntakeEndpoint
 from .intake.guard import Closed, Guard, GuardedServer, raise_open_files
 from .intake.pixel import PIXEL_PATHS, PixelEndpoint
-from .intake.rate import Meter, SharedBucket, buckets_directory
+from .intake.rate import Meter, SharedBucket
 from .intake.senders import Senders, senders_of
 from .intake.validate import Judged, Validator, Verdict
 from .intake.wire import ClientLoss
@@ -46,7 +46,7 @@ from .journal.writer import StreamWriter
 from .logs import configure
 from .metrics import Metrics, exposition, metrics_directory, use_directory
 from .planned import plan_in_force, protection_of, pseudonyms_of, schemas_of
-from .senders_in_force import with_senders_in_force
+from .senders_in_force import rates_directory, with_senders_in_force
 from .settings import Settings, Source
 from .supervisor import on_renewal, on_sigterm, wait_for_clearance
 from .webhook.endpoint import PREFIX, WebhookEndpoint
@@ -161,7 +161,7 @@ def _in_force(plan: Plan, settings: Settings) -> InForce:
 
 
 def _senders(settings: Settings) -> Senders:
-    rates = buckets_directory(settings.journal.directory)
+    rates = rates_directory(Path(settings.journal.directory))
     quarantined = Path(settings.journal.directory) / "quarantined"
 
     def meter_of(name: str, source: Source) -> Meter | None:

@@ -50,6 +50,19 @@ def with_senders_in_force(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, sources=found.sources, limits=found.limits)
 
 
+def rates_directory(journal: Path) -> Path:
+    """Where the workers of a node keep what each source owes of its rate."""
+    return journal / "rates"
+
+
+def forget_rates(journal: Path) -> None:
+    """Nobody owes anything. For the start of a node: its clock begins anew with the machine, and a source
+    could be kept out for as long as that had been up.
+    """
+    for path in rates_directory(journal).glob("*"):
+        path.unlink(missing_ok=True)
+
+
 def needs_restart(old: Settings, new: Settings) -> list[str]:
     """The places of the file that differ and are not taken by a reload."""
     found = []

@@ -66,11 +66,6 @@ class Meter:
         return wait if wait > _ROUNDING_SECONDS else 0.0
 
 
-def buckets_directory(journal: str) -> Path:
-    """Where the buckets of a node are."""
-    return Path(journal) / "rates"
-
-
 class SharedBucket:
     """The bucket of one source, shared by the processes that open the same path."""
 
@@ -95,14 +90,6 @@ class SharedBucket:
     def __del__(self) -> None:
         self._memory.close()
         os.close(self._file)
-
-
-def forget_buckets(directory: Path) -> None:
-    """All are full. For the start of a node: their clock begins anew with the machine, and what was owed by the old one
-    could be owed for as long as that had been running.
-    """
-    for path in directory.glob("*"):
-        path.unlink(missing_ok=True)
 
 
 def retry_after(seconds: float) -> int:
