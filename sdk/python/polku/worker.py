@@ -424,9 +424,8 @@ class Worker(Delivery):
     def close(self, timeout_seconds: float | None) -> bool:
         """Deliver what is queued in the time (None: as set) and take no more; True if nothing was left."""
         forks.look()
-        if timeout_seconds is None:
-            timeout_seconds = self._settings.close_timeout_seconds
-        self.begin_close(time.monotonic() + timeout_seconds)
+        seconds = self._settings.close_timeout_seconds if timeout_seconds is None else timeout_seconds
+        self.begin_close(time.monotonic() + seconds)
         return self.finish_close()
 
     def begin_close(self, deadline: float) -> None:
@@ -533,9 +532,8 @@ class Worker(Delivery):
 
     def _transmit(self, step: Send) -> Answer:
         try:
-            send = getattr(self._transport, "ping" if step.ping else "send")
-            answer: Answer = send(step.body, step.headers, step.timeout_seconds)
-            return answer
+            send: Callable[..., Answer] = getattr(self._transport, "ping" if step.ping else "send")
+            return send(step.body, step.headers, step.timeout_seconds)
         except Exception as error:
             return Answer(error=f"{type(error).__name__}: {error}")
 
@@ -571,10 +569,6 @@ def close_all() -> None:
     _each(workers, lambda one: one.finish_close(), "closed")
 
 
-def _forget_parent() -> None:
-    _each(list(_open_workers), lambda one: one.forget_parent(), "ready after a fork")
-
-
 def _each(workers: list[Worker], do: Callable[[Worker], object], what: str) -> None:
     """Have each do it: the failure of one is told, and stops no other."""
     for worker in workers:
@@ -588,7 +582,7 @@ def _each(workers: list[Worker], do: Callable[[Worker], object], what: str) -> N
 # events of the host program's own threads and exit handlers, and is private.
 atexit.register(close_all)
 
-forks.after_in_child(_forget_parent)
+forks.after_in_child(lambda: _each(list(_open_workers), lambda one: one.forget_parent(), "ready after a fork"))
 
 
 def close_with_children() -> None:
@@ -600,8 +594,4 @@ def close_with_children() -> None:
         Finalize(None, close_all, exitpriority=100)
     signals = sys.modules.get("celery.signals")
     if signals is not None:
-        signals.worker_process_shutdown.connect(_close_celery_child, weak=False, dispatch_uid="polku")
-
-
-def _close_celery_child(**_: object) -> None:
-    close_all()
+        signals.worker_process_shutdown.connect(lambda **_: close_all(), weak=False, dispatch_uid="polku")
