@@ -10,6 +10,7 @@ import pytest
 
 from polku_analytics.analyses.funnel import funnel_question, run_funnel
 from polku_analytics.analyses.scope import Scope
+from polku_analytics.api import OpenLake
 from polku_analytics.errors import AnalyticsError, UnknownNameError
 from polku_analytics.journeys import Journeys
 from polku_analytics.period import Period
@@ -73,6 +74,59 @@ def test_a_breakdown_decides_the_value_of_a_unit_once(shop: Journeys) -> None:
     ]
 
 
+@pytest.fixture(scope="module")
+def imported(new_history: Callable[[], Callable[..., dict[str, Any]]], built: Callable[..., Journeys]) -> Journeys:
+    """What other systems write for a value that they do not know, or that is rare, as a value of its own."""
+    event = new_history()
+    rows = []
+    devices = ["(none)", "(other)", "(other)", "(other)", "phone", "phone", "computer", "", None, "watch"]
+    for number, device in enumerate(devices):
+        who = {"user_id": f"p{number}", **({} if device is None else {"device": device})}
+        rows += [
+            event("product_viewed", number, **who),
+            event("product_added", 60 + number, product_id="p", price=2.0, quantity=1.0, currency="EUR", **who),
+            event("order_completed", 120 + number, order_id=f"{number}", revenue=2.0, currency="EUR", **who),
+        ]
+    # What is not known at first is known later.
+    late = event("product_viewed", 200, user_id="p0", device="watch")
+    return built([*rows, late])
+
+
+def test_reserved_names_in_the_data_join_the_groups_of_these_names(imported: Journeys) -> None:
+    def first_step(top: int) -> list[list[Any]]:
+        return [[name, units] for name, step, units in counts(imported, breakdown="device", top=top) if step == 1]
+
+    assert first_step(10) == [["phone", 2], ["watch", 2], ["computer", 1], ["(other)", 3], ["(none)", 2]]
+    assert first_step(2) == [["phone", 2], ["watch", 2], ["(other)", 4], ["(none)", 2]]
+
+
+@pytest.mark.parametrize("values", [1, 10])
+@pytest.mark.parametrize(
+    ("name", "steps", "measures"),
+    [
+        ("funnel", ("product_viewed", "order_completed"), ("count", "dropped")),
+        ("attribution", (), ("conversions", "value")),
+        ("carts", (), ("units", "created", "ordered")),
+        ("lifecycle", (), ("active", "new")),
+        ("retention", ("product_viewed", "order_completed"), ("size", "count")),
+        ("stickiness", (), ("count",)),
+        ("tasks", ("product_viewed", "order_completed"), ("tasks", "finished")),
+        ("graph", (), ("transitions",)),
+        ("paths", (), ("transitions",)),
+        ("routes", ("order_completed",), ("journeys",)),
+    ],
+)
+def test_the_values_of_a_breakdown_add_up_to_all(
+    imported: Journeys, name: str, steps: tuple[str, ...], measures: tuple[str, ...], values: int
+) -> None:
+    ask = getattr(OpenLake(imported), name)
+    whole = ask(*steps, unit="person").dicts()
+    broken = ask(*steps, unit="person", breakdown="device", values=values).dicts()
+    assert whole and len({row["device"] for row in broken}) == min(values, 3) + 2
+    for measure in measures:
+        assert sum(row[measure] for row in broken) == pytest.approx(sum(row[measure] for row in whole)), measure
+
+
 def test_segments_stand_side_by_side(shop: Journeys) -> None:
     segments = (
         "trait_city = Oulu",
@@ -98,8 +152,16 @@ def test_the_period_before_is_of_equal_length_and_has_its_own_values(shop: Journ
     assert counts(shop, period=period, previous=True, breakdown="device") == [
         ["phone", 1, 2, 1, 1.0],
         ["phone", 2, 1, 1, 0.0],
+        # Only the week before knows it.
+        ["computer", 1, 0, 1, -1.0],
+        ["computer", 2, 0, 0, None],
         ["(none)", 1, 1, 0, None],
         ["(none)", 2, 0, 0, None],
+    ]
+    # Those with a name are the largest of now, and what is gone is seen among the others.
+    assert counts(shop, period=period, previous=True, breakdown="device", top=1)[2:4] == [
+        ["(other)", 1, 0, 1, -1.0],
+        ["(other)", 2, 0, 0, None],
     ]
     with pytest.raises(AnalyticsError, match="needs --since"):
         counts(shop, previous=True)

@@ -10,7 +10,7 @@ of `touchpoints` or a property the first known one of the unit in the period (fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -155,37 +155,48 @@ def parts(journeys: Journeys, scope: Scope) -> Iterator[Part]:
         if scope.breakdown is None:
             yield whole
         else:
-            values = _decide(whole, scope.breakdown, scope.top)
-            if scope.previous:
-                _decide(whole.before(), scope.breakdown, scope.top, values)
-            for value in values:
+            for value in _decide(whole, scope.breakdown, scope):
                 yield structs.replace(whole, value=value)
 
 
-def _decide(whole: Part, name: str, top: int, kept: Sequence[str] | None = None) -> list[str]:
+def _decide(whole: Part, name: str, scope: Scope) -> list[str]:
     """Decide the value of each unit; the values in the order of their size, `(other)` and `(none)` last.
 
-    `kept`: the values that have their name, whatever their size.
+    Values that only the period before has follow those of now, and have their name while there is room for it.
     """
     engine = whole.journeys.engine
-    engine.keep("unit_values_all", values_sql(whole, name))
-    counts = whole.journeys.rows("SELECT value, COUNT(*) AS units FROM unit_values_all GROUP BY value")
-    ranked = [value for value, _ in sorted(counts, key=lambda row: (-row[1], str(row[0]))) if value is not None]
-    named = ranked[:top] if kept is None else kept
+    looks = [whole, whole.before()] if scope.previous else [whole]
+    named: list[str] = []
+    found: set[str | None] = set()
+    for part in looks:
+        engine.keep(f"{part.values}_all", values_sql(part, name))
+        counts = part.journeys.rows(f"SELECT value, COUNT(*) AS units FROM {part.values}_all GROUP BY value")
+        found.update(value for value, _ in counts)
+        ranked = [value for value, _ in sorted(counts, key=lambda row: (-row[1], str(row[0])))]
+        # What the data call `(other)` is in that group, and none of the values beside it.
+        fresh = [value for value in ranked if value not in (None, OTHER, *named)]
+        named += fresh[: scope.top - len(named)]
     listed = ", ".join(sql_literal(value) for value in named) or "NULL"
-    engine.keep(
-        whole.values,
-        f"SELECT unit, CASE WHEN value IN ({listed}) THEN value WHEN value IS NULL THEN {sql_literal(NONE)} "
-        f"ELSE {sql_literal(OTHER)} END AS value FROM unit_values_all",
-    )
-    rest = [OTHER] if len(ranked) > top else []
-    return [*named, *rest, *([NONE] if any(value is None for value, _ in counts) else [])]
+    for part in looks:
+        engine.keep(
+            part.values,
+            f"SELECT unit, CASE WHEN value IN ({listed}) THEN value WHEN value IS NULL THEN {sql_literal(NONE)} "
+            f"ELSE {sql_literal(OTHER)} END AS value FROM {part.values}_all",
+        )
+    rest = [OTHER] if found - {*named, None} else []
+    return [*named, *rest, *([NONE] if None in found else [])]
 
 
 def values_sql(whole: Part, name: str) -> str:
-    """The value of each unit of a part: `unit`, `value`. UnknownNameError for a name that is no breakdown."""
+    """The value of each unit of a part: `unit`, `value`, NULL where none is known, and so for an empty one or `(none)`.
+
+    UnknownNameError for a name that is no breakdown.
+    """
     journeys, unit = whole.journeys, whole.unit_column
-    say = journeys.engine.dialect
+
+    def known(column: str) -> str:
+        return f"NULLIF(NULLIF({journeys.engine.dialect.text(column)}, ''), {sql_literal(NONE)})"
+
     people = person_kinds(journeys)
     if name in TOUCHPOINT_BREAKDOWNS:
         source, column = whole.rows(), f"t.{quoted(name)}"
@@ -193,7 +204,7 @@ def values_sql(whole: Part, name: str) -> str:
         found = f"SELECT DISTINCT t.{unit} AS unit, t.person_key FROM {whole.rows()} AS t"
         # A session or event has one person; an account takes the value of its first person.
         return (
-            f"SELECT u.unit, MIN({say.text(f'p.{quoted(name)}')}) AS value FROM ({found}) AS u "
+            f"SELECT u.unit, MIN({known(f'p.{quoted(name)}')}) AS value FROM ({found}) AS u "
             f"JOIN {PEOPLE} AS p ON p.person_key = u.person_key GROUP BY u.unit"
         )
     elif name in journeys.plan.properties:
@@ -206,9 +217,9 @@ def values_sql(whole: Part, name: str) -> str:
     else:
         raise UnknownNameError("breakdown", name, {*TOUCHPOINT_BREAKDOWNS, *people, *journeys.plan.properties})
     return (
-        f"SELECT unit, value FROM (SELECT t.{unit} AS unit, {say.text(column)} AS value, ROW_NUMBER() OVER ("
-        f"PARTITION BY t.{unit} ORDER BY CASE WHEN {column} IS NULL THEN 1 ELSE 0 END, t.event_time, t.event_id, "
-        f"t.source) AS place FROM {source} AS t) AS v WHERE place = 1"
+        f"SELECT unit, value FROM (SELECT t.{unit} AS unit, {known(column)} AS value, ROW_NUMBER() OVER ("
+        f"PARTITION BY t.{unit} ORDER BY CASE WHEN {known(column)} IS NULL THEN 1 ELSE 0 END, t.event_time, "
+        f"t.event_id, t.source) AS place FROM {source} AS t) AS v WHERE place = 1"
     )
 
 
