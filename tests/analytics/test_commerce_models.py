@@ -177,6 +177,20 @@ def test_a_cart_is_ordered_emptied_abandoned_or_still_open(shop: Make, event: Ma
     ]
 
 
+def test_prices_of_another_currency_are_not_added_to_those_of_the_cart(shop: Make, event: Make) -> None:
+    journeys = shop(
+        [
+            event("product_added", 0, user_id="a", product_id="coat", price=100.0, currency="SEK"),
+            event("product_added", 1, user_id="a", product_id="hat", price=5.0),
+            event("product_added", 2, user_id="a", product_id="sock", price=10.0, currency="EUR", quantity=2),
+            event("product_removed", 3, user_id="a", product_id="sock", quantity=1),
+        ]
+    )
+
+    found = journeys.rows("SELECT currency, value_added, value_left, items FROM carts")
+    assert found == [("EUR", 25.0, 15.0, 3.0)]
+
+
 def test_revenue_is_orders_subscriptions_and_advertisements_once_each(shop: Make, event: Make) -> None:
     journeys = shop(
         [

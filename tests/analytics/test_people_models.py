@@ -166,13 +166,13 @@ def test_a_profile_gathers_what_is_known(built: Make, event: Make) -> None:
     )
 
     found = journeys.rows(
-        "SELECT person_id, trait_city, orders, currency, currencies, net_revenue, lifetime_value, frequency, monetary, "
-        "recency_days, rfm, preferred_category, contacts, account_id, satisfaction_band FROM profiles "
+        "SELECT person_id, trait_city, orders, currency, currencies, revenue, net_revenue, lifetime_value, frequency, "
+        "monetary, recency_days, rfm, preferred_category, contacts, account_id, satisfaction_band FROM profiles "
         "ORDER BY person_key"
     )
     assert found == [
-        ("u", "Oulu", 3, "EUR", 2, 40.0, 40.0, 2, 20.0, 2.0, "1-1-1", "tables", 1, "beta", None),
-        ("nobody", None, 0, None, 0, 0.0, 0.0, 0, None, None, None, None, 0, None, None),
+        ("u", "Oulu", 3, "EUR", 2, 40.0, 40.0, 40.0, 2, 20.0, 2.0, "1-1-1", "tables", 1, "beta", None),
+        ("nobody", None, 0, None, 0, 0.0, 0.0, 0.0, 0, None, None, None, None, 0, None, None),
     ]
 
 

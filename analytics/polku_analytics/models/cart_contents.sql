@@ -11,7 +11,7 @@
 --   rule. A cart was made if something was added to it, its checkout was started, or it was seen with products. A cart that lies
 --   idle and is taken up again is the same cart. items is what was added less what was removed, never below 0, product by
 --   product in the order of time; a removal without quantity removes all of the product, an addition without one adds one piece.
---   Amounts use the price that the product was given last. Without prices, value_left is the value last seen of the whole cart.
+--   Amounts use the price that the product was given last, if it is in the currency that the cart was given last, or says none. Without prices, value_left is the value last seen of the whole cart.
 WITH moves AS (
   SELECT
     c.*,
@@ -84,6 +84,7 @@ changes AS (
     product_id,
     touchpoint_number,
     price,
+    COALESCE(currency, '') AS currency,
     CASE WHEN event_name <> 'product_removed' THEN COALESCE(quantity, 1.0) ELSE 0.0 END AS added,
     -- More than any cart holds: the running sum below never falls under 0, so all of the product goes.
     CASE WHEN event_name <> 'product_removed' THEN COALESCE(quantity, 1.0) ELSE -COALESCE(quantity, 1000000000.0) END AS change
@@ -107,9 +108,16 @@ by_product AS (
     product_id,
     SUM(added) AS added,
     SUM(change) - LEAST(0.0, MIN(so_far)) AS remaining,
-    MAX_BY(price, CASE WHEN price IS NOT NULL THEN touchpoint_number END) AS price
+    MAX_BY(price, CASE WHEN price IS NOT NULL THEN touchpoint_number END) AS price,
+    MAX_BY(currency, CASE WHEN price IS NOT NULL THEN touchpoint_number END) AS price_currency
   FROM running
   GROUP BY person_key, orders_before, known_cart_id, product_id
+),
+priced AS (
+  SELECT b.*, CASE WHEN b.price_currency IN ('', COALESCE(f.currency, '')) THEN b.price END AS own_price
+  FROM by_product AS b
+  JOIN facts AS f
+    ON f.person_key = b.person_key AND f.orders_before = b.orders_before AND f.known_cart_id = b.known_cart_id
 ),
 contents AS (
   SELECT
@@ -118,10 +126,10 @@ contents AS (
     known_cart_id,
     SUM(added) AS added,
     SUM(remaining) AS items,
-    SUM(price * added) AS value_added,
-    SUM(price * remaining) AS value_left,
-    COUNT(price) AS prices
-  FROM by_product
+    SUM(own_price * added) AS value_added,
+    SUM(own_price * remaining) AS value_left,
+    COUNT(own_price) AS prices
+  FROM priced
   GROUP BY person_key, orders_before, known_cart_id
 ),
 remaining_products AS (

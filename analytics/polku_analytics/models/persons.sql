@@ -4,7 +4,8 @@
 -- Inputs: person_facts, touchpoints, sessions, orders, stages, latest_traits
 -- Order: person_key
 -- Definition: a person is a group of ids that belong together (docs/definitions.md, Identity). person_id is the user id that
---   was seen first, else the anonymous id. known_person: the person has a user id. stage is the furthest entered.
+--   was seen first, else the anonymous id. known_person: the person has a user id. stage is the furthest entered. revenue
+--   is in the currency of the latest order; orders in others are not in it.
 SELECT
   p.person_key,
   p.person_id,
@@ -42,10 +43,15 @@ LEFT JOIN (
   SELECT
     person_key,
     COUNT(*) AS orders,
-    SUM(revenue) AS revenue,
+    SUM(CASE WHEN COALESCE(currency, '') = latest_currency THEN revenue END) AS revenue,
     MIN(ordered_at) AS first_ordered_at,
     MAX(ordered_at) AS last_ordered_at
-  FROM orders
+  FROM (
+    SELECT
+      orders.*,
+      FIRST_VALUE(COALESCE(currency, '')) OVER (PARTITION BY person_key ORDER BY order_number DESC) AS latest_currency
+    FROM orders
+  ) AS of_person
   GROUP BY person_key
 ) AS o ON o.person_key = p.person_key
 LEFT JOIN (SELECT * FROM stages WHERE is_present) AS g ON g.person_key = p.person_key
