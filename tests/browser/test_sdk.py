@@ -19,6 +19,7 @@ from starlette.routing import Route
 import polku
 from polku.middleware.asgi import PolkuMiddleware
 from tests.collector.world import CollectorProcess, collector, rows, wait_until
+from tests.docs.blocks import ROOT, blocks_of
 from tests.sdk.middleware.world import asgi
 
 CONFIG = """
@@ -766,18 +767,18 @@ def test_an_event_of_the_server_is_of_the_person_and_the_session_of_the_page(
         return HTMLResponse(f"<!doctype html><title>shop</title>{head}")
 
     async def order(request: Request) -> Response:
-        client.track("server_order", {"with_session": "session" in request.query_params})
+        client.track("server_order", {"ordered": (await request.body()).decode()})
         return PlainTextResponse("ok")
 
-    app = Starlette(routes=[Route("/", page_of_shop), Route("/order", order)])
+    app = Starlette(routes=[Route("/", page_of_shop), Route("/order", order, methods=["GET", "POST"])])
     with polku.Client("web-key", process.url) as client, asgi(PolkuMiddleware(app, client=client)) as url:
         page = context.new_page()
         page.goto(url.replace("127.0.0.1", "www.shop.test"))
+        (block,) = (block for block in blocks_of(ROOT / "docs" / "sdk-browser.md") if block.argument == "ids.js")
         page.evaluate("polku.track('page_order'), 0")
         assert page.evaluate("fetch('/order').then((answer) => answer.ok)")
-        assert page.evaluate("""fetch('/order?session', {
-            headers: {'X-Polku-Session-Id': localStorage['polku.s']?.split(' ')[0] ?? ''},
-        }).then((answer) => answer.ok)""")
+        page.add_script_tag(content=block.text)
+        assert page.evaluate("order('one coat').then((answer) => answer.ok)")
         ((person, session),) = stored(process, "page_order", 1, "anonymous_id, session_id")
         assert person
         assert session
