@@ -1,10 +1,15 @@
-"""For all tests: the run ends with pytest's summary, and Ctrl-C means what it means."""
+"""For all tests: the run ends with pytest's summary, Ctrl-C means what it means, and no example has a deadline."""
 
 import os
 import signal
 import sys
 
+import hypothesis
 import pytest
+
+# Else an example fails that took 200 ms because something else was at work on the machine.
+hypothesis.settings.register_profile("polku", deadline=None)
+hypothesis.settings.load_profile("polku")
 
 _status = 0
 
