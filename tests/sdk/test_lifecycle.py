@@ -14,7 +14,7 @@ import pytest
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
-def run(program: str, url: str, timeout_seconds: float = 20) -> subprocess.CompletedProcess[str]:
+def run(program: str, url: str, timeout_seconds: float = 60) -> subprocess.CompletedProcess[str]:
     """Run a program with a `client` in a process of its own."""
     head = "import os, sys, polku\nclient = polku.Client('write-key', os.environ['URL'], **OPTIONS)\n"
     options, _, body = program.partition("\n")
@@ -129,7 +129,7 @@ child = ctypes.PyDLL(None).fork()
 name = 'parent' if child else 'child'
 ids = [client.track(name, user_id='u', message_id=f'{{name:_>20}}-{{n}}' if {own} else None) for n in range(10)]
 print(ids[0], flush=True)
-assert client.flush(10)
+assert client.flush(50)
 assert client.stats().delivered == (30 if child else 10), client.stats()
 if not child: os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
