@@ -290,6 +290,22 @@ def of_the_id(context: Any) -> list[tuple[str, str]]:
     return sorted((cookie["domain"], cookie["value"]) for cookie in context.cookies() if cookie["name"] == "polku_id")
 
 
+def test_a_cookie_of_the_site_with_a_longer_name_is_not_taken_for_the_id(
+    context: Any, address: Address, process: CollectorProcess
+) -> None:
+    page = context.new_page()
+    for number in range(2):
+        page.goto(address())
+        page.evaluate("document.cookie = 'x=1', document.cookie = 'old_polku_id=theirs', 0")
+        page.goto(address())  # it comes first, and the second time ours stands behind it
+        page.evaluate(f"polku.track('longer_name', {{n: {number}}}), 0")
+        page.wait_for_function("polku.stats().delivered > 0")
+    persons = stored(process, "longer_name", 2)
+    assert len(set(persons)) == 1
+    assert ("theirs",) not in persons
+    assert "old_polku_id=theirs; polku_id=" in page.evaluate("document.cookie")
+
+
 def test_a_person_is_known_without_a_cookie(context: Any, address: Address, process: CollectorProcess) -> None:
     page = context.new_page()
     for number in range(2):

@@ -4,8 +4,11 @@ They say in our words what the generic contracts of PostHog's SDK test harness (
 deduplication, batching, compression. The clock is in our hand: what an SDK waits for is passed at once, and exactly.
 """
 
+import asyncio
+import contextlib
 import gzip
 import json
+import selectors
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -13,16 +16,19 @@ from typing import Any
 
 import pytest
 
-from polku import retry, worker
-from polku.client import Tracker, encoded_context
+from polku import retry, task, worker
+from polku.client import Stats, Tracker, encoded_context
 from polku.report import Reporter
 from polku.settings import Settings
+from polku.task import AsyncTransport, TaskWorker
 from polku.transport import Answer
 from polku.worker import Delivery, Send
 
 CASES = json.loads((Path(__file__).parents[1] / "contract" / "sdk" / "deliveries.json").read_text())
 NEARLY_ALL = 0.999
 """Of what the jitter may add: then a wait is nearly as long as it may be."""
+CLOCK_GRAIN = 0.01
+"""An event loop wakes up to so many seconds after the moment it was told."""
 
 
 class Clock:
@@ -50,22 +56,65 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+class Conversation:
+    """The collector's side of a case: answers in turn, and keeps what was asked and when."""
+
+    def __init__(self, case: dict[str, Any], clock: Clock) -> None:
+        self._case, self._clock = case, clock
+        self._answers = iter(case.get("answers", ()))
+        self.requests: list[tuple[float, dict[str, str], dict[str, Any]]] = []
+
+    def answer(self, body: bytes, headers: dict[str, str]) -> Answer:
+        assert headers["Content-Encoding"] == "gzip"
+        self.requests.append((self._clock.now, headers, json.loads(gzip.decompress(body))))
+        return _answer(self._case.get("forever") or next(self._answers, {"status": 200}))
+
+
+class Overheard(AsyncTransport):
+    """The collector of a case, for an event loop."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        super().__init__("http://c")
+        self._conversation = conversation
+
+    async def send(self, body: bytes, headers: dict[str, str], timeout_seconds: float) -> Answer:
+        return self._conversation.answer(body, headers)
+
+
+class Jumping(selectors.DefaultSelector):
+    """Lets an event loop that has nothing to do pass the time at once."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready and timeout:
+            self._clock.now += timeout
+        return ready
+
+
+def settings() -> Settings:
+    return Settings(write_key="k", endpoint="http://c")
+
+
+def track(tracker: Tracker, number: int) -> list[str | None]:
+    return [tracker.track("x", {"same": 1}, user_id="u") for _ in range(number)]
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_the_conversation_is_the_agreed_one(case: dict[str, Any], clock: Clock) -> None:
-    settings = Settings(write_key="k", endpoint="http://c")
-    delivery = Walked(settings, encoded_context(None), Reporter())
-    tracker = Tracker(settings, delivery, None, ())
-    answers = iter(case.get("answers", ()))
-    requests: list[tuple[float, dict[str, str], dict[str, Any]]] = []
+    delivery = Walked(settings(), encoded_context(None), Reporter())
+    tracker = Tracker(settings(), delivery, None, ())
+    conversation = Conversation(case, clock)
 
     def converse() -> Iterator[None]:
         steps = delivery.steps()
         step = next(steps)
         while True:
             if isinstance(step, Send):
-                assert step.headers["Content-Encoding"] == "gzip"
-                requests.append((clock.now, step.headers, json.loads(gzip.decompress(step.body))))
-                step = steps.send(_answer(case.get("forever") or next(answers, {"status": 200})))
+                step = steps.send(conversation.answer(step.body, step.headers))
             elif not delivery.buffer.queued:
                 yield
                 step = steps.send(None)
@@ -75,17 +124,43 @@ def test_the_conversation_is_the_agreed_one(case: dict[str, Any], clock: Clock) 
                 step = steps.send(None)
 
     tracked = []
-    conversation = converse()
+    walking = converse()
     for number in case["rounds"]:
-        tracked += [tracker.track("x", {"same": 1}, user_id="u") for _ in range(number)]
+        tracked += track(tracker, number)
         delivery.buffer.seal()
-        next(conversation)
+        next(walking)
+    check(case, tracked, conversation, tracker.stats())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_it_is_the_same_on_an_event_loop(case: dict[str, Any], clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task, "time", clock)
+    conversation = Conversation(case, clock)
+
+    async def converse() -> None:
+        worker = TaskWorker(settings(), Overheard(conversation), encoded_context(None), Reporter())
+        tracker = Tracker(settings(), worker, None, ())
+        tracked = []
+        for number in case["rounds"]:
+            tracked += track(tracker, number)
+            assert await worker.flushed(1e9)
+        check(case, tracked, conversation, tracker.stats())
+        assert await worker.closed(None)
+
+    loop = asyncio.SelectorEventLoop(Jumping(clock))
+    monkeypatch.setattr(loop, "time", clock.monotonic)
+    with contextlib.closing(loop):
+        loop.run_until_complete(converse())
+
+
+def check(case: dict[str, Any], tracked: list[str | None], conversation: Conversation, stats: Stats) -> None:
+    """That it went as the case says."""
+    requests = conversation.requests
     batches = [body["batch"] for _, _, body in requests]
     if "requests" in case:
         assert [len(batch) for batch in batches] == case["requests"]
     for (before, *_), (after, *_), wait in zip(requests, requests[1:], case.get("waits", ()), strict=False):
-        assert wait is None or 0.99 * wait <= after - before <= wait
-    stats = tracker.stats()
+        assert wait is None or 0.99 * wait <= after - before <= wait + CLOCK_GRAIN
     assert (stats.delivered, stats.lost) == (case.get("delivered", 0), case.get("lost", {}))
     told = {loss["reason"]: loss["count"] for loss in requests[-1][2].get("lost", ())} if requests else {}
     assert told == case.get("told", {})

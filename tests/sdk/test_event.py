@@ -1,5 +1,6 @@
 """The event record: golden items, identifiers, and what happens to arguments that are not what they should be."""
 
+import dataclasses
 import decimal
 import enum
 import json
@@ -12,13 +13,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import polku
-from polku.event import Record, encode, new_id, repaired
+from polku.event import Record, encode, new_id
+from polku.repair import repaired
 
 CALLS = json.loads((Path(__file__).parents[1] / "contract" / "sdk" / "calls.json").read_text())
 AT = datetime(2026, 3, 1, 12, 30, 0, 123456, UTC)
@@ -231,6 +234,57 @@ def test_odd_values_are_left_out_or_repaired_with_a_warning_and_the_rest_is_sent
 def test_a_nan_is_left_out_where_a_null_stays(captured: Captured) -> None:
     captured.client.track("x", {"nan": math.nan, "null": None, "list": [1.0, math.inf]}, user_id="u")
     assert captured.sent()[0]["properties"] == {"null": None, "list": [1.0]}
+
+
+NAIVE = datetime(2026, 3, 1, 12, 30)
+
+
+@dataclasses.dataclass
+class Shipment:
+    """Holds what a program has at hand: a time without a zone, a Decimal, a NaN."""
+
+    at: datetime = NAIVE
+    cost: decimal.Decimal = decimal.Decimal("1.50")
+    weight: float = math.nan
+
+
+class Moment(datetime):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (NAIVE, "2026-03-01T12:30:00Z"),
+        (NAIVE.replace(microsecond=5), "2026-03-01T12:30:00.000005Z"),
+        (Moment(2026, 3, 1, 12, 30), "2026-03-01T12:30:00Z"),
+        (np.datetime64("2026-03-01T12:30:00"), "2026-03-01T12:30:00Z"),
+        ([AT, {"at": NAIVE}], ["2026-03-01T12:30:00.123456Z", {"at": "2026-03-01T12:30:00Z"}]),
+        (Shipment(), {"at": "2026-03-01T12:30:00Z", "cost": 1.5}),
+        ([Shipment(AT)], [{"at": "2026-03-01T12:30:00.123456Z", "cost": 1.5}]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("place", ["properties", "traits", "context"])
+def test_a_time_without_a_zone_is_taken_as_utc_with_a_warning(
+    place: str, value: Any, written: Any, captured: Captured
+) -> None:
+    for _ in range(2):
+        if place == "properties":
+            captured.client.track("x", {"v": value}, user_id="u")
+        else:
+            captured.client.identify("u", **{place: {"v": value}})
+    assert [event[place]["v"] for event in captured.sent()] == [written] * 2
+    assert captured.said.count("WARNING") == 1
+    assert f"$.{place}.v" in captured.said
+    assert "no time zone: taken as UTC" in captured.said or "not a finite number" in captured.said
+
+
+@pytest.mark.parametrize("value", ["2026-03-01T12:30:00", ["T12:30:00", AT], {"T12:30:00": NAIVE.time()}])
+def test_a_text_that_looks_like_such_a_time_stays_as_it_is(value: Any, captured: Captured) -> None:
+    captured.client.track("x", {"v": value}, user_id="u")
+    assert captured.sent()[0]["properties"]["v"] == msgspec.to_builtins(value)
+    assert captured.said == ""
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,8 @@
 /**
- * What is kept: texts in localStorage, and the anonymous id in a cookie of the site too. What may not go there, or finds
- * no place, lives in memory as long as the page.
+ * What is kept: texts in localStorage, and the anonymous id in a cookie of the site too (`polku_id`, which the collector
+ * renews). What may not go there, or finds no place, lives in memory as long as the page.
  */
 
-/** The name of the cookie with the anonymous id; the collector renews it under the same name. */
-const COOKIE = "polku_id=";
 /** Browsers keep no cookie for longer: 400 days. */
 const COOKIE_SECONDS = 34_560_000;
 /** What is kept is named so. */
@@ -26,7 +24,7 @@ export function keptOf(settings) {
   const setCookie = (value, seconds) => {
     if (storage && settings.storage == "cookie")
       // An empty domain is none: the host of the page.
-      document.cookie = `${COOKIE + value};path=/;samesite=lax;max-age=${seconds};domain=${settings.cookieDomain}${
+      document.cookie = `polku_id=${value};path=/;samesite=lax;max-age=${seconds};domain=${settings.cookieDomain}${
         isSecureContext ? ";secure" : ""
       }`;
   };
@@ -43,7 +41,7 @@ export function keptOf(settings) {
         // It stays undefined.
       }
       for (const name in memory) kept._set(name, memory[name]);
-      const cookie = settings.storage == "cookie" && document.cookie.split(COOKIE)[1]?.split(";")[0];
+      const cookie = settings.storage == "cookie" && (" " + document.cookie).split(" polku_id=")[1]?.split(";")[0];
       const id = cookie || kept._get(PREFIX + "a");
       if (id) kept._setId(id);
     },

@@ -15,19 +15,9 @@ import msgspec
 
 from polku.context import fill, held
 from polku.errors import InvalidEvent, Loss, LossReason, SettingsError, WithheldReason
-from polku.event import (
-    Finding,
-    Record,
-    agreed,
-    encode,
-    encode_object,
-    holds_nan,
-    is_plain,
-    new_id,
-    now,
-    repaired,
-)
+from polku.event import Record, encode, encode_object, is_plain, new_id, now
 from polku.gate import Gate, Hook, HookFailed, decision_of
+from polku.repair import Finding, agreed, holds_odd, repaired, time_without_zone
 from polku.report import Reporter, calling_place, show
 from polku.settings import Settings, settings_from, switches
 from polku.transport import HttpTransport, Transport
@@ -348,9 +338,12 @@ class Tracker:
                     raw = encode(record)
                 except Exception:  # whatever the values did: `repaired` finds out what it was
                     raw = None
-            # NaN and infinity are written as null. Most events hold no null, and need no closer look. `rfind` takes
-            # half the time of `in`.
-            if raw is None or (raw.rfind(b"null") >= 0 and _holds_nan(record)):
+            # NaN and infinity are written as null. Most events hold neither that nor a time without a zone, and need no
+            # closer look. `rfind` takes half the time of `in`.
+            if raw is None or (
+                (raw.rfind(b"null") >= 0 or time_without_zone(raw))
+                and holds_odd([record.properties, record.traits, record.context])
+            ):
                 raw = self._repaired(record)
                 if raw is None:
                     return None
@@ -522,10 +515,6 @@ def _with_consent(raw: bytes, purposes: Collection[str]) -> bytes:
     event = msgspec.json.decode(raw)
     event["context"] = {**(event.get("context") or {}), "consent": sorted(purposes)}
     return msgspec.json.encode(event)
-
-
-def _holds_nan(record: Record) -> bool:
-    return holds_nan(record.properties) or holds_nan(record.traits) or holds_nan(record.context)
 
 
 def encoded_context(given: Mapping[str, Any] | None) -> bytes:

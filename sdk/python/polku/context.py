@@ -20,7 +20,8 @@ from uuid import UUID
 
 import msgspec
 
-from polku.event import Finding, Record, agreed, encodable, identifier
+from polku.event import Record, encodable
+from polku.repair import Finding, agreed, identifier
 from polku.report import Reporter, calling_place
 
 P = ParamSpec("P")

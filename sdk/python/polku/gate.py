@@ -10,7 +10,8 @@ from zlib import crc32
 import msgspec
 
 from polku.errors import WithheldReason
-from polku.event import Finding, Record, agreed
+from polku.event import Record
+from polku.repair import Finding, agreed
 from polku.settings import Settings
 
 Hook: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any] | None]

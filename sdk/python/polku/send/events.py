@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from polku.event import Record, encode, is_plain, now, repaired
+from polku.event import Record, encode, is_plain, now
 from polku.planned import CALLS
+from polku.repair import repaired
 from polku.send.files import Entry
 from polku.send.mapping import Mapper
 from polku.send.problem import Problem
