@@ -237,6 +237,7 @@ def test_a_nan_is_left_out_where_a_null_stays(captured: Captured) -> None:
 
 
 NAIVE = datetime(2026, 3, 1, 12, 30)
+PLACES = {"properties", "traits", "context"}
 
 
 @dataclasses.dataclass
@@ -265,7 +266,7 @@ class Moment(datetime):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("place", ["properties", "traits", "context"])
+@pytest.mark.parametrize("place", sorted(PLACES))
 def test_a_time_without_a_zone_is_taken_as_utc_with_a_warning(
     place: str, value: Any, written: Any, captured: Captured
 ) -> None:
@@ -278,6 +279,29 @@ def test_a_time_without_a_zone_is_taken_as_utc_with_a_warning(
     assert captured.said.count("WARNING") == 1
     assert f"$.{place}.v" in captured.said
     assert "no time zone: taken as UTC" in captured.said or "not a finite number" in captured.said
+
+
+@pytest.mark.parametrize("message_id", ["m", "m" * 128])
+@pytest.mark.parametrize(
+    ("call", "args"),
+    [
+        ("track", ("x", {"": NAIVE})),
+        ("page", (None, {"": NAIVE})),
+        ("screen", (None, {"": NAIVE})),
+        ("identify", (None, {"": NAIVE})),
+        ("group", ("g", {"": NAIVE})),
+    ],
+)
+def test_such_a_time_is_found_in_the_shortest_of_events(
+    call: str, args: Any, message_id: str, captured: Captured
+) -> None:
+    person = {"user_id": "u"} if call != "identify" else {"anonymous_id": "a"}
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    for values in (args, (*args[:1], None)):
+        context = {} if values[1] else {"context": {"": NAIVE}}
+        getattr(captured.client, call)(*values, **person, message_id=message_id, timestamp=at, **context)
+    found = [list(event[place].values()) for event in captured.sent() for place in event.keys() & PLACES]
+    assert found == [["2026-03-01T12:30:00Z"]] * 2
 
 
 @pytest.mark.parametrize("value", ["2026-03-01T12:30:00", ["T12:30:00", AT], {"T12:30:00": NAIVE.time()}])

@@ -23,7 +23,6 @@ GOOD: list[tuple[str, tuple[Any, ...]]] = [
 BROKEN: list[tuple[str, tuple[Any, ...]]] = [
     ("track", ("product_viewed", {"product_id": "P-1", "price": "a lot"})),
     ("track", ("product_viewed", {"price": 1})),
-    ("track", ("order_shipped", {"order_id": "O-1", "promised_at": datetime(2026, 2, 5, 18)})),  # naive
     ("page", ("Home", {"page_type": 7})),
 ]
 SECRET = "358401234567"
@@ -75,6 +74,15 @@ def test_a_broken_event_is_sent_with_the_collectors_verdict_as_a_warning(
         getattr(strict, call)(*arguments, user_id="u")
     assert strict.close()
     assert unsent.events == []
+
+
+def test_a_time_without_a_zone_fits_the_plan_once_it_is_put_right(caplog: pytest.LogCaptureFixture) -> None:
+    sender, transport = client()
+    sender.track("order_shipped", {"order_id": "O-1", "promised_at": datetime(2026, 2, 5, 18)}, user_id="u")
+    assert sender.close()
+    assert collectors_reply(transport.bodies[0]) == {"rejected": [], "warnings": []}
+    assert "no time zone: taken as UTC" in caplog.text
+    assert "the plan" not in caplog.text
 
 
 def test_a_property_that_the_plan_lacks_is_told(caplog: pytest.LogCaptureFixture) -> None:

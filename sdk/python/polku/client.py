@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from polku.spool import Spool
 
 
+_BEFORE_VALUES = 94
+"""Bytes of the shortest event, beside its id, in front of the T of the first time that its values may hold."""
+
+
 class PlannedEvent(Protocol):
     """What a plan knows about one event."""
 
@@ -338,10 +342,13 @@ class Tracker:
                     raw = encode(record)
                 except Exception:  # whatever the values did: `repaired` finds out what it was
                     raw = None
-            # NaN and infinity are written as null. Most events hold neither that nor a time without a zone, and need no
+            # NaN and infinity are written as null. Most events hold no null and no T behind their own time, and need no
             # closer look. `rfind` takes half the time of `in`.
             if raw is None or (
-                (raw.rfind(b"null") >= 0 or time_without_zone(raw))
+                (
+                    raw.rfind(b"null") >= 0
+                    or (raw.rfind(b"T", _BEFORE_VALUES + len(record.message_id)) >= 0 and time_without_zone(raw))
+                )
                 and holds_odd([record.properties, record.traits, record.context])
             ):
                 raw = self._repaired(record)
