@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -22,6 +23,7 @@ from .errors import CollectorError, CommitUncertain, JournalError, StoreUnreacha
 from .files import DISK
 from .journal.reader import StreamReader, open_streams
 from .journal.stream import journal_bytes, lock_journal, streams_directory
+from .lake.checkpoints import Checkpoints
 from .lake.columns import ColumnsStep
 from .lake.enrich import UserAgents
 from .lake.handover import HandingCommitter
@@ -157,7 +159,9 @@ def _committer(
         streams=streams,
         observer=_LakeObserver(metrics, observers),
         flush_bytes=settings.lake.flush_bytes,
-        checkpoint_commits=settings.lake.checkpoint_commits,
+        checkpoints=Checkpoints(
+            settings.lake.checkpoint_commits, beside=ThreadPoolExecutor(1, thread_name_prefix="polku-checkpoint")
+        ),
     )
     return committer, streams
 

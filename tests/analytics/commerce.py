@@ -65,7 +65,7 @@ SHOPPING = (
     _event("product_removed", product_id=_product, quantity=_maybe(1), price=_maybe(5.0), **_cart),
     _event("cart_viewed", value=_maybe(0.0, 7.0), **_cart),
     _event("checkout_started", **_cart, **_checkout),
-    _event(*STEPS, step=Choice(1, 2, 3), **_checkout),
+    _event(*STEPS, step=Choice(1, 2, 3), value=_maybe(7.5, 12.0), **_money, **_checkout),
     _event("order_completed", order_id=_maybe("1", "2"), **_checkout),
 )
 BUYING = (
@@ -244,8 +244,20 @@ def _cart_of(events: list[Row], name: str | None) -> tuple[Any, ...] | None:
 
 
 def checkout_steps(rows: list[Row]) -> list[tuple[Any, ...]]:
-    """(person, checkout id, step, entered, completed, outcome, order)."""
-    return sorted(((person, *step) for person, events in checkouts(rows) for step in steps_of(events)), key=str)
+    """(person, step, entered, completed, outcome, order, value, currency)."""
+    return sorted(
+        ((person, *step, *told_value(events)) for person, events in checkouts(rows) for step in steps_of(events)),
+        key=str,
+    )
+
+
+def told_value(events: list[Row]) -> tuple[float | None, str | None]:
+    """What the events of a checkout say last of its value, and of the currency of one."""
+    value, currency = None, None
+    for row in events:
+        if not row["is_order"] and row.get("value") is not None:
+            value, currency = row["value"], row.get("currency") or currency
+    return value, currency
 
 
 def checkouts(rows: list[Row]) -> list[tuple[str, list[Row]]]:

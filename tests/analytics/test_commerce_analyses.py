@@ -162,6 +162,10 @@ def test_carts_of_segments_sessions_accounts_and_the_period_before(shop: Make, e
     ]
 
 
+def without_p90(row: list[Any]) -> list[Any]:
+    return [*row[:10], *row[11:]]
+
+
 def reckoned_steps(rows: Rows, open_seconds: int, who: Callable[[str], bool] = lambda person: True) -> list[Any]:
     mine = [(person, events) for person, events in commerce.checkouts(rows) if who(person)]
     entered: dict[int, list[Any]] = {}
@@ -174,22 +178,30 @@ def reckoned_steps(rows: Rows, open_seconds: int, who: Callable[[str], bool] = l
             buyers.add(person)
         for step, at, done, outcome, _ in commerce.steps_of(events):
             taken = None if done is None else (done - at).total_seconds()
-            entered.setdefault(step, []).append((person, outcome == "left", recent, taken))
+            told = commerce.told_value(events)
+            entered.setdefault(step, []).append((person, outcome == "left", recent, taken, told))
     found = []
+    currencies = [told[1] for _, events in mine if (told := commerce.told_value(events))[0] is not None]
+    usual = max(sorted(currencies, key=str), key=currencies.count, default=None)
     for step, steps in sorted(entered.items()):
-        left = sum(gone and not recent for _, gone, recent, _ in steps)
-        still = sum(gone and recent for _, gone, recent, _ in steps)
-        times = [taken for _, gone, _, taken in steps if not gone and taken is not None]
+        left = sum(gone and not recent for _, gone, recent, *_ in steps)
+        still = sum(gone and recent for _, gone, recent, *_ in steps)
+        times = [taken for _, gone, _, taken, _ in steps if not gone and taken is not None]
+        amounts = [
+            told[0] for _, gone, recent, _, told in steps if gone and not recent and told[0] and told[1] == usual
+        ]
         name = "checkout_started" if step == 0 else None
         people = len({person for person, *_ in steps})
         completed = len(steps) - left - still
         median = pytest.approx(statistics.median(times)) if times else None
         abandonment = shared(left, len(steps) - still)
         reached = shared(len(steps), len(mine))
-        found.append([step, name, people, len(steps), completed, left, still, abandonment, reached, median])
+        amount = (pytest.approx(sum(amounts)), usual) if amounts else (None, None)
+        found.append([step, name, people, len(steps), completed, left, still, abandonment, reached, median, *amount])
     if mine:
         count, median = len(to_order), pytest.approx(statistics.median(to_order)) if to_order else None
-        found.append([None, "order", len(buyers), count, count, 0, 0, None, shared(count, len(mine)), median])
+        ended = shared(count, len(mine))
+        found.append([None, "order", len(buyers), count, count, 0, 0, None, ended, median, None, None])
     return found
 
 
@@ -197,11 +209,12 @@ def reckoned_steps(rows: Rows, open_seconds: int, who: Callable[[str], bool] = l
 def test_steps_of_the_checkout_are_entered_completed_and_left(crowd: tuple[Journeys, Rows], open_seconds: int) -> None:
     journeys, rows = crowd
     result = run_checkout(journeys, CheckoutQuestion(open_seconds=open_seconds))
-    assert [row[:-1] for row in result.rows] == reckoned_steps(rows, open_seconds)
+    assert [without_p90(row) for row in result.rows] == reckoned_steps(rows, open_seconds)
+    assert {row[-1] for row in result.rows} > {None}, "something was left"
 
     broken = run_checkout(journeys, CheckoutQuestion(open_seconds=open_seconds, scope=Scope(breakdown="device")))
     for device in ("phone", "computer", "(none)"):
-        mine = [row[1:-1] for row in broken.rows if row[0] == device]
+        mine = [without_p90(row[1:]) for row in broken.rows if row[0] == device]
         assert mine == reckoned_steps(rows, open_seconds, lambda person, device=device: on(device, person))
 
 
@@ -210,21 +223,31 @@ def test_the_time_of_a_step_is_that_of_those_who_went_on(shop: Make, event: Make
     rows = []
     for person, seconds in (("a", 10), ("b", 20), ("c", 60)):
         rows += [
-            event("checkout_started", 0, user_id=person),
+            event("checkout_started", 0, user_id=person, revenue=float(seconds), currency="EUR"),
             event("checkout_step_viewed", 5, user_id=person, step=1, step_name="address"),
             event("checkout_step_completed", 5 + seconds, user_id=person, step=1, step_name="address"),
         ]
     rows += [
         event("order_completed", 100, user_id="a", order_id="1"),
-        event("checkout_step_viewed", 100, user_id="b", step=2, step_name="payment"),
+        event("checkout_step_viewed", 100, user_id="b", step=2, step_name="payment", value=25.0),
         event("page_viewed", 2 * HOUR, user_id="a"),
     ]
     assert run_checkout(shop(rows), CheckoutQuestion()).rows == [
-        [0, "checkout_started", 3, 3, 3, 0, 0, 0.0, 1.0, 5.0, 5.0],
-        [1, "address", 3, 3, 2, 1, 0, 0.333333, 1.0, 15.0, 19.0],
-        [2, "payment", 1, 1, 0, 1, 0, 1.0, 0.333333, None, None],
-        [None, "order", 1, 1, 1, 0, 0, None, 0.333333, 100.0, 100.0],
+        [0, "checkout_started", 3, 3, 3, 0, 0, 0.0, 1.0, 5.0, 5.0, None, None],
+        [1, "address", 3, 3, 2, 1, 0, 0.333333, 1.0, 15.0, 19.0, 60.0, "EUR"],
+        [2, "payment", 1, 1, 0, 1, 0, 1.0, 0.333333, None, None, 25.0, "EUR"],
+        [None, "order", 1, 1, 1, 0, 0, None, 0.333333, 100.0, 100.0, None, None],
     ]
+
+
+def test_what_is_left_in_other_currencies_is_not_added(shop: Make, event: Make) -> None:
+    rows = [
+        event("checkout_started", 0, user_id=person, value=value, **({"currency": currency} if currency else {}))
+        for person, value, currency in (("a", 1.0, "SEK"), ("b", 2.0, "SEK"), ("c", 4.0, "EUR"), ("d", 8.0, None))
+    ]
+    rows.append(event("page_viewed", 2 * HOUR, user_id="a"))
+    result = run_checkout(shop(rows), CheckoutQuestion())
+    assert [row[-2:] for row in result.rows] == [[3.0, "SEK"], [None, None]]
 
 
 SEARCH = ("person", "at", "query", "results", "zero", "refined", "position", "lowest", "clicked", "success", "exit")

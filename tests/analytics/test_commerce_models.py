@@ -71,7 +71,8 @@ def test_all_tables_agree_with_a_reckoning_event_by_event(seed: int, shop: Make,
     )
     same(
         journeys.rows(
-            f"SELECT {SHOPPER}, step_number, entered_at, completed_at, outcome, order_id FROM checkout_steps AS x"
+            f"SELECT {SHOPPER}, step_number, entered_at, completed_at, outcome, order_id, value, currency "
+            "FROM checkout_steps AS x"
         ),
         commerce.checkout_steps(rows),
     )

@@ -39,8 +39,14 @@ def source(name: str, accepted: str | None, rejected: str, code: str = "wrong_ty
     return found
 
 
+def kept_out(reason: str, requests: str) -> dict[str, str]:
+    return {f'polku_refused_requests_total{{{NODE},source="web",reason="{reason}"}}': requests}
+
+
 WEB = f'{NODE}, source="web"'
 REFUSED = f'polku_plan_reloads_total{{{NODE},outcome="refused"}}'
+SETTINGS = f'polku_settings_reloads_total{{{NODE},outcome="refused"}}'
+WINDOW, NOTES = f"polku_dedup_window_seconds{{{NODE}}}", f"polku_lake_notes_passed_over{{{NODE}}}"
 RESTARTS = f'polku_child_restarts_total{{{NODE},role="committer"}}'
 LAG, SIZE, FULL = (f"polku_journal_{name}{{{NODE}}}" for name in ("lag_seconds", "bytes", "max_bytes"))
 DAMAGE, FAILURES = f"polku_journal_damage_total{{{NODE}}}", f"polku_lake_failures_total{{{NODE}}}"
@@ -87,6 +93,17 @@ CASES = [
     Case("refused again", {REFUSED: "1x55 2x5"}, {"PolkuPlanRefused": f'{NODE}, outcome="refused"'}),
     Case("refused long ago", {REFUSED: "1x60"}, {}),
     Case("plan taken", {f'polku_plan_reloads_total{{{NODE},outcome="in_force"}}': "_x55 1x5"}, {}),
+    Case("settings refused", {SETTINGS: "_x55 1x5"}, {"PolkuSettingsRefused": f'{NODE}, outcome="refused"'}),
+    Case("settings refused long ago", {SETTINGS: "1x60"}, {}),
+    Case("not kept", {f"polku_quarantine_unkept_total{{{WEB}}}": "_x55 5x5"}, {"PolkuQuarantineUnkept": WEB}),
+    Case("not kept yesterday", {f"polku_quarantine_unkept_total{{{WEB}}}": "5x60"}, {}),
+    Case("over its rate", kept_out("rate", "0x40 0+1x20"), {"PolkuSourceKeptOut": WEB}),
+    Case("over its rate for a moment", kept_out("rate", "0x40 0+1x10"), {}, 50),
+    Case("pages of another origin", kept_out("origin", "0x40 0+1x20"), {}),
+    Case("knows little", {WINDOW: "604800x40 80000x20"}, {"PolkuDedupWindowShort": NODE}),
+    Case("knows a day", {WINDOW: "604800x40 86400x20"}, {}),
+    Case("notes passed over", {NOTES: "0x50 2x10"}, {"PolkuNotesPassedOver": NODE}),
+    Case("no note passed over", {NOTES: "0x60"}, {}),
     Case("slow", histogram("polku_request_seconds", "0+90x60", "10", "0+100x60"), {"PolkuAnswersSlow": NODE}),
     Case("fast", histogram("polku_request_seconds", "0+999x60", "10", "0+1000x60"), {}),
     Case(

@@ -21,6 +21,7 @@ from polku_collector.journal.reader import StreamReader
 from polku_collector.journal.stream import streams_directory
 from polku_collector.journal.writer import StreamWriter
 from polku_collector.lake import table as tables
+from polku_collector.lake.checkpoints import Checkpoints
 from polku_collector.lake.columns import ColumnsStep
 from polku_collector.lake.loop import Committer, Flush
 from polku_collector.lake.remember import open_memory
@@ -102,7 +103,7 @@ class Node:
             streams=lambda: {reader.stream_id: Noting()},
             observer=Silent(),
             flush_bytes=1,  # a block a flush
-            checkpoint_commits=checkpoint_commits,
+            checkpoints=Checkpoints(checkpoint_commits),
         )
 
     def run(self) -> None:
@@ -242,11 +243,15 @@ def _is_shown(world: Path, left_out: int) -> bool:
     return any(cut_at(world, disk, ["none", "empty"], "trimmed"))
 
 
+@pytest.mark.parametrize("old", ["by their age", "by their number"])
 def test_a_checkpoint_is_durable_before_the_commits_in_it_are_deleted(
-    world: Path, monkeypatch: pytest.MonkeyPatch
+    world: Path, monkeypatch: pytest.MonkeyPatch, old: str
 ) -> None:
-    """Here they are deleted at once, and not after two days."""
-    monkeypatch.setitem(tables._CONFIGURATION, "delta.logRetentionDuration", "interval 0 seconds")
+    """Here they are deleted at once, and not after two days or 500 commits."""
+    if old == "by their age":
+        monkeypatch.setitem(tables._CONFIGURATION, "delta.logRetentionDuration", "interval 0 seconds")
+    else:
+        monkeypatch.setattr(tables, "LOG_VERSIONS", 0)
     whole = WithoutOneSync(_fresh(world / "whole"))
     cut_once(world, whole)
     assert not (whole.root / "events" / "_delta_log" / f"{0:020}.json").exists()

@@ -1,7 +1,8 @@
-"""Checkout: at which step people leave, and how long each step takes those who go on."""
+"""Checkout: at which step people leave, what they leave there, and how long each step takes those who go on."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ COLUMNS: Final = (
     "share_of_checkouts",
     "median_seconds",
     "p90_seconds",
+    "value_left",
+    "currency",
 )
 
 
@@ -53,6 +56,8 @@ class _Step(Struct, frozen=True):
     recent: bool
     seconds: float | None
     seconds_to_order: float | None
+    value: float | None
+    currency: str | None
 
 
 def run_checkout(journeys: Journeys, question: CheckoutQuestion) -> AnalysisResult:
@@ -79,7 +84,7 @@ def checkout_sql(part: Part) -> str:
         "c.outcome = 'left' AS has_left, "
         f"{say.microseconds('c.last_at')} AS last_at, "
         f"{say.microseconds('c.completed_at')} - {say.microseconds('c.entered_at')} AS taken, "
-        f"{say.microseconds('c.ordered_at')} - {say.microseconds('c.started_at')} AS to_order "
+        f"{say.microseconds('c.ordered_at')} - {say.microseconds('c.started_at')} AS to_order, c.value, c.currency "
         f"FROM {part.rows('checkout_steps', 'started_at')} AS c ORDER BY c.checkout_key, c.step_number"
     )
 
@@ -98,23 +103,34 @@ def _find(question: CheckoutQuestion, part: Part) -> Finding:
             last_at > newest - question.open_seconds * 1_000_000,
             None if taken is None else taken / 1e6,
             None if to_order is None else to_order / 1e6,
+            value,
+            currency,
         )
-        for checkout, step, name, unit, left, last_at, taken, to_order in part.journeys.rows(sql)
+        for checkout, step, name, unit, left, last_at, taken, to_order, value, currency in part.journeys.rows(sql)
     ]
     return Finding(rows=checkout_rows(steps), sql=sql, why_empty="no checkout was begun")
 
 
 def checkout_rows(steps: Iterable[_Step]) -> list[list[Any]]:
-    """A row a step, by number and name, and one for the order; no rows without a checkout."""
+    """A row a step, by number and name, and one for the order; no rows without a checkout.
+
+    What is left is told in one currency, that of most checkouts; amounts in others are not added to it.
+    """
     by_step: dict[tuple[int, str | None], list[_Step]] = {}
     checkouts: dict[int, _Step] = {}
     for step in steps:
         by_step.setdefault((step.step, step.name), []).append(step)
         checkouts[step.checkout] = step
+    currency = _usual_currency(checkouts.values())
     rows: list[list[Any]] = []
     for (number, name), taken in sorted(by_step.items(), key=lambda item: (item[0][0], str(item[0][1]))):
         still = sum(step.left and step.recent for step in taken)
         left = sum(step.left for step in taken) - still
+        amounts = [
+            step.value
+            for step in taken
+            if step.left and not step.recent and step.value is not None and step.currency == currency
+        ]
         rows.append(
             [
                 number,
@@ -127,6 +143,8 @@ def checkout_rows(steps: Iterable[_Step]) -> list[list[Any]]:
                 share(left, len(taken) - still),
                 share(len(taken), len(checkouts)),
                 *_median_and_p90(step.seconds for step in taken if not step.left),
+                round(sum(amounts), 2) if amounts else None,
+                currency if amounts else None,
             ]
         )
     if checkouts:
@@ -134,8 +152,14 @@ def checkout_rows(steps: Iterable[_Step]) -> list[list[Any]]:
         units = len({step.unit for step in ordered})
         ended = share(len(ordered), len(checkouts))
         times = _median_and_p90(step.seconds_to_order for step in ordered)
-        rows.append([None, ORDER, units, len(ordered), len(ordered), 0, 0, None, ended, *times])
+        rows.append([None, ORDER, units, len(ordered), len(ordered), 0, 0, None, ended, *times, None, None])
     return rows
+
+
+def _usual_currency(checkouts: Iterable[_Step]) -> str | None:
+    """That of most checkouts that have a value; of several the first by name."""
+    counts = Counter(checkout.currency for checkout in checkouts if checkout.value is not None)
+    return min(counts, key=lambda currency: (-counts[currency], str(currency)), default=None)
 
 
 def _median_and_p90(seconds: Iterable[float | None]) -> tuple[float | None, float | None]:

@@ -9,7 +9,8 @@
 --   checkout_started. The others are those of checkout_step_viewed, checkout_step_completed and payment_info_entered, by their
 --   number; entered_at is the first such event. completed_at is the first checkout_step_completed of the step, else the first
 --   entry into a later step or the order after it. outcome: left at the furthest step of a checkout without an order,
---   completed elsewhere. started_at and last_at are the first and the last event of the checkout.
+--   completed elsewhere. started_at and last_at are the first and the last event of the checkout. value and currency are what
+--   its events, the order left out, told last (value, else revenue), the same at every step.
 WITH moves AS (
   SELECT
     c.*,
@@ -51,7 +52,9 @@ begun AS (
         )
       ELSE 0
     END AS start_part,
-    COALESCE(known_id, '') AS id_part
+    COALESCE(known_id, '') AS id_part,
+    CASE WHEN counted_order IS NULL THEN COALESCE(value, revenue) END AS told_value,
+    CASE WHEN counted_order IS NULL AND COALESCE(value, revenue) IS NOT NULL THEN currency END AS told_currency
   FROM known
 ),
 keyed AS (
@@ -63,9 +66,16 @@ keyed AS (
     MAX(event_time) OVER of_checkout AS last_at,
     MIN(CASE WHEN counted_order IS NOT NULL THEN event_time END) OVER of_checkout AS ordered_at,
     MIN(counted_order) OVER of_checkout AS checkout_order,
-    CASE WHEN event_name = 'checkout_started' THEN 0 WHEN counted_order IS NULL THEN step END AS step_number
+    CASE WHEN event_name = 'checkout_started' THEN 0 WHEN counted_order IS NULL THEN step END AS step_number,
+    LAST_VALUE(told_value IGNORE NULLS) OVER in_order AS checkout_value,
+    LAST_VALUE(told_currency IGNORE NULLS) OVER in_order AS checkout_currency
   FROM begun
-  WINDOW of_checkout AS (PARTITION BY person_key, id_part, order_part, session_part, start_part)
+  WINDOW
+    of_checkout AS (PARTITION BY person_key, id_part, order_part, session_part, start_part),
+    in_order AS (
+      PARTITION BY person_key, id_part, order_part, session_part, start_part ORDER BY touchpoint_number
+      ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    )
 ),
 entries AS (
   SELECT
@@ -83,7 +93,9 @@ entries AS (
     MIN(started_at) AS started_at,
     MIN(last_at) AS last_at,
     MIN(ordered_at) AS ordered_at,
-    MIN(checkout_order) AS order_id
+    MIN(checkout_order) AS order_id,
+    MIN(checkout_value) AS value,
+    MIN(checkout_currency) AS currency
   FROM keyed
   WHERE step_number IS NOT NULL
   GROUP BY checkout_key, step_number
@@ -117,5 +129,7 @@ SELECT
   started_at,
   last_at,
   order_id,
-  ordered_at
+  ordered_at,
+  value,
+  currency
 FROM followed

@@ -297,12 +297,13 @@ def checkout(answers: Answers) -> Section:
             ]
         ),
         table(
-            ["Step", "Came", "Went on", "Left", "Still there", "Left of those who came", "Median time"],
+            ["Step", "Came", "Went on", "Left", "Still there", "Left of those who came", "Median time", "Value left"],
             [
                 [
                     _step(row),
                     *(row["entered"], row["completed"], row["left"], row["open"], row["abandonment_share"]),
                     duration(row["median_seconds"]),
+                    "" if row["value_left"] is None else amount(row["value_left"], row["currency"]),
                 ]
                 for row in rows
             ],

@@ -199,7 +199,7 @@ class HandingCommitter(Committer):
         self._handed |= after
         self._open_notes[key] = note
         self._since_reopened += 1
-        if self._since_reopened >= self._checkpoint_commits:
+        if self._since_reopened >= self._checkpoints.every_commits:
             self._since_reopened = 0
             self._reopen()
         return 1

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from ..batch import REPLAY_STREAM, Block, StreamSource, received_at_of
 from ..errors import CollectorError, CommitUncertain
+from .checkpoints import Checkpoints
 from .columns import ColumnsStep, TooManyDays, Written
 from .commit import add_actions, commit
 from .fenced import put
@@ -32,8 +33,6 @@ log = structlog.get_logger("polku.lake")
 
 _LONGEST_PAUSE_SECONDS = 30.0
 _FRESH_START_AFTER = 10
-# A checkpoint holds every file that was removed lately: it takes at most this part of the time, however many those are.
-_CHECKPOINT_PAUSES = 100
 # A historical source may bring any day: a flush takes the blocks of about a year at most.
 MAX_DAYS = 400
 _WHOLE = 1 << 60
@@ -88,13 +87,11 @@ class Committer:
         streams: Callable[[], Mapping[str, LakeStream]],
         observer: Observer,
         flush_bytes: int,
-        checkpoint_commits: int,
+        checkpoints: Checkpoints,
     ) -> None:
         self._store, self._events, self._quarantine = store, events, quarantine
         self._columns, self._memory, self._streams, self._observer = columns, memory, streams, observer
-        self._flush_bytes, self._checkpoint_commits = flush_bytes, checkpoint_commits
-        self._commits = {events.name: 0, quarantine.name: 0}
-        self._next_checkpoint = {events.name: 0.0, quarantine.name: 0.0}
+        self._flush_bytes, self._checkpoints = flush_bytes, checkpoints
         self._commit_seconds = 0.0
         # Of each stream, up to where our own commits went: they are proven, and a handle sees them only when it is
         # refreshed.
@@ -220,7 +217,8 @@ class Committer:
         seconds, oldest = time.perf_counter() - started, _oldest(blocks)
         steps = {"read": read - started, "write files": put_at - read, "commit": committed - put_at}
         self._observer.flushed(Flush(written, seconds, attempts, window, self._commit_seconds, oldest, steps, after))
-        self._checkpoint()
+        for table in (self._events, self._quarantine):
+            self._checkpoints.look(table)
         return size
 
     def _position(self, stream: str) -> int:
@@ -308,23 +306,8 @@ class Committer:
         self._commit_seconds = time.perf_counter() - started
         if not self._store.commits_are_durable:
             table.settle()
-        self._commits[table.name] += 1
+        self._checkpoints.committed(table)
         return attempts
-
-    def _checkpoint(self) -> None:
-        for table in (self._events, self._quarantine):
-            if self._commits[table.name] >= self._checkpoint_commits:
-                self._commits[table.name] = 0
-                started = time.monotonic()
-                try:
-                    if started < self._next_checkpoint[table.name]:
-                        table.reopen()  # a handle grows slow all the same
-                        continue
-                    table.checkpoint()
-                    taken = time.monotonic() - started
-                    self._next_checkpoint[table.name] = started + taken * _CHECKPOINT_PAUSES
-                except Exception as error:
-                    log.warning("no checkpoint this time", table=table.name, reason=str(error))
 
     def _reopen(self) -> None:
         self._reached.clear()  # from here on the tables alone are believed

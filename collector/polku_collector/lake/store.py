@@ -11,6 +11,7 @@ import errno
 import functools
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -46,6 +47,9 @@ _PLAIN = S3()
 
 # How many commits at the end of a log may not be durable yet: each writer has one, until he has settled it.
 UNSETTLED_COMMITS = 32
+
+# Of a table's log: a commit or a checkpoint.
+_ENTRY = re.compile(r"\d{20}\.(json|checkpoint\.parquet)")
 
 
 class StoredFile(Struct, frozen=True):
@@ -118,6 +122,12 @@ class Store(Protocol):
         """Make commits that deltalake wrote durable, up to a version from `first` on (or this one alone).
 
         The older ones go first, a checkpoint of that version last.
+        """
+
+    def trim_log(self, table: str, version: int) -> None:
+        """Remove the entries of a table's log that nobody needs who reads `version` or a later one.
+
+        Where it takes longer to list the log the longer it is. The checkpoint that begins it has to be durable.
         """
 
     def mend_log(self, table: str) -> list[str]:
@@ -285,14 +295,22 @@ class LocalStore:
     def sync_log(self, table: str, version: int, first: int | None = None) -> None:
         log = self.root / _checked(table) / "_delta_log"
         names = [f"{number:020d}.json" for number in range(version if first is None else first, version + 1)]
-        names.append("_last_checkpoint")
-        names += [path.name for path in log.glob(f"{version:020d}.checkpoint*")]
+        # Each by its name: to look for them would take longer with each commit.
+        names += ["_last_checkpoint", f"{version:020d}.checkpoint.parquet"]
         for name in names:
             if (log / name).exists():
                 self._files.sync_file(log / name)
         # deltalake made these directories, so their entries are ours to settle too.
         for directory in (log, log.parent, self.root):
             self._files.sync_directory(directory)
+
+    def trim_log(self, table: str, version: int) -> None:
+        log = self.root / _checked(table) / "_delta_log"
+        entries = sorted((int(path.name[:20]), path) for path in log.iterdir() if _ENTRY.fullmatch(path.name))
+        begins = max((number for number, path in entries if path.suffix == ".parquet" and number <= version), default=0)
+        for number, path in entries:  # from the oldest on: what is left has no gap, wherever this is cut off
+            if number < begins:
+                self._files.remove(path)
 
     def mend_log(self, table: str) -> list[str]:
         log = self.root / _checked(table) / "_delta_log"
@@ -534,6 +552,9 @@ class S3Store:
 
     def sync_log(self, table: str, version: int, first: int | None = None) -> None:
         """Nothing to do: an object store answers when an object is durable."""
+
+    def trim_log(self, table: str, version: int) -> None:
+        """Nothing to do: a listing begins at the newest checkpoint, and each removal would be a request."""
 
     def mend_log(self, table: str) -> list[str]:
         """Nothing to do: an object is there whole or not at all."""

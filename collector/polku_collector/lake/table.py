@@ -40,6 +40,10 @@ _WORK = "polku"
 # Checkpoints and log clean-up run on our own timer: the default hooks list the whole log at every commit.
 HOOKS_OFF = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
+LOG_VERSIONS = 500
+"""So many versions back the log of a local table reaches at least. deltalake lists it several times a flush, 10 µs for
+each entry (measured): two days of it at a commit a second would be two seconds of every flush."""
+
 _REMEMBERED = "delta.deletedFileRetentionDuration"
 _REMEMBERED_SINCE = "polku.removedFilesRememberedSince"
 
@@ -372,11 +376,16 @@ class Table:
 
     def checkpoint(self) -> None:
         """Fold the log into a checkpoint, drop expired log entries, and start from a fresh handle."""
+        self.fold_log()
         self.reopen()
-        self.handle.create_checkpoint()
-        self._store.sync_log(self.name, self.handle.version())  # before the entries it replaces are removed
-        self.handle.cleanup_metadata()
-        self.reopen()
+
+    def fold_log(self) -> None:
+        """Fold the log into a checkpoint, drop what is old of it. Any thread may: this handle is left alone."""
+        handle = self._open()
+        handle.create_checkpoint()
+        self._store.sync_log(self.name, handle.version())  # before the entries it replaces are removed
+        handle.cleanup_metadata()
+        self._store.trim_log(self.name, handle.version() - LOG_VERSIONS)
 
     def _open(self) -> DeltaTable:
         return DeltaTable(self._uri, storage_options=self._options)

@@ -22,6 +22,7 @@ from polku_collector.journal.reader import StreamReader
 from polku_collector.journal.stream import segment_path, streams_directory
 from polku_collector.journal.writer import StreamWriter
 from polku_collector.lake import handover
+from polku_collector.lake.checkpoints import Checkpoints
 from polku_collector.lake.columns import ColumnsStep
 from polku_collector.lake.handover import HandingCommitter, Note, Taker, choose, note_key, notes_in
 from polku_collector.lake.loop import Committer
@@ -68,7 +69,7 @@ class Journal:
             streams=lambda: {reader.stream_id: reader},
             observer=Silent(),
             flush_bytes=flush_bytes,
-            checkpoint_commits=20,
+            checkpoints=Checkpoints(20),
         )
 
     @property

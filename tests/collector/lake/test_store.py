@@ -209,6 +209,37 @@ def test_a_commit_and_its_checkpoint_are_made_durable(tmp_path: Path) -> None:
     ]
 
 
+class Removing(Recording):
+    """Notes what is removed, too."""
+
+    def remove(self, path: Path) -> None:
+        self.note("remove", path)
+        super().remove(path)
+
+
+def test_a_log_is_trimmed_to_the_checkpoint_that_a_version_needs(tmp_path: Path) -> None:
+    files = Removing(tmp_path)
+    store = LocalStore(tmp_path / "lake", files)
+    log = tmp_path / "lake" / "events" / "_delta_log"
+    log.mkdir(parents=True)
+    for version in range(10):
+        (log / f"{version:020d}.json").touch()
+    for version in (2, 5, 8):
+        (log / f"{version:020d}.checkpoint.parquet").touch()
+    for other in ("_last_checkpoint", ".torn-1-00000000000000000001.json", "00000000000000000001.json#1"):
+        (log / other).touch()
+    files.effects.clear()
+    store.trim_log("events", -490)
+    store.trim_log("events", 1)
+    assert files.effects == [], "nothing that a version may need is removed"
+    store.trim_log("events", 7)
+    removed = [0, 1, 2, 2, 3, 4]
+    assert [int(effect.rpartition("/")[2][:20]) for effect in files.effects] == removed, "the oldest first"
+    left = {*range(5, 10)}
+    assert {int(path.name[:20]) for path in log.glob("0*.json")} == left
+    assert len([*log.iterdir()]) == len(left) + len((5, 8)) + 3
+
+
 @pytest.mark.parametrize("damage", ["torn", "missing"])
 def test_commits_beyond_a_damaged_one_go_with_it(tmp_path: Path, damage: str) -> None:
     """Two writers had each one that was not durable yet, and the power cut took the first."""

@@ -20,6 +20,7 @@ from polku_collector.intake.wire import parse_batch
 from polku_collector.journal.reader import StreamReader
 from polku_collector.journal.stream import stream_directories
 from polku_collector.journal.writer import StreamWriter
+from polku_collector.lake.checkpoints import Checkpoints
 from polku_collector.lake.columns import ColumnsStep
 from polku_collector.lake.loop import Committer
 from polku_collector.lake.remember import open_memory
@@ -111,7 +112,7 @@ class World:
             streams=lambda: streams,
             observer=Silent(),
             flush_bytes=1 << 20,
-            checkpoint_commits=1000,
+            checkpoints=Checkpoints(1000),
         )
 
     def commit(self) -> None:
