@@ -23,7 +23,7 @@ _LONGEST_SECONDS = 900  # a busy machine is no fault
 # What stands beside the data files of a table, and has to.
 _LOG = re.compile(
     r"_delta_log/("
-    r"\d{20}\.json"  # a commit; those that a checkpoint replaced go after `delta.logRetentionDuration`
+    r"\d{20}\.json"  # a commit; those that a checkpoint replaced go after a while
     r"|\d{20}\.checkpoint(\.\d+\.\d+)?\.parquet"
     r"|_last_checkpoint"
     r"|\.torn-.+"  # set aside by who started after a power cut, for a person to look at

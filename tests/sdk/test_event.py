@@ -282,26 +282,20 @@ def test_a_time_without_a_zone_is_taken_as_utc_with_a_warning(
 
 
 @pytest.mark.parametrize("message_id", ["m", "m" * 128])
-@pytest.mark.parametrize(
-    ("call", "args"),
-    [
-        ("track", ("x", {"": NAIVE})),
-        ("page", (None, {"": NAIVE})),
-        ("screen", (None, {"": NAIVE})),
-        ("identify", (None, {"": NAIVE})),
-        ("group", ("g", {"": NAIVE})),
-    ],
-)
-def test_such_a_time_is_found_in_the_shortest_of_events(
-    call: str, args: Any, message_id: str, captured: Captured
+@pytest.mark.parametrize(("value", "left"), [(NAIVE, {"": "2026-03-01T12:30:00Z"}), (math.nan, {})])
+@pytest.mark.parametrize(("call", "name"), [("track", "x"), ("page", None), ("screen", None), ("identify", None)])
+@pytest.mark.parametrize("place", ["values", "context"])
+def test_what_is_odd_is_found_in_the_shortest_of_events(
+    call: str, name: str | None, value: Any, left: Any, message_id: str, place: str, captured: Captured
 ) -> None:
     person = {"user_id": "u"} if call != "identify" else {"anonymous_id": "a"}
+    values = {"": value} if place == "values" else None
+    context = {"context": {"": value}} if place == "context" else {}
     at = datetime(2026, 3, 1, tzinfo=UTC)
-    for values in (args, (*args[:1], None)):
-        context = {} if values[1] else {"context": {"": NAIVE}}
-        getattr(captured.client, call)(*values, **person, message_id=message_id, timestamp=at, **context)
-    found = [list(event[place].values()) for event in captured.sent() for place in event.keys() & PLACES]
-    assert found == [["2026-03-01T12:30:00Z"]] * 2
+    getattr(captured.client, call)(name, values, **person, message_id=message_id, timestamp=at, **context)
+    [event] = captured.sent()
+    assert [event[place] for place in event.keys() & PLACES] == [left]
+    assert captured.said.count("WARNING") == 1
 
 
 @pytest.mark.parametrize("value", ["2026-03-01T12:30:00", ["T12:30:00", AT], {"T12:30:00": NAIVE.time()}])

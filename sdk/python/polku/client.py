@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from polku.spool import Spool
 
 
-_BEFORE_VALUES = 94
-"""Bytes of the shortest event, beside its id, in front of the T of the first time that its values may hold."""
+_BEFORE_VALUES = 80
+"""Bytes of the shortest event, beside its id, in front of the first value of its properties, traits or context."""
+_DATE = len('"2026-03-01')
 
 
 class PlannedEvent(Protocol):
@@ -340,17 +341,17 @@ class Tracker:
             if is_plain(record):
                 try:
                     raw = encode(record)
+                    # NaN and infinity are written as null. Most events hold no null and no T behind their own time, and
+                    # need no closer look. `rfind` takes half the time of `in`.
+                    values_at = _BEFORE_VALUES + len(record.message_id)
+                    if (
+                        raw.rfind(b"null", values_at) >= 0
+                        or (raw.rfind(b"T", values_at + _DATE) >= 0 and time_without_zone(raw))
+                    ) and holds_odd([record.properties, record.traits, record.context]):
+                        raw = None
                 except Exception:  # whatever the values did: `repaired` finds out what it was
                     raw = None
-            # NaN and infinity are written as null. Most events hold no null and no T behind their own time, and need no
-            # closer look. `rfind` takes half the time of `in`.
-            if raw is None or (
-                (
-                    raw.rfind(b"null") >= 0
-                    or (raw.rfind(b"T", _BEFORE_VALUES + len(record.message_id)) >= 0 and time_without_zone(raw))
-                )
-                and holds_odd([record.properties, record.traits, record.context])
-            ):
+            if raw is None:
                 raw = self._repaired(record)
                 if raw is None:
                     return None

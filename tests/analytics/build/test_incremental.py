@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
 from polku_analytics.build import build, run
 from polku_analytics.build.record import newest_record
-from polku_analytics.errors import BuildError
+from polku_analytics.errors import BuildError, LakeError
 from polku_analytics.journeys import Journeys, open_journeys
 from polku_analytics.lake import Lake
 from polku_analytics.model_files import read_models
@@ -238,6 +239,24 @@ def test_events_that_went_or_came_before_are_noticed(lake: Lake, plan: Plan) -> 
     assert told.events == 10
     write_table(Path(lake.uri) / "events", [_event("page_viewed", 3, 30)])
     assert build(lake, plan).kind == "full"
+
+
+def test_what_is_new_is_found_when_the_log_no_longer_tells_what_there_was(lake: Lake, plan: Plan) -> None:
+    """A collector keeps the log of a local table short, and the last build may be long ago."""
+    record = newest_record(lake)
+    assert record is not None
+    events = DeltaTable(lake.table_uri("events"))
+    events.create_checkpoint()
+    for version in range(events.version()):
+        (Path(lake.uri) / "events" / "_delta_log" / f"{version:020d}.json").unlink()
+    with pytest.raises(LakeError):
+        lake.snapshot("events", version=record.events_version)
+
+    told = build(lake, plan)
+    assert (told.kind, told.new_events) == ("incremental", 2)
+    grown = stored(opened(lake, plan))
+    build(lake, plan, full=True)
+    assert grown == stored(opened(lake, plan))
 
 
 def test_merged_files_are_nothing_new(lake: Lake, plan: Plan) -> None:
