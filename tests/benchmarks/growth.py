@@ -73,7 +73,7 @@ def _growth(root: Path, seconds: float) -> list[Figure]:
             baseline=window / sum(early),
             baseline_what=f"those after {start}",
             target=window / sum(early) * _SHARE_KEPT,
-            note=f"version {version:,}; at most {most_files} files, {held.files} at the end; merged above {_MOST_FILES}",
+            note=f"version {version:,}; {most_files} files at most, {held.files} at the end (bound {_MOST_FILES})",
         ),
         Figure(
             subject="growth",
