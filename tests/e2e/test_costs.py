@@ -9,7 +9,7 @@ import pytest
 
 from polku_collector.compose_maintenance import TABLES, open_table
 from polku_collector.journal.writer import StreamWriter
-from polku_collector.lake import loop
+from polku_collector.lake import checkpoints
 from polku_collector.lake.store import Store, open_store
 from polku_collector.lake.table import Table
 from polku_collector.maintain.costs import Requests, Work, requests
@@ -65,7 +65,7 @@ def test_refusals_and_maintenance_ask_what_they_are_said_to_cost(
     tmp_path: Path, record: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a refused event in each flush, a look of maintenance after each, and one merge of each table at the end."""
-    monkeypatch.setattr(loop, "_CHECKPOINT_PAUSES", 0)  # flushes come so fast here that it would leave some out
+    monkeypatch.setattr(checkpoints, "_PAUSES", 0)  # flushes come so fast here that it would leave some out
     (tmp_path / "journal").mkdir()
     (tmp_path / "scratch").mkdir()
     store = open_store("s3://lake/x")
