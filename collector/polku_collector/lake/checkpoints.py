@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -30,6 +30,18 @@ class FoldedTable(Protocol):
     def reopen(self) -> None: ...
 
 
+class _AtOnce(Executor):
+    """Does what it is given while the caller waits."""
+
+    def submit(self, do: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(do(*arguments, **named))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
 class Checkpoints:
     """The checkpoints of some tables. `beside` makes them; without it each is made while the caller waits.
 
@@ -39,7 +51,7 @@ class Checkpoints:
     def __init__(
         self, every_commits: int, beside: Executor | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.every_commits, self._beside, self._clock = every_commits, beside, clock
+        self.every_commits, self._beside, self._clock = every_commits, beside or _AtOnce(), clock
         self._commits: dict[str, int] = {}
         self._next: dict[str, float] = {}
         self._made: dict[str, Future[None]] = {}
@@ -50,24 +62,16 @@ class Checkpoints:
 
     def look(self, table: FoldedTable) -> None:
         """Between two flushes: begin a checkpoint when it is time, and a fresh handle when there is one to begin at."""
+        if self._commits.get(table.name, 0) >= self.every_commits:
+            self._commits[table.name] = 0
+            if table.name in self._made or self._clock() < self._next.get(table.name, 0.0):
+                self._reopen(table)  # a handle grows slow all the same
+            else:
+                self._made[table.name] = self._beside.submit(self._fold, table)
         made = self._made.get(table.name)
         if made is not None and made.done():
             del self._made[table.name]
             self._reopen(table, made.exception())
-        if self._commits.get(table.name, 0) < self.every_commits:
-            return
-        self._commits[table.name] = 0
-        if table.name in self._made or self._clock() < self._next.get(table.name, 0.0):
-            self._reopen(table)  # a handle grows slow all the same
-        elif self._beside is not None:
-            self._made[table.name] = self._beside.submit(self._fold, table)
-        else:
-            try:
-                self._fold(table)
-            except Exception as error:
-                self._reopen(table, error)
-            else:
-                self._reopen(table)
 
     def _fold(self, table: FoldedTable) -> None:
         started = self._clock()
