@@ -303,7 +303,7 @@ def checkout(answers: Answers) -> Section:
                     _step(row),
                     *(row["entered"], row["completed"], row["left"], row["open"], row["abandonment_share"]),
                     duration(row["median_seconds"]),
-                    "" if row["value_left"] is None else amount(row["value_left"], row["currency"]),
+                    None if row["value_left"] is None else amount(row["value_left"], row["currency"]),
                 ]
                 for row in rows
             ],
