@@ -59,7 +59,7 @@ def _parts(value: Any) -> Any:
         return value.tolist()
     try:
         parts = msgspec.to_builtins(value, builtin_types=(datetime, Decimal), enc_hook=encodable)
-    except Exception:  # raw JSON, which is not ours to look into
+    except Exception:  # raw JSON, or a value that misbehaves: the encoder says what becomes of it
         return None
     return parts if isinstance(parts, collections.abc.Mapping | list) else None
 
