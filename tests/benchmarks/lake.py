@@ -62,7 +62,7 @@ def convert(job):
         "format = 'newline_delimited', compression = 'none', maximum_object_size = 67108864)"
     )
     connection.cursor().execute(
-        f"COPY (SELECT * EXCLUDE (p), p.*, event_time::DATE AS event_date FROM ({rows})) "
+        f"COPY ({rows}) "
         f"TO '{job['target']}' (FORMAT parquet, COMPRESSION zstd)"
     ).fetchall()
 with ThreadPoolExecutor(threads) as pool:

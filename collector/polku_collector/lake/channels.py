@@ -79,7 +79,6 @@ def create_lookup(connection: duckdb.DuckDBPyConnection, table: str = LOOKUP_TAB
     _forget_visits(connection)
 
 
-VISITS_TABLE = "polku_visits"
 VISIT_KEY = ("page_url", "referrer", *(f"utm_{parameter}" for parameter in UTM_PARAMETERS))
 VISIT_COLUMNS = (
     *("page_path", "referrer_host"),
@@ -96,7 +95,7 @@ def _number_sql(columns: Iterable[str]) -> str:
 
 
 VISIT_SQL = _number_sql(VISIT_KEY)
-"""The visit of a line as one number, by which lines are joined to what is known of visits."""
+"""A visit as one number, by which what is known of it is kept."""
 
 MOST_KNOWN_VISITS = 100_000
 """So many are kept from one flush to the next. People come from and go to the same places, and the rules take ten
@@ -107,38 +106,49 @@ _KNOWN_ARRIVALS = "polku_known_arrivals"
 _ARRIVAL_COLUMNS = tuple(column for column in VISIT_COLUMNS if column != "page_path")
 
 
-def create_visits(connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:
-    """Create (or replace) the table of all distinct visits in `tables`, with their VISIT_COLUMNS, found by `visit`.
+def visits_of(connection: duckdb.DuckDBPyConnection, keys: pa.Table) -> pa.Table:
+    """The VISIT_COLUMNS of each visit of `keys`, in its order; what `keys` lacks of the columns of VISIT_KEY is null.
 
-    The tables have the columns of VISIT_KEY, and VISIT_SQL as `visit`. Planning the channel rules takes 20 ms, too long
-    for every flush: a new visit is mostly another page of a site that people reach in ways that are known, and the
-    rules see only the way, the *arrival*. Needs `create_lookup` once before.
+    Planning the channel rules takes 20 ms, too long for every flush: a new visit is mostly another page of a site that
+    people reach in ways that are known, and the rules see only the way, the *arrival*. Needs `create_lookup` once
+    before.
     """
-    key = ", ".join(VISIT_KEY)
-    every = " UNION ALL ".join(f"SELECT visit, {key} FROM {table}" for table in tables)
-    ((known,),) = connection.execute(f"SELECT count(*) FROM {_KNOWN}").fetchall()
-    here = f"(SELECT visit FROM ({every}))" if every else f"(SELECT visit FROM {_KNOWN} LIMIT 0)"
-    if every:
-        utm = ", ".join(f"utm_{parameter}" for parameter in UTM_PARAMETERS)
-        ((new,),) = connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE polku_new_visits AS SELECT *, {_number_sql(VISIT_KEY)} AS arrival FROM ("
-            f"SELECT visit, {page_path_sql('page_url')} AS page_path, {arrival_url_sql('page_url')} AS page_url, "
-            f"{arrival_referrer_sql('referrer')} AS referrer, {utm} FROM ("
-            f"SELECT DISTINCT ON (visit) visit, {key} FROM ({every}) ANTI JOIN {_KNOWN} USING (visit)))"
-        ).fetchall()
-        if known + new > MOST_KNOWN_VISITS and known:
-            _forget_visits(connection)
-            create_visits(connection, tables)
-            return
-        if new:
-            _know_arrivals(connection)
-            connection.execute(
-                f"INSERT INTO {_KNOWN} BY NAME SELECT visit, page_path, {', '.join(_ARRIVAL_COLUMNS)} "
-                f"FROM (SELECT visit, page_path, arrival FROM polku_new_visits) JOIN {_KNOWN_ARRIVALS} USING (arrival)"
-            )
+    absent = "".join(f", NULL::VARCHAR AS {name}" for name in VISIT_KEY if name not in keys.column_names)
+    given = ", ".join(name for name in VISIT_KEY if name in keys.column_names)
+    numbered = keys.append_column("n", pa.array(range(keys.num_rows), pa.int64()))
+    connection.register("polku_visits_arrow", numbered)
     connection.execute(
-        f"CREATE OR REPLACE TABLE {VISITS_TABLE} AS SELECT * FROM {_KNOWN} SEMI JOIN {here} USING (visit)"
+        f"CREATE OR REPLACE TEMP TABLE polku_visits AS SELECT *, {VISIT_SQL} AS visit "
+        f"FROM (SELECT n, {given}{absent} FROM polku_visits_arrow)"
     )
+    connection.unregister("polku_visits_arrow")
+    _know_visits(connection)
+    listed = ", ".join(VISIT_COLUMNS)
+    found: pa.Table = connection.sql(
+        f"SELECT {listed} FROM (SELECT n, visit FROM polku_visits) JOIN {_KNOWN} USING (visit) ORDER BY n"
+    ).to_arrow_table()
+    return found
+
+
+def _know_visits(connection: duckdb.DuckDBPyConnection) -> None:
+    """Find out about those of `polku_visits` that are not known."""
+    ((known,),) = connection.execute(f"SELECT count(*) FROM {_KNOWN}").fetchall()
+    utm = ", ".join(f"utm_{parameter}" for parameter in UTM_PARAMETERS)
+    ((new,),) = connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE polku_new_visits AS SELECT *, {_number_sql(VISIT_KEY)} AS arrival FROM ("
+        f"SELECT visit, {page_path_sql('page_url')} AS page_path, {arrival_url_sql('page_url')} AS page_url, "
+        f"{arrival_referrer_sql('referrer')} AS referrer, {utm} FROM ("
+        f"SELECT DISTINCT ON (visit) * FROM polku_visits ANTI JOIN {_KNOWN} USING (visit)))"
+    ).fetchall()
+    if known + new > MOST_KNOWN_VISITS and known:
+        _forget_visits(connection)
+        _know_visits(connection)
+    elif new:
+        _know_arrivals(connection)
+        connection.execute(
+            f"INSERT INTO {_KNOWN} BY NAME SELECT visit, page_path, {', '.join(_ARRIVAL_COLUMNS)} "
+            f"FROM (SELECT visit, page_path, arrival FROM polku_new_visits) JOIN {_KNOWN_ARRIVALS} USING (arrival)"
+        )
 
 
 def _forget_visits(connection: duckdb.DuckDBPyConnection) -> None:
@@ -191,11 +201,6 @@ def arrival_url_sql(page_url: str) -> str:
 def arrival_referrer_sql(referrer: str) -> str:
     """A referrer without its path: the rules look at its host alone. What is no plain URL stays."""
     return f"regexp_replace({referrer}, '(?s){_SITE}.*', '\\1')"
-
-
-def visits_join_sql(lines: str, visits: str) -> str:
-    """The LEFT JOIN from the lines (by their alias) to their visit; every line finds exactly one."""
-    return f"LEFT JOIN {VISITS_TABLE} {visits} ON {visits}.visit = {lines}.visit"
 
 
 def with_marketing_channel(relation: str, table: str = LOOKUP_TABLE) -> str:

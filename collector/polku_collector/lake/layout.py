@@ -4,42 +4,48 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from polku_schemas import TRAIT_PREFIX
+
 from ..batch import CONTEXT_PLACES, LINE_COLUMNS, QUARANTINE_LINE_COLUMNS, QUARANTINE_RUN
 from .gather import Group
 from .types import duckdb_type, literal, quoted
 
+AGENT, DIGEST = "_user_agent", "_digest"
+"""What of a line is looked at and not stored. No property begins with an underscore, and one may be called `digest`."""
+
 
 class Layout(Struct, frozen=True):
-    """The SQL by which a file of lines is read into a table."""
+    """The SQL by which a file of lines is read."""
 
-    columns: str
-    """The table's columns with their types."""
     members: str
     """The members of a line with their types, as `read_json` wants them."""
     select: str
-    """The columns, in order, from the members."""
-    has_visit: bool
-    """Whether the columns of a visit are among them."""
+    """The columns that they become, properties and traits among them, and the day by which files are partitioned."""
 
 
 def layout_of(group: Group) -> Layout:
     """How the lines of a group are read; format 1 had the columns of `context` beside it."""
-    columns = QUARANTINE_LINE_COLUMNS if group.name == QUARANTINE_RUN else LINE_COLUMNS
+    is_quarantine = group.name == QUARANTINE_RUN
+    columns = QUARANTINE_LINE_COLUMNS if is_quarantine else LINE_COLUMNS
     types = {column: _line_type(kind) for column, kind in columns.items()}
-    if group.properties:
-        types["p"] = duckdb_type(_struct(group.properties))
-    if group.traits:
-        types["t"] = duckdb_type(_struct({n.removeprefix("trait_"): kind for n, kind in group.traits.items()}))
-    inside = CONTEXT_PLACES if columns is LINE_COLUMNS and group.format > 1 else {}
+    inside = CONTEXT_PLACES if not is_quarantine and group.format > 1 else {}
     members = {name: kind for name, kind in types.items() if name not in inside}
     if inside:
         members["context"] = _nested({place: types[name] for name, place in inside.items()})
-    places = (f"{_place(inside[name])} AS {name}" if name in inside else quoted(name) for name in types)
+    select = {name: _place(inside[name]) if name in inside else quoted(name) for name in types}
+    if not is_quarantine:
+        select[AGENT] = select.pop("user_agent")
+        select[DIGEST] = f"coalesce({select.pop('digest')}, 0)::UINTEGER"
+    traits = {name.removeprefix(TRAIT_PREFIX): kind for name, kind in group.traits.items()}
+    for member, kinds, prefix in (("p", group.properties, ""), ("t", traits, TRAIT_PREFIX)):
+        if kinds:
+            members[member] = duckdb_type(f"struct<{','.join(f'{name}:{kind}' for name, kind in kinds.items())}>")
+            select |= {prefix + name: f"{member}.{quoted(name)}" for name in kinds}
+    day, moment = ("received_date", "received_at") if is_quarantine else ("event_date", "event_time")
+    select[day] = f"{moment}::DATE"
     return Layout(
-        columns=", ".join(f"{quoted(name)} {kind}" for name, kind in types.items()),
         members="{" + ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in members.items()) + "}",
-        select=", ".join(places),
-        has_visit=columns is LINE_COLUMNS,
+        select=", ".join(f"{place} AS {quoted(name)}" for name, place in select.items()),
     )
 
 
@@ -61,10 +67,6 @@ def _nested(leaves: dict[tuple[str, ...], str]) -> str:
             parts[first] = kind
     listed = (f"{quoted(name)} {part if isinstance(part, str) else _nested(part)}" for name, part in parts.items())
     return f"STRUCT({', '.join(listed)})"
-
-
-def _struct(members: dict[str, str]) -> str:
-    return f"struct<{','.join(f'{name}:{kind}' for name, kind in members.items())}>"
 
 
 def _line_type(kind: str) -> str:

@@ -53,9 +53,8 @@ def copy_by_day(
     return files
 
 
-def write_by_day(connection: duckdb.DuckDBPyConnection, select: str, folder: Path, partition: str) -> list[DataFile]:
-    """Files of rows that fit into memory."""
-    rows = connection.sql(select).to_arrow_table()
+def write_by_day(rows: pa.Table, folder: Path, partition: str) -> list[DataFile]:
+    """Files of rows that are in memory."""
     days = rows[partition].combine_chunks()
     if pc.count_distinct(days).as_py() > 1:
         order = pc.array_sort_indices(days)  # stable
@@ -76,6 +75,7 @@ def write_by_day(connection: duckdb.DuckDBPyConnection, select: str, folder: Pat
             use_dictionary=[name for name in names if name not in _DISTINCT],  # type: ignore[arg-type]  # the stub is wrong
             # Bounds in the footer would hold people's identifiers; the log's bounds are ours.
             write_statistics=[name for name in names if name in STATISTICS_COLUMNS],
+            store_schema=False,  # which columns were numbers beside their texts is nobody's business
         )
         statistics = delta_statistics(len(part), _bounds_of_arrow(part))
         held = [place for name in names for place in places[name]]

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from ..batch import REPLAY_STREAM
 from ..engine import open_duckdb
 from ..files import DISK, Files
-from .columns import HALVES_SQL, KEY_SQL, Keys, Repeats
+from .columns import Keys, Repeats
 from .dedup import DedupIndex, duplicates_in_flush
+from .reading import HALVES_SQL, KEY_SQL
 from .replayed import replayed_rows
 from .table import Table
 
@@ -131,7 +132,7 @@ def _fill(index: DedupIndex, table: Table, rows: Any, streams: set[str], covered
     if covered:
         connection.executemany("INSERT INTO covered VALUES (?, ?)", list(covered.items()))
     found = connection.execute(
-        f"SELECT {HALVES_SQL}, stream, sequence FROM (SELECT {KEY_SQL} AS key, r.stream, r.sequence "
+        f"SELECT {HALVES_SQL}, stream, sequence FROM (SELECT {KEY_SQL} AS _key, r.stream, r.sequence "
         "FROM rows r LEFT JOIN covered c ON c.stream = r.stream WHERE r.sequence > coalesce(c.last, 0))"
     ).fetchnumpy()
     connection.close()
@@ -139,8 +140,8 @@ def _fill(index: DedupIndex, table: Table, rows: Any, streams: set[str], covered
     distinct = sorted(set(names.tolist()))
     numbers = {name: index.stream_number(name) for name in distinct}
     index.append_run(
-        np.asarray(found["high"]),
-        np.asarray(found["low"]),
+        np.asarray(found["_high"]),
+        np.asarray(found["_low"]),
         stream=np.array([numbers[name] for name in names], np.uint16),
         sequence=np.asarray(found["sequence"]).astype(np.uint64),
         digest=np.zeros(len(names), np.uint32),

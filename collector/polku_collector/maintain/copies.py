@@ -16,7 +16,7 @@ from msgspec import Struct
 from polku_schemas import ENVELOPE_COLUMNS
 
 from ..batch import REPLAY_STREAM
-from ..lake.columns import KEY_SQL
+from ..lake.reading import KEY_SQL
 from ..lake.table import LiveFile, Table
 from ..lake.types import duckdb_type, literal, quoted
 from .rewrite import Part, Rewriter

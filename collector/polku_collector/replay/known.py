@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from msgspec import Struct
 
-from ..lake.columns import KEY_SQL
+from ..lake.reading import KEY_SQL
 from ..lake.replayed import is_replay_file
 from ..lake.table import Table
 from .rows import Selection

@@ -21,9 +21,8 @@ from polku_collector.lake.channels import (
     VISIT_SQL,
     _rules,
     create_lookup,
-    create_visits,
     sources,
-    visits_join_sql,
+    visits_of,
     with_marketing_channel,
 )
 
@@ -38,22 +37,15 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield opened
 
 
-def table(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[str, str | None]]) -> None:
-    columns = {key: pa.array([row.get(key) for row in rows], pa.string()) for key in VISIT_KEY}
-    connection.register("given", pa.table({"n": pa.array(range(len(rows)), pa.int64()), **columns}))
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT *, {VISIT_SQL} AS visit FROM given")
-    connection.unregister("given")
+def keys(rows: list[dict[str, str | None]]) -> pa.Table:
+    return pa.table({key: pa.array([row.get(key) for row in rows], pa.string()) for key in VISIT_KEY})
 
 
 def channels(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, str | None]]) -> list[str | None]:
-    """The channel of each row, by the way the committer takes: distinct visits, joined back."""
-    table(connection, "lines", rows)
-    create_visits(connection, ["lines"])
-    found = connection.execute(
-        f"SELECT l.n, v.marketing_channel FROM lines l {visits_join_sql('l', 'v')} ORDER BY l.n"
-    ).fetchall()
-    assert [n for n, _ in found] == list(range(len(rows))), "one row out for each row in"
-    return [channel for _, channel in found]
+    """The channel of each row, by the way the committer takes."""
+    found = visits_of(connection, keys(rows))["marketing_channel"].to_pylist()
+    assert len(found) == len(rows), "one row out for each row in"
+    return found
 
 
 def visit(referrer: str | None = None, page: str | None = PAGE, **utm: str) -> dict[str, str | None]:
@@ -235,19 +227,15 @@ def test_any_text_gives_one_row_and_a_known_channel(
     assert found[-1] == found[0]
 
 
-def test_visits_of_several_tables_are_found_from_each(connection: duckdb.DuckDBPyConnection) -> None:
-    table(connection, "first", [visit("https://www.google.com/"), visit()])
-    table(connection, "second", [visit(), visit(source="fb"), visit()])
-    create_visits(connection, ["first", "second"])
-    assert connection.execute("SELECT count(*) FROM polku_visits").fetchall() == [(3,)]
-    columns = ", ".join(f"v.{column}" for column in VISIT_COLUMNS)
-    for name, expected in (
-        ("first", ["organic_search", "direct"]),
-        ("second", ["direct", "organic_social", "direct"]),
-    ):
-        rows = connection.execute(f"SELECT {columns} FROM {name} l {visits_join_sql('l', 'v')} ORDER BY l.n").fetchall()
-        assert [row[-1] for row in rows] == expected
-        assert {row[0] for row in rows} == {"/p/1"}
+def test_visits_come_in_the_order_they_were_asked_in_and_what_nobody_told_is_absent(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    rows = [visit("https://www.google.com/"), visit(), visit(source="fb"), visit()]
+    found = visits_of(connection, keys(rows))
+    assert found.column_names == [*VISIT_COLUMNS]
+    assert found["marketing_channel"].to_pylist() == ["organic_search", "direct", "organic_social", "direct"]
+    assert found["page_path"].to_pylist() == ["/p/1"] * 4
+    assert visits_of(connection, keys(rows).select(["page_url"]))["marketing_channel"].to_pylist() == ["direct"] * 4
 
 
 def test_what_is_known_of_a_visit_is_kept_to_a_bound(
@@ -260,8 +248,6 @@ def test_what_is_known_of_a_visit_is_kept_to_a_bound(
         create_lookup(anew)
         assert channels(connection, rows) == channels(anew, rows)
         assert connection.execute("SELECT count(*) FROM polku_known_visits").fetchall()[0][0] <= 3
-        distinct = len({tuple(row.items()) for row in rows})
-        assert connection.execute("SELECT count(*) FROM polku_visits").fetchall() == [(distinct,)], "of this flush only"
 
 
 PLACES = st.sampled_from(["https://a.example/", "http://www.b.fi", "HTTPS://C.example/", "//d.example/", "/", ""])
@@ -303,13 +289,11 @@ ONE = st.fixed_dictionaries(
 def test_the_rules_say_of_an_arrival_what_they_say_of_each_of_its_visits(
     connection: duckdb.DuckDBPyConnection, rows: list[dict[str, str | None]]
 ) -> None:
-    table(connection, "lines", rows)
-    create_visits(connection, ["lines"])
-    columns = ", ".join(column for column in VISIT_COLUMNS if column != "page_path")
-    connection.execute("CREATE OR REPLACE TEMP TABLE each AS SELECT DISTINCT ON (visit) * EXCLUDE (n) FROM lines")
-    each = _rules("(SELECT * EXCLUDE (visit), visit AS arrival FROM each)")
-    found = connection.execute(f"SELECT visit, {columns} FROM polku_visits ORDER BY visit").fetchall()
-    assert found == connection.execute(f"SELECT arrival, {columns} FROM ({each}) ORDER BY arrival").fetchall()
+    found = visits_of(connection, keys(rows)).drop_columns(["page_path"]).to_pylist()
+    connection.register("given", keys(rows).append_column("arrival", pa.array(range(len(rows)), pa.int64())))
+    names = ", ".join(name for name in VISIT_COLUMNS if name != "page_path")
+    each = connection.sql(f"SELECT {names} FROM ({_rules('given')}) ORDER BY arrival").to_arrow_table().to_pylist()
+    assert found == each
 
 
 def test_another_page_reached_in_a_known_way_asks_no_rules(connection: duckdb.DuckDBPyConnection) -> None:
@@ -333,24 +317,9 @@ PIECES = st.text("a:1;\x00\x1f", max_size=4) | st.none()
 def test_no_text_passes_for_another_visit(
     connection: duckdb.DuckDBPyConnection, rows: list[dict[str, str | None]]
 ) -> None:
-    table(connection, "lines", rows)
-    found = connection.execute("SELECT count(DISTINCT visit) FROM lines").fetchall()
+    connection.register("given", keys(rows))
+    found = connection.execute(f"SELECT count(DISTINCT {VISIT_SQL}) FROM given").fetchall()
     assert found == [(len({tuple(row.items()) for row in rows}),)]
-
-
-def test_a_flush_without_any_visit_has_the_same_table_with_no_rows(
-    connection: duckdb.DuckDBPyConnection,
-) -> None:
-    def described() -> list[tuple[str, str]]:
-        rows = connection.execute("SELECT column_name, column_type FROM (DESCRIBE polku_visits)").fetchall()
-        return sorted(rows)
-
-    table(connection, "lines", [visit()])
-    create_visits(connection, ["lines"])
-    usual = described()
-    create_visits(connection, [])
-    assert described() == usual
-    assert connection.execute("SELECT count(*) FROM polku_visits").fetchall() == [(0,)]
 
 
 def test_the_plain_form_keeps_the_columns_it_was_given(connection: duckdb.DuckDBPyConnection) -> None:

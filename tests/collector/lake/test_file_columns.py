@@ -41,7 +41,7 @@ def by_duckdb(select: str, folder: Path) -> list[DataFile]:
 
 
 def by_pyarrow(select: str, folder: Path) -> list[DataFile]:
-    return write_by_day(duckdb.connect(), select, folder, "event_date")
+    return write_by_day(duckdb.connect().sql(select).to_arrow_table(), folder, "event_date")
 
 
 @pytest.mark.parametrize("write", [by_duckdb, by_pyarrow])

@@ -105,8 +105,6 @@ class Lake:
         scratch.mkdir(parents=True, exist_ok=True)
         self.writer = Table(self.store, name, day, self.columns)
         self.seen = Seen()
-        self._connection = duckdb.connect(config={"threads": 1})
-        self._connection.execute("SET TimeZone = 'UTC'")
 
     def table(self) -> Table:
         """A handle of somebody else's."""
@@ -131,9 +129,8 @@ class Lake:
         kinds |= {"products": pa.list_(pa.struct([("product_id", pa.string()), ("quantity", pa.int64())]))}
         used = [name for name in self.columns if any(row.get(name) is not None for row in rows)]
         arrays = {name: pa.array([row.get(name) for row in rows], kinds[name]) for name in used}
-        self._connection.register("rows", pa.table(arrays))
         folder = self.scratch / uuid.uuid4().hex
-        files = write_by_day(self._connection, "SELECT * FROM rows", folder, self.day)
+        files = write_by_day(pa.table(arrays), folder, self.day)
         check = put(self.store, self.writer, files)
         self.writer.refresh()
         before = self.writer.watermark(stream)
