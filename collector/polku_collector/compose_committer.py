@@ -63,12 +63,14 @@ def run(settings: Settings) -> None:
 def _commit_until(settings: Settings, stop: threading.Event, traced: TracedFlushes) -> int:
     metrics = Metrics()
     directory = Path(settings.journal.directory)
+    agents = UserAgents()
+    threading.Thread(target=agents.prepare, name="polku-agents", daemon=True).start()  # beside opening the tables
     store = open_store(settings.lake.uri, s3=settings.lake.s3)
     opened = _open_when_reachable(store, plan_in_force(directory), stop)
     if opened is None:  # told to stop before the store ever answered
         return EXIT_NOT_DRAINED if journal_bytes(directory) else EXIT_DRAINED
     events, quarantine = opened
-    committer, streams = _committer(settings, store, events, quarantine, metrics, traced.observers)
+    committer, streams = _committer(settings, store, events, quarantine, agents, metrics, traced.observers)
     log.info("committing", lake=settings.lake.uri, every_seconds=settings.flush_seconds, table=events.id)
     committer.run(settings.flush_seconds, stop)
     left = committer.drain(time.monotonic() + settings.limits.drain_seconds)
@@ -105,7 +107,7 @@ def drain(settings: Settings, progress: Callable[[int], None] = lambda left: Non
             timer.cancel()
         if opened is None:
             raise StoreUnreachable(f"The lake {settings.lake.uri} does not answer: the journal is as it was.")
-        committer, streams = _committer(settings, store, *opened, metrics)
+        committer, streams = _committer(settings, store, *opened, UserAgents(), metrics)
         left, before = committer.waiting(), -1
         while left and left != before:
             progress(left)
@@ -129,6 +131,7 @@ def _committer(
     store: Store,
     events: Table,
     quarantine: Table,
+    agents: UserAgents,
     metrics: Metrics,
     observers: Sequence[Observer] = (),
 ) -> tuple[Committer, _Streams]:
@@ -145,7 +148,7 @@ def _committer(
         quarantine=quarantine,
         columns=ColumnsStep(
             _scratch(settings),
-            UserAgents().table,
+            agents.table,
             threads=os.cpu_count() or 1,
             spill_max_bytes=settings.lake.spill_max_bytes,
         ),

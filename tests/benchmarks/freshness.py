@@ -25,8 +25,8 @@ from .load import Load, generate
 from .processes import collector
 from .shop import Shop
 
-HALF_LOAD = 15_000
-"""Events a second: half of what the collector sustained end to end when this was written (30,000, two cores)."""
+HALF_LOAD = 30_000
+"""Events a second: half of what the collector is to sustain end to end (60,000, two cores)."""
 _BATCH = 100
 _S3_BATCHES_PER_SECOND = 5
 _LOOK_SECONDS = 0.01

@@ -26,7 +26,7 @@ from polku_schemas import compile_plan
 from .bodies import Template, patched, save
 from .figures import Figure, NotAsExpected
 from .load import Load, generate
-from .processes import CONSTANT_ANSWER, NEVER_SECONDS, Collector, collector, constant_server
+from .processes import CONSTANT_ANSWER, NEVER_SECONDS, Collector, collector, constant_server, least_server
 from .shop import Shop
 
 # Batch size → connections: enough that requests wait for each other's fsync and not for the disk's latency.
@@ -45,7 +45,11 @@ def run(work: Path, seconds: float) -> list[Figure]:
     figures: list[Figure] = []
     latency: list[Figure] = []
     turn = min(2.0, seconds / 10)
-    with constant_server() as constant, collector(work / "intake", flush_seconds=NEVER_SECONDS) as server:
+    with (
+        constant_server() as constant,
+        least_server(work / "least") as least,
+        collector(work / "intake", flush_seconds=NEVER_SECONDS) as server,
+    ):
         sent = 0
         for batch, connections in BATCHES.items():
             templates = shop.templates(_DISTINCT_EVENTS // batch, batch)
@@ -54,18 +58,21 @@ def run(work: Path, seconds: float) -> list[Figure]:
             sent = server.durable()
             ours: list[Load] = []
             theirs: list[Load] = []
+            needed: list[Load] = []
             cpu = 0.0
             for _ in range(_ROUNDS):
                 before = server.intake_cpu_seconds()
                 ours.append(generate(server.port, path, _accepted(batch), connections=connections, seconds=turn))
                 cpu += server.intake_cpu_seconds() - before
                 theirs.append(generate(constant, path, CONSTANT_ANSWER, connections=connections, seconds=turn))
+                needed.append(generate(least, path, CONSTANT_ANSWER, connections=connections, seconds=turn))
             sent = _all_durable(server, sent, ours)
             figures += _throughput(batch, ours, theirs, cpu)
+            figures.append(_beside_the_least(batch, ours, theirs, needed))
             if batch != 10:
                 latency += _latency(server, path, templates, batch, turn)
-        acknowledged = figures[-1].value
-        figures += _decoding(shop, templates, turn, acknowledged)
+        acknowledged, possible = figures[-1].value, figures[-1].baseline or 0.0
+        figures += _decoding(shop, templates, turn, acknowledged, possible)
         figures.append(_unplanned(server, shop, work, turn, acknowledged))
     return figures + latency
 
@@ -101,6 +108,22 @@ def _throughput(batch: int, ours: list[Load], theirs: list[Load], cpu: float) ->
     ]
 
 
+def _beside_the_least(batch: int, ours: list[Load], theirs: list[Load], needed: list[Load]) -> Figure:
+    """How near that is to what is possible: the work that valid and durable events need, and nothing else."""
+    events = statistics.median(load.events / load.seconds for load in ours)
+    possible = statistics.median(load.events / load.seconds for load in needed)
+    constant = statistics.median(load.events / load.seconds for load in theirs)
+    return Figure(
+        subject="intake",
+        what=f"batches of {batch}, beside the least there is to do: decode, encode once, checksum, sync",
+        value=events,
+        unit="events/s",
+        baseline=possible,
+        baseline_what="that alone",
+        note=f"that alone is {possible / constant:.2f} of a constant answer",
+    )
+
+
 def _unplanned(server: Collector, shop: Shop, work: Path, turn: float, planned: float) -> Figure:
     """Events with two properties the plan does not have: the tolerant path, and a warning for each."""
     batch = 100
@@ -120,7 +143,7 @@ def _unplanned(server: Collector, shop: Shop, work: Path, turn: float, planned: 
     )
 
 
-def _decoding(shop: Shop, templates: list[Template], turn: float, acknowledged: float) -> list[Figure]:
+def _decoding(shop: Shop, templates: list[Template], turn: float, acknowledged: float, possible: float) -> list[Figure]:
     """The floor: envelope and properties decoded with the compiled plan, in this process, and nothing else.
 
     And what the steps of intake take in this process: what is left of the worker's time is HTTP, the event loop, the
@@ -161,6 +184,7 @@ def _decoding(shop: Shop, templates: list[Template], turn: float, acknowledged: 
             baseline=decoded,
             baseline_what="decoding alone",
             target=decoded / 2,
+            note=f"the least there is to do is {possible / decoded:.2f} of it",
         ),
         Figure(
             subject="intake",

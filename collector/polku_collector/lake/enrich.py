@@ -101,7 +101,8 @@ _SILENT = Agent(device="other", os=None, browser=None, is_bot=False)
 class UserAgents:
     """Resolves user agent strings, each distinct one once while it stays among the last `max_entries` seen.
 
-    The first one takes about a third of a second (some 2,700 patterns are compiled): make one a process.
+    The first one takes about a third of a second (some 2,700 patterns are compiled): make one a process, and `prepare`
+    it where nobody waits.
     """
 
     def __init__(self, max_entries: int = DEFAULT_CACHED_AGENTS) -> None:
@@ -110,6 +111,10 @@ class UserAgents:
     @cached_property
     def _resolve(self) -> Callable[[str], Agent]:
         return lru_cache(maxsize=self._max_entries)(_resolver())
+
+    def prepare(self) -> None:
+        """Compile the patterns now."""
+        _ = self._resolve
 
     def resolve(self, distinct: Sequence[str]) -> list[Agent]:
         """One Agent per string, in the order given. Never raises: what cannot be read is `other`."""

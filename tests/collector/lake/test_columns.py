@@ -365,3 +365,65 @@ def _same(said: Any, kept: Any) -> bool:
     if said is None or isinstance(said, str | int | bool | datetime):
         return bool(said == kept)
     return str(said) == str(kept)  # dates, uuids
+
+
+def test_of_an_id_used_again_the_line_itself_is_kept_whatever_its_stream_and_block(step: ColumnsStep) -> None:
+    lines = [
+        judged([track("product_viewed", {"product_id": f"{stream}{number}"}, number) for number in range(6)])
+        for stream in "ab"
+    ]
+    flush = [block(lines[0][:3], "a"), block(lines[0][3:], "a", 4), block(lines[1], "b")]
+
+    def repeats(keys: Keys, streams: list[str]) -> Repeats:
+        none = np.zeros(len(keys.high), np.bool_)
+        position = {("a", 5), ("b", 2)}
+        again = [(streams[s], int(n)) in position for s, n in zip(keys.stream, keys.sequence, strict=True)]
+        return Repeats(none, np.array(again))
+
+    written = step.write(flush, repeats)
+    refused = rows(written, "quarantine")
+    assert [(row["stream"], row["sequence"]) for row in refused] == [("a", 5), ("b", 2)]
+    for row in refused:
+        (said,) = [
+            bytes(line)
+            for part in flush
+            if part.stream == row["stream"]
+            for line in bytes(part.lines).splitlines()
+            if json.loads(line)["sequence"] == row["sequence"]
+        ]
+        assert row["original"].encode() == said
+    assert written.event_rows == 10
+
+
+def test_a_property_may_have_the_name_of_something_that_only_the_lake_looks_at(step: ColumnsStep) -> None:
+    """`user_agent` and `digest` of a line have no columns: a plan may have properties of these names."""
+    lines = judged([track("product_viewed", {"product_id": "p"}, 1, context={"userAgent": "curl/8"})])
+    (line,) = lines
+    assert isinstance(line, Line)
+    line.p = {"product_id": "p", "user_agent": "mine", "digest": "d", "key": "k", "high": 1.5}
+    made = block(lines)
+    properties = {**made.schemas.events["product_viewed"], **dict.fromkeys(("user_agent", "digest", "key"), "string")}
+    events = {**made.schemas.events, "product_viewed": {**properties, "high": "double"}}
+    schemas = msgspec.structs.replace(made.schemas, events=events)
+    (row,) = rows(step.write([msgspec.structs.replace(made, schemas=schemas)], nothing_repeats))
+    assert (row["user_agent"], row["digest"], row["key"], row["high"]) == ("mine", "d", "k", 1.5)
+    assert row["browser"] == "curl"
+
+
+def test_a_page_says_its_own_path_and_else_its_address_does(step: ColumnsStep) -> None:
+    pages = [{"url": "https://shop.example/a?x", "path": "/own"}, {"url": "https://shop.example/a?x"}, {"path": "/b"}]
+    items = [track("cart_viewed", {}, number, context={"page": page}) for number, page in enumerate(pages)]
+    assert [row.get("page_path") for row in rows(step.write([block(judged(items))], nothing_repeats))] == [
+        *("/own", "/a", "/b")
+    ]
+    (row,) = rows(step.write([block(judged(items[2:]))], nothing_repeats))
+    assert row["page_path"] == "/b", "also where no line has an address"
+
+
+def test_times_are_stored_as_moments(step: ColumnsStep) -> None:
+    (file,) = step.write([block(judged([track("cart_viewed", {}), {"type": "none"}]))], nothing_repeats).events
+    schema = pq.read_schema(file.path)
+    assert {str(schema.field(name).type) for name in ("event_time", "received_at")} == {"timestamp[us, tz=UTC]"}
+    lines = judged([{"type": "none"}])
+    (file,) = step.write([block(lines)], nothing_repeats).quarantine
+    assert str(pq.read_schema(file.path).field("received_at").type) == "timestamp[us, tz=UTC]"
