@@ -11,7 +11,7 @@ import queue
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -75,6 +75,20 @@ class Written(Struct, frozen=True):
     unconvertible: int
 
 
+class _Reading(Struct, frozen=True):
+    """The lines of blocks on their way to rows, in threads of the pool."""
+
+    blocks: list[Block]
+    clashes: Clashes
+    streams: list[str]
+    groups: list[Group]
+    results: list[Future[tuple[pa.Table | None, Refusals]]]
+
+
+def _nothing_follows(blocks: list[Block]) -> list[Block]:
+    return []
+
+
 class ColumnsStep:
     """Turns flushes into files. One flush at a time."""
 
@@ -97,6 +111,7 @@ class ColumnsStep:
         for _ in range(threads):
             self._readers.put(Reader(self._connection.cursor()))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="polku-columns")
+        self._ahead: _Reading | None = None
 
     def write(
         self,
@@ -104,23 +119,29 @@ class ColumnsStep:
         find_repeats: Callable[[Keys, list[str]], Repeats],
         max_days: int = 1_000_000,
         clashes: Clashes = MappingProxyType({}),
+        following: Callable[[list[Block]], list[Block]] = _nothing_follows,
     ) -> Written:
         """Files for all lines of the blocks. `find_repeats` is asked once, with the keys of all events.
 
         Raises TooManyDays, before anything is written, when the events are of more than `max_days` days. Lines that
-        bring a column that clashes with the table's go to quarantine.
+        bring a column that clashes with the table's go to quarantine. `following`: the blocks that will be written
+        after these, if that is known; they are read beside, for when this very list is given.
         """
         work = self._scratch / "flush"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        streams = sorted({block.stream for block in blocks})
+        reading, self._ahead = self._ahead, None
+        # How lines are read follows from the lines and the clashes alone.
+        if reading is None or reading.blocks is not blocks or reading.clashes != clashes:
+            reading = self._begin(blocks, clashes)
+        if after := following(blocks):
+            self._ahead = self._begin(after, clashes)
+        streams = reading.streams
         rows_in = sum(run.lines for block in blocks for run in block.runs)
-        groups = shared_out(gathered(blocks, clashes), self._threads)
         events: list[pa.Table] = []
         refused: list[pa.Table] = []
         bad: Refusals = []
-        read = partial(self._read, streams=streams)
-        for group, (rows, unreadable) in zip(groups, self._side_by_side(read, groups), strict=True):
+        for group, (rows, unreadable) in zip(reading.groups, _results(reading.results), strict=True):
             bad += unreadable
             if rows is not None:
                 (refused if group.name == QUARANTINE_RUN else events).append(rows)
@@ -159,9 +180,12 @@ class ColumnsStep:
 
     def _side_by_side(self, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
         """The results for all items, in order."""
-        futures = [self._pool.submit(work, item) for item in items]
-        wait(futures)  # all of them, also when one fails: the next flush uses the same folder
-        return [future.result() for future in futures]
+        return _results([self._pool.submit(work, item) for item in items])
+
+    def _begin(self, blocks: list[Block], clashes: Clashes) -> _Reading:
+        streams = sorted({block.stream for block in blocks})
+        groups = shared_out(gathered(blocks, clashes), self._threads)
+        return _Reading(blocks, clashes, streams, groups, [self._pool.submit(self._read, it, streams) for it in groups])
 
     def _read(self, group: Group, streams: Sequence[str]) -> tuple[pa.Table | None, Refusals]:
         reader = self._readers.get()
@@ -191,6 +215,11 @@ class ColumnsStep:
     def _run(self, sql: str) -> list[tuple[Any, ...]]:
         """Run to the end: DuckDB refuses to go on beside a result that was not fetched."""
         return self._connection.execute(sql).fetchall()
+
+
+def _results(futures: Sequence[Future[_Result]]) -> list[_Result]:
+    wait(futures)  # all of them, also when one fails: the next flush uses the same folder
+    return [future.result() for future in futures]
 
 
 _Found = tuple[pa.Table, dict[str, Any]]

@@ -10,8 +10,9 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -73,6 +74,15 @@ class Observer(Protocol):
     def failed(self, error: Exception, seconds: float) -> None: ...
 
 
+class _Taken(Struct, frozen=True):
+    """What a flush takes from the streams: blocks, and where each stream stood before them."""
+
+    blocks: list[Block]
+    before: dict[str, int]
+    size: int
+    """Of their lines, in bytes."""
+
+
 class Committer:
     """Commits what is durable in the journal. One per node and table; not thread-safe."""
 
@@ -98,6 +108,8 @@ class Committer:
         self._reached: dict[str, int] = {}
         # After a failure a table may show a commit that was not made durable. Opened anew, it is settled.
         self._is_settled = True
+        self._ahead: _Taken | None = None
+        """What the next flush takes, if nothing intervenes: it was read beside the one before."""
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
         """Flush at every interval, at once while there is more than one flush waiting, until told to stop.
@@ -169,33 +181,21 @@ class Committer:
             return 0
         self._events.refresh()
         self._quarantine.refresh()
-        blocks: list[Block] = []
-        before: dict[str, int] = {}
-        size = 0
         self._memory.level(self._events, streams)
         replayed = self._events.watermark(REPLAY_STREAM)
         half_done = sorted(name for name in streams if self._quarantine.watermark(name) > self._position(name))
+        taken = self._half_done(streams, half_done) if half_done else self._next(streams)
+        size = taken.size
         for name in half_done or streams:
-            stream, watermark = streams[name], self._position(name)
-            # A half-done flush is taken up again whole, so that it is decided as it was.
-            found = stream.read(watermark, _WHOLE if half_done else max(1, self._flush_bytes - size))
-            if half_done:
-                found = self._not_beyond_quarantine(name, found)
-                if not found and stream.durable > watermark:
-                    self._pass_over(name, watermark)
-            if found:
-                before[name] = watermark
-                blocks += found
-                size += sum(len(block.lines) for block in found)
-            else:
-                stream.trim(self._committed(name))
-        if not blocks:
+            if name not in taken.before:
+                streams[name].trim(self._committed(name))
+        if not taken.blocks:
             return 0
         read = time.perf_counter()
-        clashes = self._room_for(blocks)
-        blocks, written = self._written(blocks, clashes)
-        after = {block.stream: block.last_sequence for block in blocks}
-        before = {name: before[name] for name in after}
+        clashes = self._room_for(taken.blocks)
+        blocks, written = self._written(taken.blocks, clashes, streams)
+        after = _ends(blocks)
+        before = {name: taken.before[name] for name in after}
 
         checks = [put(self._store, self._events, written.events)]
         if written.quarantine and not half_done:
@@ -272,12 +272,54 @@ class Committer:
         clashes = {plan: self._events.widen(columns) for plan, columns in wanted_columns(blocks).items()}
         return {plan: {clash.column: str(clash) for clash in found} for plan, found in clashes.items() if found}
 
-    def _written(self, blocks: list[Block], clashes: Clashes) -> tuple[list[Block], Written]:
+    def _half_done(self, streams: Mapping[str, LakeStream], names: Iterable[str]) -> _Taken:
+        """A flush of which only the rows for `quarantine` were committed: taken up again whole, to be decided as it
+        was."""
+        taken = _Taken([], {}, 0)
+        for name in names:
+            watermark = self._position(name)
+            found = self._not_beyond_quarantine(name, streams[name].read(watermark, _WHOLE))
+            if not found and streams[name].durable > watermark:
+                self._pass_over(name, watermark)
+            taken = _with(taken, name, watermark, found)
+        return taken
+
+    def _next(self, streams: Mapping[str, LakeStream]) -> _Taken:
+        """What was read ahead, if it still is what follows, or what is read now."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and all(
+            name in streams and self._position(name) == ahead.before[name] for name in ahead.before
+        ):
+            return ahead
+        return self._taken(streams, self._position)
+
+    def _taken(self, streams: Mapping[str, LakeStream], position: Callable[[str], int]) -> _Taken:
+        """About as many bytes of the streams as make a flush."""
+        taken = _Taken([], {}, 0)
+        for name, stream in streams.items():
+            watermark = position(name)
+            taken = _with(taken, name, watermark, stream.read(watermark, max(1, self._flush_bytes - taken.size)))
+        return taken
+
+    def _following(self, streams: Mapping[str, LakeStream], blocks: Sequence[Block]) -> list[Block]:
+        """What will be flushed after these blocks, when flushes are full: who is behind reads on meanwhile."""
+        self._ahead = None
+        if _size(blocks) >= self._flush_bytes:
+            after = _ends(blocks)
+            ahead = self._taken(streams, lambda name: after.get(name, self._position(name)))
+            if ahead.size >= self._flush_bytes:
+                self._ahead = ahead
+        return [] if self._ahead is None else self._ahead.blocks
+
+    def _written(
+        self, blocks: list[Block], clashes: Clashes, streams: Mapping[str, LakeStream]
+    ) -> tuple[list[Block], Written]:
         """The files of the blocks, or of the first of them when they are of too many days at once."""
+        following = partial(self._following, streams)
         while True:
             most = MAX_DAYS if len(blocks) > 1 else _WHOLE
             try:
-                return blocks, self._columns.write(blocks, self._memory.find, most, clashes)
+                return blocks, self._columns.write(blocks, self._memory.find, most, clashes, following)
             except TooManyDays:
                 blocks = blocks[: len(blocks) // 2]
 
@@ -310,6 +352,7 @@ class Committer:
         return attempts
 
     def _reopen(self) -> None:
+        self._ahead = None
         self._reached.clear()  # from here on the tables alone are believed
         self._is_settled = False
         for table in (self._events, self._quarantine):
@@ -317,6 +360,21 @@ class Committer:
                 table.reopen()
             except Exception as error:
                 log.warning("table not reopened", table=table.name, reason=str(error))
+
+
+def _with(taken: _Taken, name: str, watermark: int, found: list[Block]) -> _Taken:
+    if not found:
+        return taken
+    return _Taken([*taken.blocks, *found], {**taken.before, name: watermark}, taken.size + _size(found))
+
+
+def _size(blocks: Iterable[Block]) -> int:
+    return sum(len(block.lines) for block in blocks)
+
+
+def _ends(blocks: Iterable[Block]) -> dict[str, int]:
+    """Up to where the blocks go in their streams."""
+    return {block.stream: block.last_sequence for block in blocks}
 
 
 def _oldest(blocks: Iterable[Block]) -> datetime | None:
