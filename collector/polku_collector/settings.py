@@ -125,7 +125,7 @@ class Lake(Struct, frozen=True, forbid_unknown_fields=True):
     dedup_max_bytes: Positive = 1024 * MIB
     checkpoint_commits: Positive = 20  # a checkpoint and a fresh table handle every so many commits
     scratch: str | None = None  # default: `staging` inside the journal directory
-    spill_max_bytes: Positive = 4096 * MIB  # of DuckDB's own files there, when a flush does not fit into memory
+    spill_max_bytes: Positive = 4096 * MIB  # of DuckDB's own files there, when a replay does not fit into memory
     # Who commits: this node, another one (this one uploads files and leaves notes), or this one for others too.
     commit: Literal["self", "hand_over", "for_all"] = "self"
     s3: S3 = S3()
