@@ -101,6 +101,9 @@ def enriched(rows: pa.Table, found: dict[str, Any], streams: Sequence[str]) -> p
     stream = pa.DictionaryArray.from_arrays(rows[STREAM].combine_chunks().cast(pa.int32()), pa.array(streams))
     hidden = {AGENT, DIGEST, STREAM, *KEY_COLUMNS}
     columns = {name: rows[name] for name in rows.column_names if name not in hidden}
+    if "page_path" in columns.keys() - found.keys():
+        # Of lines that are no visits: in the form that it has where it is found, or files could not hold both.
+        columns["page_path"] = _encoded(columns["page_path"])
     return pa.table({**columns, **found, "stream": stream})
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -65,6 +66,7 @@ def write_by_day(rows: pa.Table, folder: Path, partition: str) -> list[DataFile]
     for number, end in enumerate(ends):
         part = rows.slice(start, end - start)
         part = part.drop_columns([name for name in part.column_names if part[name].null_count == len(part)])
+        part = pa.table({name: _own_dictionary(part[name]) for name in part.column_names})
         path = folder / f"{partition}={days[start].as_py()}" / f"{folder.name}-{number}.parquet"
         path.parent.mkdir(parents=True)
         names = part.column_names
@@ -82,6 +84,19 @@ def write_by_day(rows: pa.Table, folder: Path, partition: str) -> list[DataFile]
         files.append(_data_file(path, path.stat().st_size, len(part), statistics, held))
         start = end
     return files
+
+
+def _own_dictionary(column: Any) -> Any:  # Any: an Arrow array
+    """A column with no text in its dictionary but those of its rows: a person's would stay when the rows are erased."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    whole = column.combine_chunks()
+    held = np.zeros(len(whole.dictionary), np.bool_)
+    held[whole.indices.drop_null().to_numpy()] = True
+    if held.all():
+        return column
+    places: Any = pa.array(np.cumsum(held, dtype=np.int32) - 1)
+    return pa.DictionaryArray.from_arrays(places.take(whole.indices), whole.dictionary.filter(pa.array(held)))
 
 
 def copy_file(connection: duckdb.DuckDBPyConnection, select: str, path: Path) -> DataFile | None:

@@ -420,6 +420,41 @@ def test_a_page_says_its_own_path_and_else_its_address_does(step: ColumnsStep) -
     assert row["page_path"] == "/b", "also where no line has an address"
 
 
+def test_paths_alone_and_paths_of_visits_get_into_one_file(step: ColumnsStep) -> None:
+    """Lines that are read apart, as those of two plans, are written together."""
+    pages = [{"path": "/b"}, {"url": "https://shop.example/a"}]
+    apart, other = (
+        block(judged([track("cart_viewed", {}, 1, context={"page": page})]), page.get("path", "url")) for page in pages
+    )
+    schemas = msgspec.structs.replace(other.schemas, plan_fingerprint="other")
+    written = step.write([apart, msgspec.structs.replace(other, schemas=schemas)], nothing_repeats)
+    assert [row["page_path"] for row in rows(written)] == ["/b", "/a"]
+    assert len(written.events) == 1
+
+
+def test_a_file_holds_no_text_of_rows_that_are_in_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Erasing a person rewrites the files of their rows: in no other may their address stand, in no dictionary."""
+    monkeypatch.setattr(gather, "PART_LINES", 3)
+    monkeypatch.setattr(gather, "FILE_ROWS", 1)
+    items = [
+        track(
+            "cart_viewed",
+            {},
+            number,
+            timestamp=(NOW - timedelta(days=number % 2)).isoformat(),
+            context={"page": {"url": f"https://shop.example/?mail=anna{number}"}, "userAgent": f"agent {number}"},
+        )
+        for number in range(12)
+    ]
+    flush = [block(judged(items[:4]), "s1"), block(judged(items[4:8]), "s2"), block(judged(items[8:]), "s3")]
+    written = ColumnsStep(tmp_path, AGENTS.table, threads=2).write(flush, nothing_repeats)
+    assert len(written.events) > 2
+    for file in written.events:
+        for column in pq.read_table(file.path, read_dictionary=["page_url", "stream"]).columns:
+            for chunk in column.chunks if str(column.type).startswith("dictionary") else ():
+                assert {*chunk.dictionary.to_pylist()} == {*chunk.to_pylist()}
+
+
 def test_times_are_stored_as_moments(step: ColumnsStep) -> None:
     (file,) = step.write([block(judged([track("cart_viewed", {}), {"type": "none"}]))], nothing_repeats).events
     schema = pq.read_schema(file.path)
