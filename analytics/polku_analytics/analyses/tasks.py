@@ -85,6 +85,7 @@ def run_tasks(journeys: Journeys, question: TasksQuestion) -> AnalysisResult:
         columns=COLUMNS,
         keys=(),
         measure="median_seconds",
+        adds_up=False,
     )
 
 
