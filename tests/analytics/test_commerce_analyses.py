@@ -444,6 +444,38 @@ def test_returns_by_reason_category_and_brand(shop: Make, event: Make) -> None:
     assert shown("product", top=1)[1] == ["EUR", "(other)", None, 3, 1, 0.333333, 120.0, 40.0, 0.333333]
 
 
+def test_what_is_not_among_the_largest_has_its_figures_beside_the_period_before(shop: Make, event: Make) -> None:
+    """Last week two of three b came back and one a, this week it is the other way round; only one row is shown."""
+    rows: Rows = []
+    for week, back in enumerate((("a1", "b1", "b2"), ("b1", "a1", "a2"))):
+        for name in ("a1", "a2", "a3", "b1", "b2", "b3"):
+            at, line = week * 7 * DAY, {"product_id": name[0], "price": 10.0, "quantity": 1, "revenue": None}
+            order = {"user_id": f"{week}{name}", "order_id": f"{week}{name}", "products": [line], "currency": "EUR"}
+            rows.append(event("order_completed", at, revenue=10.0, **order))
+            if name in back:
+                rows.append(event("order_returned", at + 60, **order))
+                rows.append(event("products_searched", at + 90, user_id=order["user_id"], query=name[0]))
+    shipped = {"order_id": "0a1", "user_id": "0a1", "carrier": "Swift"}
+    rows.append(event("order_shipped", HOUR, promised_at=rows[0]["event_time"] + datetime.timedelta(days=1), **shipped))
+    rows.append(event("order_delivered", 2 * HOUR, **shipped))
+    rows.append(event("page_viewed", 14 * DAY, user_id="x"))
+    journeys, monday = shop(rows), datetime.date(2026, 3, 9)
+    scope = Scope(period=Period(monday, monday + datetime.timedelta(days=7)), previous=True)
+    found = table(run_returns(journeys, ReturnsQuestion(by="product", top=1, scope=scope)))
+    seen = [(row["name"], row["returned"], row["previous"], row["change"]) for row in found]
+    # Both rows are of the same products in both weeks.
+    assert seen == [("a", 2, 0.333333, 1.000003), ("(other)", 1, 0.666667, -0.500001)]
+    found = table(run_search(journeys, SearchQuestion(show="terms", top=1, scope=scope)))
+    seen = [(row["term"], row["searches"], row["previous"], row["change"]) for row in found]
+    assert seen == [("a", 2, 1, 1.0), ("b", 1, 2, -0.5)]
+    # Who brought nothing has not broken a promise.
+    found = table(run_deliveries(journeys, DeliveriesQuestion(scope=scope)))
+    assert [(row["carrier"], row["previous"], row["change"]) for row in found] == [
+        ("(all)", 1.0, None),
+        ("Swift", 1.0, None),
+    ]
+
+
 def test_nothing_is_an_answer_too(crowd: tuple[Journeys, Rows]) -> None:
     journeys, _ = crowd
     scope = Scope(period=NOWHEN)

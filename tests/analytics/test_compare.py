@@ -104,6 +104,22 @@ def test_before_and_after_find_what_was_put_in_and_the_control_finds_nothing(
     assert {row["verdict"] for row in empty.values()} == {"too little data"}
 
 
+def test_what_is_in_two_currencies_is_not_compared(
+    new_history: Callable[[], Callable[..., Row]], built: Callable[..., Journeys]
+) -> None:
+    """Each week is in one currency, but the last one in another: 100 SEK are not more than 10 EUR."""
+    event, rows = new_history(), []
+    for week, currency in enumerate(("EUR", "EUR", "SEK")):
+        for number in range(6):
+            order = {"order_id": f"{week}-{number}", "revenue": 10.0 + number, "currency": currency}
+            rows.append(event("order_completed", week * 7 * DAY, user_id=f"u{number}", **order))
+    rows.append(event("page_viewed", 21 * DAY, user_id="x"))
+    found = by_name(built(rows), CompareQuestion(change=CHANGE.isoformat()))
+    assert ("change", "value per unit", "after") not in found
+    assert found["no-change control", "value per unit", "before"]["difference"] == 0.0
+    assert found["change", "conversion", "after"]["figure"] == 1.0
+
+
 def test_variants_are_compared_and_their_split_is_checked(
     shop: tuple[Journeys, dict[str, list[list[float]]]],
 ) -> None:

@@ -134,6 +134,60 @@ def test_nothing_in_the_period_is_no_crash(shop: Journeys) -> None:
         run_scorecard(shop, "it", Scope(unit="session"))
 
 
+def coat(product: str, category: str, price: float) -> dict[str, Any]:
+    return {"product_id": product, "category": category, "price": price, "quantity": 1, "revenue": None}
+
+
+def test_money_is_compared_in_one_currency(new_history: Make, make_lake: Callable[..., Lake], plan: Plan) -> None:
+    """Last week most orders were in SEK, this week most are in EUR: what changed is what the euros did."""
+    event, week, rows = new_history(), 7 * DAY, []
+
+    def buy(at: float, currency: str, revenue: float, category: str) -> None:
+        line, number = coat(category, category, revenue), f"{at}"
+        ordered = {"order_id": number, "revenue": revenue, "currency": currency, "products": [line]}
+        rows.append(event("order_completed", at, user_id=f"u{number}", **ordered))
+
+    for second in range(3):
+        buy(second, "SEK", 100.0, "lamps")
+        buy(week + second, "EUR", 12.0 + second, "tents")
+    buy(10, "EUR", 26.0, "tents")
+    buy(week + 10, "SEK", 200.0, "lamps")
+    rows.append(event("page_viewed", 3 * week, user_id="x"))
+    lake = make_lake(rows)
+    build(lake, plan)
+    journeys = open_journeys(lake, plan)
+    figures = card(journeys, "management")
+    assert figures["net_revenue"][:2] == [39.0, "EUR"] and figures["net_revenue"][-2:] == [26.0, 0.5]
+    assert figures["average_order_value"][0] == 13.0 and figures["average_order_value"][-2:] == [26.0, -0.5]
+    # 200 SEK are not more than 39 EUR, nor is a sum in SEK the smallest.
+    for name in ("best_product_group", "worst_product_group"):
+        assert figures[name][:2] == [39.0, "tents"] and figures[name][-2:] == [26.0, 0.5]
+    # A week without orders has no currency of its own, and is held against what the one before was in.
+    empty = card(journeys, "management", period=Period(WEEK.until, datetime.date(2026, 3, 23)))
+    assert empty["net_revenue"][0] == 0.0 and empty["net_revenue"][-2:] == [39.0, -1.0]
+
+
+def test_shares_are_of_what_is_known_and_of_all_visits(
+    new_history: Make, make_lake: Callable[..., Lake], plan: Plan
+) -> None:
+    event, rows = new_history(), []
+    for number in range(201):
+        # Two visits with Opera are a tenth of those of known browsers, but less than a hundredth of all.
+        browser = "Opera" if number < 2 else "Safari" if number < 20 else None
+        rows.append(event("page_viewed", 7 * DAY + number, user_id=f"v{number}", browser=browser))
+    bought = {"order_id": "1", "revenue": 9.0, "currency": "EUR"}
+    rows.append(event("order_completed", 7 * DAY + 300, user_id="v2", browser="Safari", **bought))
+    for number, results in enumerate((0, 4, None)):
+        rows.append(event("products_searched", 7 * DAY + 400, user_id=f"v{number}", query="a", results_count=results))
+    rows.append(event("page_viewed", 14 * DAY, user_id="x"))
+    lake = make_lake(rows)
+    build(lake, plan)
+    journeys = open_journeys(lake, plan)
+    weakest = card(journeys, "it")["weakest_browser_conversion"]
+    assert weakest[:2] == [0.055556, "Safari"] and isinstance(weakest[0], float)
+    assert card(journeys, "ecommerce")["searches_without_result"][0] == 0.5
+
+
 def test_the_command_prints_the_last_four_weeks(shop: Journeys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(options, "load_plan", lambda folder: shop.plan)
 

@@ -112,6 +112,31 @@ def test_contacts_take_the_scope(service: Journeys) -> None:
         run_contacts(service, ContactsQuestion(by="agent_rol"))  # type: ignore[arg-type]
 
 
+def test_an_answer_is_of_the_last_contact_before_it(new_history: Make, built: Make) -> None:
+    """Also where that one lies in another week, and of two at the same moment it is one."""
+    event, monday = new_history(), 6.5 * DAY
+    said = {"scale": "nps", "score": 10.0}
+    journeys = built(
+        [
+            event("agent_contacted", monday - 600, user_id="u", agent_role="sales"),
+            event("agent_contacted", monday, user_id="u", agent_role="care"),
+            event("survey_answered", monday + 600, user_id="u", **said),
+            event("agent_contacted", monday - 900, user_id="v", agent_role="sales"),
+            event("agent_contacted", monday - 900, user_id="v", agent_role="care"),
+            event("survey_answered", monday - 600, user_id="v", **said),
+        ]
+    )
+    first = datetime.date(2026, 3, 2)
+    weeks = [Period(first + datetime.timedelta(weeks=n), first + datetime.timedelta(weeks=n + 1)) for n in (0, 1)]
+    for period, expected in [
+        (weeks[0], [["(all)", 3, 1], ["sales", 2, 0], ["care", 1, 1]]),
+        (weeks[1], [["(all)", 1, 1], ["care", 1, 1]]),
+        (Period(), [["(all)", 4, 2], ["care", 2, 2], ["sales", 2, 0]]),
+    ]:
+        result = run_contacts(journeys, ContactsQuestion(scope=Scope(period=period)))
+        assert column(result, "agent_role", "contacts", "answers") == expected
+
+
 def test_complaints_count_as_open_until_now(service: Journeys) -> None:
     result = run_complaints(service, Scope())
     assert result.rows == [
@@ -158,6 +183,24 @@ def test_task_times_by_hand(service: Journeys) -> None:
     assert run_tasks(service, side).rows == [["orders = 1", 1, 1, 1, 0, 1.0, 50.0, 50.0, 50.0]]
     empty = tasks_question(service, "order_completed", "order_delivered", scope=Scope(period=NOBODY))
     assert run_tasks(service, empty).rows == [[0, 0, 0, 0, None, None, None, None]]
+
+
+def test_a_start_in_the_period_may_belong_to_a_task_from_before_it(new_history: Make, built: Make) -> None:
+    event, monday = new_history(), 6.5 * DAY
+    journeys = built(
+        [
+            event("product_viewed", monday - 600, user_id="u"),
+            event("product_viewed", monday + 600, user_id="u"),
+            event("order_completed", monday + 1200, user_id="u", order_id="o1", revenue=9.0),
+            event("product_viewed", monday + 1800, user_id="u"),
+            event("order_completed", monday + 1860, user_id="u", order_id="o2", revenue=9.0),
+        ]
+    )
+    first, second = datetime.date(2026, 3, 2), datetime.date(2026, 3, 9)
+    for since, until, seconds in ((first, second, 1800.0), (second, None, 60.0)):
+        scope = Scope(period=Period(since, until))
+        result = run_tasks(journeys, tasks_question(journeys, "product_viewed", "order_completed", scope=scope))
+        assert column(result, "tasks", "finished", "median_seconds") == [[1, 1, seconds]]
 
 
 a_row = st.tuples(st.integers(0, 2), st.integers(0, 12), st.booleans(), st.booleans())

@@ -50,12 +50,14 @@ def answer(
     keys: Sequence[str],
     measure: str,
     options: dict[str, Any],
+    adds_up: bool = True,
     window: str | None = None,
 ) -> AnalysisResult:
     """Ask every part and put the rows together.
 
     `keys` are the columns that tell the rows of one part apart, `measure` the one that a comparison with the period
-    before is about. Leading columns `segment` and, named as asked, the breakdown are there when they were asked for.
+    before is about; one that does not add up (a share, a mean, a time) is not known of a row that is not there, where
+    one that does is 0. Leading columns `segment` and, named as asked, the breakdown are there when they were asked for.
     """
     if scope.previous:
         scope = structs.replace(scope, period=scope.period.closed(journeys.as_of))
@@ -75,7 +77,7 @@ def answer(
     for number, (part, found) in enumerate(answered):
         label = [part.segment.label] if part.segment else []
         label += [part.value] if part.value is not None else []
-        more = _compared(part, found, compute, columns, places, at) if scope.previous else found.rows
+        more = _compared(part, found, compute, columns, places, at, adds_up) if scope.previous else found.rows
         if two:
             more = _beside(more, found, _other(answered, number), places, at, counted)
         rows.extend([*label, *row] for row in more)
@@ -118,6 +120,7 @@ def _compared(
     columns: Sequence[str],
     places: Sequence[int],
     at: int,
+    adds_up: bool,
 ) -> list[list[Any]]:
     """The rows with what the measure was before; rows that only the period before has come last, without figures."""
     earlier = compute(part.before())
@@ -137,7 +140,7 @@ def _compared(
         blank: list[Any] = [None] * len(columns)
         for place, value in zip(places, key, strict=True):
             blank[place] = value
-        rows.append([*blank, old[at], None if old[at] is None else -1.0 if old[at] else None])
+        rows.append([*blank, old[at], _change(0 if adds_up else None, old[at])])
     return rows
 
 

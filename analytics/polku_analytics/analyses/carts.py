@@ -50,6 +50,7 @@ def run_carts(journeys: Journeys, question: CartsQuestion) -> AnalysisResult:
         columns=COLUMNS,
         keys=("currency",),
         measure="abandonment_share",
+        adds_up=False,
     )
 
 

@@ -73,6 +73,7 @@ def run_checkout(journeys: Journeys, question: CheckoutQuestion) -> AnalysisResu
         columns=COLUMNS,
         keys=("step", "name"),
         measure="abandonment_share",
+        adds_up=False,
     )
 
 

@@ -145,13 +145,15 @@ class _Group(Struct, frozen=True):
     reached: int
     value: Sums | None
     """What each unit brought; None where that is not known or in several currencies."""
+    currency: str | None
+    """That of what they brought; None where it brought nothing, or none is told."""
     sql: str
 
 
 def _measure(measured: _Measured, part: Part) -> _Group:
     if measured.funnel is not None:
         counts, sql = funnel_counts(measured.funnel, part)
-        return _Group(counts[0], counts[-1], None, sql)
+        return _Group(counts[0], counts[-1], None, None, sql)
     unit = part.unit_column
     units = part.journeys.rows(f"SELECT COUNT(DISTINCT t.{unit}) FROM {part.rows()} AS t")[0][0]
     sql = (
@@ -165,7 +167,7 @@ def _measure(measured: _Measured, part: Part) -> _Group:
     value = None
     if measured.conversion.value is not None and first_currency == last_currency:
         value = Sums(units, total or 0.0, squares or 0.0)
-    return _Group(units, reached, value, sql)
+    return _Group(units, reached, value, first_currency, sql)
 
 
 def _before_and_after(measured: _Measured, day: datetime.date, days: int, part: Part) -> Finding:
@@ -223,7 +225,8 @@ def _rows(comparison: str, name: str, group: _Group, control: _Group, tests: int
     found = proportions(group.reached, group.units, control.reached, control.units)
     shares = [part.reached / part.units if part.units else None for part in (group, control)]
     rows = [_row(comparison, "conversion", name, group.units, control.units, shares, found, tests)]
-    if group.value is not None and control.value is not None:
+    one_currency = group.currency == control.currency or None in (group.currency, control.currency)
+    if group.value is not None and control.value is not None and one_currency:
         values = [group.value.mean, control.value.mean]
         compared = means(group.value, control.value)
         rows.append(_row(comparison, "value per unit", name, group.units, control.units, values, compared, tests))

@@ -12,7 +12,7 @@ from polku_analytics.analyses.answer import Finding, answer
 from polku_analytics.analyses.scope import NONE, Part, Scope, check_unit
 from polku_analytics.analyses.survival import median_or_none, percentile_or_none, quantile_seconds
 from polku_analytics.errors import UnknownNameError
-from polku_analytics.journeys import Journeys
+from polku_analytics.journeys import Journeys, period_sql
 from polku_analytics.result import AnalysisResult, share
 
 By = Literal["agent_role", "reason", "medium", "agent_id", "channel"]
@@ -74,7 +74,10 @@ def run_contacts(journeys: Journeys, question: ContactsQuestion) -> AnalysisResu
 
 class _Contact(Struct, frozen=True):
     person: int
+    number: int
     at: int
+    asked: bool
+    """Whether it lies in the period."""
     value: str
     duration: float | None
     wait: float | None
@@ -85,14 +88,19 @@ class _Contact(Struct, frozen=True):
 def find_contacts(part: Part, by: By) -> Finding:
     journeys, say = part.journeys, part.journeys.engine.dialect
     sql = (
-        f"SELECT c.person_key, {say.microseconds('c.contacted_at')} AS microseconds, c.{by} AS value, "
+        f"SELECT c.person_key, c.contact_number, {say.microseconds('c.contacted_at')} AS microseconds, "
+        f"{period_sql(part.period, 'c', 'contacted_at', say)} AS asked, c.{by} AS value, "
         "c.duration_seconds, c.wait_seconds, c.resolved, c.repeat_contact "
-        f"FROM {part.rows('contacts', 'contacted_at')} AS c "
-        "ORDER BY c.person_key, c.contact_number"
+        f"FROM contacts AS c WHERE {part.members('c')} ORDER BY c.person_key, c.contact_number"
     )
-    found = [_Contact(key, at, value or NONE, *rest) for key, at, value, *rest in journeys.rows(sql)]
+    every = [
+        _Contact(key, number, at, bool(asked), value or NONE, *rest)
+        for key, number, at, asked, value, *rest in journeys.rows(sql)
+    ]
+    found = [contact for contact in every if contact.asked]
     orders = order_count(part)
-    bands = _answers_after(part, found)
+    # An answer belongs to the last contact before it, also where that one lies after the period.
+    bands = _answers_after(part, every)
     grouped: dict[str, list[_Contact]] = defaultdict(list)
     for contact in found:
         grouped[contact.value].append(contact)
@@ -105,7 +113,7 @@ def find_contacts(part: Part, by: By) -> Finding:
 def _contact_row(value: str, found: list[_Contact], orders: int, bands: dict[tuple[int, int], list[str]]) -> list[Any]:
     durations = [contact.duration for contact in found if contact.duration is not None]
     known = [contact.resolved for contact in found if contact.resolved is not None]
-    answers = [band for contact in found for band in bands.get((contact.person, contact.at), ())]
+    answers = [band for contact in found for band in bands.get((contact.person, contact.number), ())]
     return [
         value,
         len(found),
@@ -123,11 +131,11 @@ def _contact_row(value: str, found: list[_Contact], orders: int, bands: dict[tup
 
 
 def _answers_after(part: Part, found: list[_Contact]) -> dict[tuple[int, int], list[str]]:
-    """The bands of survey answers by the contact (person, time) that each of them followed."""
+    """The bands of survey answers by the contact (person, number) that each of them followed."""
     say = part.journeys.engine.dialect
-    times: dict[int, list[int]] = defaultdict(list)
+    contacts: dict[int, list[_Contact]] = defaultdict(list)
     for contact in found:
-        times[contact.person].append(contact.at)
+        contacts[contact.person].append(contact)
     bands: dict[tuple[int, int], list[str]] = defaultdict(list)
     answers = part.journeys.rows(
         f"SELECT s.person_key, {say.microseconds('s.answered_at')} AS microseconds, s.band FROM satisfaction AS s "
@@ -135,10 +143,10 @@ def _answers_after(part: Part, found: list[_Contact]) -> dict[tuple[int, int], l
         "ORDER BY s.person_key, microseconds"
     )
     for person, at, band in answers:
-        before = times.get(person, [])
-        place = bisect.bisect_right(before, at) - 1
-        if place >= 0 and at - before[place] <= ANSWER_SECONDS * 1_000_000:
-            bands[person, before[place]].append(band)
+        mine = contacts.get(person, [])
+        place = bisect.bisect_right(mine, at, key=lambda contact: contact.at) - 1
+        if place >= 0 and at - mine[place].at <= ANSWER_SECONDS * 1_000_000:
+            bands[person, mine[place].number].append(band)
     return bands
 
 

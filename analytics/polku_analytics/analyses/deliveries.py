@@ -50,6 +50,7 @@ def run_deliveries(journeys: Journeys, question: DeliveriesQuestion) -> Analysis
         columns=COLUMNS,
         keys=("carrier",),
         measure="kept_share",
+        adds_up=False,
     )
 
 

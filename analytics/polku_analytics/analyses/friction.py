@@ -95,6 +95,7 @@ def run_friction(journeys: Journeys, question: FrictionQuestion) -> AnalysisResu
         columns=COLUMNS,
         keys=("friction", "place"),
         measure="lost",
+        adds_up=False,
     )
 
 
@@ -132,9 +133,8 @@ def _find(question: FrictionQuestion, conversion: Conversion, errors: str, part:
         len(names),
     )
     covered = {"signs": len(counted)}
-    return Finding(
-        rows=_rows(question, counted, names), sql=sql, coverage=covered, why_empty=_why_none(question, counted)
-    )
+    found, why = _rows(question, counted, names), _why_none(question, counted)
+    return Finding(rows=found[: question.top], rest=found[question.top :], sql=sql, coverage=covered, why_empty=why)
 
 
 def _why_none(question: FrictionQuestion, signs: Sequence[Sign]) -> str:
@@ -266,4 +266,4 @@ def _rows(question: FrictionQuestion, signs: Sequence[Sign], names: Sequence[str
             ]
         )
     rows.sort(key=lambda row: (row[9] != "costly", -row[7], row[0], row[1]))
-    return rows[: question.top]
+    return rows

@@ -72,6 +72,7 @@ def run_performance(journeys: Journeys, question: PerformanceQuestion) -> Analys
         columns=COLUMNS,
         keys=("page", "device", "browser"),
         measure="p75_load_ms",
+        adds_up=False,
     )
 
 
@@ -111,7 +112,7 @@ def _find(question: PerformanceQuestion, conversion: Conversion, part: Part) -> 
             f"stand on {question.fewest}: lower --fewest to {most}, or ask about a longer period"
         )
     covered = {"measurements": table.num_rows}
-    return Finding(rows=rows[: question.top], sql=sql, coverage=covered, why_empty=why)
+    return Finding(rows=rows[: question.top], rest=rows[question.top :], sql=sql, coverage=covered, why_empty=why)
 
 
 def _groups(table: pa.Table, names: tuple[str, ...]) -> list[tuple[list[str | None], np.ndarray]]:

@@ -68,6 +68,7 @@ def run_prompt(journeys: Journeys, question: PromptQuestion) -> AnalysisResult:
         columns=COLUMNS,
         keys=("step",),
         measure="share",
+        adds_up=False,
     )
 
 
@@ -107,4 +108,10 @@ def _find(question: PromptQuestion, contact: Step | None, part: Part) -> Finding
                 f"people who are not known passed the most frequent step {most} times, and a row must stand on "
                 f"{question.fewest}: lower --fewest to {most}, or ask about a longer period"
             )
-    return Finding(rows=rows[: question.top], sql=sql, coverage={"passes_unknown": passes_in_all}, why_empty=why)
+    return Finding(
+        rows=rows[: question.top],
+        rest=rows[question.top :],
+        sql=sql,
+        coverage={"passes_unknown": passes_in_all},
+        why_empty=why,
+    )

@@ -76,6 +76,7 @@ def run_recommend(journeys: Journeys, question: RecommendQuestion) -> AnalysisRe
         columns=COLUMNS,
         keys=("product", "recommended"),
         measure="lift",
+        adds_up=False,
     )
 
 
@@ -129,7 +130,7 @@ def _find(question: RecommendQuestion, owned: _Owned | None, part: Part) -> Find
         most = max((both for _, _, both in found or engine.rows(pairs)), default=0)
         why = _why_none(question, owned, part, units, most)
     covered = {"products": len(have), "units_with_products": units}
-    return Finding(rows=rows[: question.top], sql=sql, coverage=covered, why_empty=why)
+    return Finding(rows=rows[: question.top], rest=rows[question.top :], sql=sql, coverage=covered, why_empty=why)
 
 
 def _why_none(question: RecommendQuestion, owned: _Owned | None, part: Part, units: int, most: int) -> str:

@@ -100,6 +100,7 @@ def run_retention(journeys: Journeys, question: RetentionQuestion) -> AnalysisRe
         columns=COLUMNS,
         keys=("cohort_number", "interval"),
         measure="share",
+        adds_up=False,
     )
 
 

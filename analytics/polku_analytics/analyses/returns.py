@@ -43,16 +43,19 @@ class ReturnsQuestion(Struct, frozen=True, kw_only=True):
 def run_returns(journeys: Journeys, question: ReturnsQuestion) -> AnalysisResult:
     """What comes back: orders (or lines, where products are looked at), and what they are worth."""
     check_unit(question.scope, ("person", "session", "account"), "a question about returns")
+    # What stands side by side has the same rows by name: those of the first segment, and of the period asked about.
+    named: dict[str | None, _Names] = {}
     things = "orders" if question.by in ("order", "reason") else "lines of orders"
     return answer(
         journeys,
         question.scope,
-        lambda part: _find(question, part),
+        lambda part: _find(question, part, named),
         question=f"How much of what {UNIT_WORDS[question.scope.unit]} order comes back?",
         options={"by": question.by, "counted": things, "top": question.top},
         columns=COLUMNS,
         keys=("currency", "name"),
         measure="returned_share",
+        adds_up=False,
     )
 
 
@@ -76,30 +79,43 @@ def returns_sql(by: By, part: Part) -> str:
     )
 
 
-def _find(question: ReturnsQuestion, part: Part) -> Finding:
+_Names = dict[str | None, list[str]]
+"""Of each currency the rows that have their name, most returned value first."""
+
+
+def _find(question: ReturnsQuestion, part: Part, named: dict[str | None, _Names]) -> Finding:
     sql = returns_sql(question.by, part)
     found = part.journeys.rows(sql)
     totals: dict[str | None, tuple[int, float | None]] = {}
     if question.by == "reason":
         totals = {row[0]: (row[3], row[5]) for row in part.journeys.rows(returns_sql("order", part))}
     why = "nothing came back" if question.by == "reason" else "nothing was sold"
-    return Finding(rows=return_rows(found, totals, question.top, question.by), sql=sql, why_empty=why)
+    names = named.setdefault(part.value, {})
+    return Finding(rows=return_rows(found, totals, question.top, names, question.by), sql=sql, why_empty=why)
 
 
 def return_rows(
-    found: list[tuple[Any, ...]], totals: dict[str | None, tuple[int, float | None]], top: int, by: By = "product"
+    found: list[tuple[Any, ...]],
+    totals: dict[str | None, tuple[int, float | None]],
+    top: int,
+    named: _Names,
+    by: By = "product",
 ) -> list[list[Any]]:
-    """Rows by currency, most returned value first. `totals`: what all of a currency is, where rows are parts of it."""
+    """Rows by currency, most returned value first. `totals`: what all of a currency is, where rows are parts of it.
+
+    A currency that `named` does not have gets its names here.
+    """
     if by == "order" and not found:
         return [[None, ALL, 0, 0, 0, None, None, None, None]]
     rows = []
     by_currency: dict[str | None, list[tuple[Any, ...]]] = {}
     for row in found:
         by_currency.setdefault(row[0], []).append(row)
-    for _, mine in sorted(by_currency.items(), key=lambda item: str(item[0])):
+    for currency, mine in sorted(by_currency.items(), key=lambda item: str(item[0])):
         ranked = sorted(mine, key=lambda row: (-(row[6] or 0.0), -row[4], -row[3], str(row[1])))
-        kept = [_row(row, totals) for row in ranked[:top]]
-        rest = ranked[top:]
+        names = named.setdefault(currency, [row[1] for row in ranked[:top]])
+        kept = [_row(row, totals) for row in ranked if row[1] in names]
+        rest = [row for row in ranked if row[1] not in names]
         if rest:
             added = [sum(row[at] for row in rest) for at in (3, 4)]
             amounts = [_sum(row[at] for row in rest) for at in (5, 6)]

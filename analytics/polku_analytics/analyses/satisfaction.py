@@ -58,6 +58,7 @@ def run_satisfaction(journeys: Journeys, question: SatisfactionQuestion) -> Anal
         columns=(question.by, *SCORE_COLUMNS),
         keys=(question.by, "scale"),
         measure="mean_score",
+        adds_up=False,
         options={"by": question.by},
     )
 

@@ -75,11 +75,13 @@ class Part(Struct, frozen=True, kw_only=True):
     """The table of the value of each unit, while this part is looked at."""
     units: str | None = None
     """Only these units: SQL that selects them."""
+    asked: Period | None = None
+    """Of a part in the period before: the period that it is compared with."""
 
     def before(self) -> Part:
         """The same in the period before, in which units have values of their own."""
         earlier = self.period.previous(self.journeys.as_of)
-        return structs.replace(self, period=earlier, values=_VALUES_BEFORE)
+        return structs.replace(self, period=earlier, values=_VALUES_BEFORE, asked=self.period)
 
     @property
     def unit_column(self) -> str:

@@ -73,6 +73,7 @@ def run_search(journeys: Journeys, question: SearchQuestion) -> AnalysisResult:
         columns=columns,
         keys=(key,),
         measure=measure,
+        adds_up=measure != "share",
     )
 
 
@@ -112,13 +113,14 @@ def _terms(part: Part, top: int, *, zero_only: bool) -> Finding:
         f"{zero} AS zero_results, {count('x.zero_results IS NOT NULL')} AS told, {count('x.refined')} AS refined, "
         f"{count('x.clicked')} AS chosen, {count('x.success')} AS success, {count('x.exit_after')} AS exits "
         f"FROM {part.rows('searches', 'searched_at')} AS x GROUP BY x.words{having} "
-        f"ORDER BY {first}searches DESC, term LIMIT {top}"
+        f"ORDER BY {first}searches DESC, term"
     )
     rows = [
         [term, searches, units, zeros, share(zeros, told), refined, chosen, success, share(success, searches), exits]
         for term, searches, units, zeros, told, refined, chosen, success, exits in part.journeys.rows(sql)
     ]
-    return Finding(rows=rows, sql=sql, why_empty=None if rows else _why_none(part, "is known to have found nothing"))
+    why = None if rows else _why_none(part, "is known to have found nothing")
+    return Finding(rows=rows[:top], rest=rows[top:], sql=sql, why_empty=why)
 
 
 def _why_none(part: Part, what: str) -> str:

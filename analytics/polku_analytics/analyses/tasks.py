@@ -17,7 +17,7 @@ from polku_analytics.analyses.scope import Part, Scope, check_unit
 from polku_analytics.analyses.steps import Step, parse_step, step_sql, vocabulary
 from polku_analytics.analyses.survival import median_or_none, quantile_seconds
 from polku_analytics.engines.engine import unit_numbers
-from polku_analytics.journeys import Journeys, period_sql
+from polku_analytics.journeys import Journeys
 from polku_analytics.result import AnalysisResult, share, window_text
 
 COLUMNS: Final = (
@@ -43,9 +43,11 @@ class TasksQuestion(Struct, frozen=True, kw_only=True):
 
 
 class Task(Struct, frozen=True):
-    """One task: whose, how long as far as is known, over or not."""
+    """One task: whose, since when, how long as far as is known, over or not."""
 
     unit: int
+    begun: int
+    """In microseconds."""
     seconds: float
     finished: bool
 
@@ -83,21 +85,22 @@ def run_tasks(journeys: Journeys, question: TasksQuestion) -> AnalysisResult:
         columns=COLUMNS,
         keys=(),
         measure="median_seconds",
+        adds_up=False,
     )
 
 
 def find_tasks(question: TasksQuestion, part: Part) -> Finding:
     say = part.journeys.engine.dialect
     start, end = step_sql(question.start, "t"), step_sql(question.end, "t")
-    begins = f"{start} AND {period_sql(part.period, 't', dialect=say)}"
     sql = (
         f"SELECT t.{part.unit_column} AS unit, {say.microseconds('t.event_time')} AS microseconds, "
-        f"CASE WHEN {begins} THEN 1 ELSE 0 END AS begins, CASE WHEN {end} THEN 1 ELSE 0 END AS ends "
+        f"CASE WHEN {start} THEN 1 ELSE 0 END AS begins, CASE WHEN {end} THEN 1 ELSE 0 END AS ends "
         f"FROM touchpoints AS t WHERE ({start} OR {end}) AND {part.members('t')} ORDER BY {part.order('t')}"
     )
     found = part.journeys.engine.columns(sql)
     as_of = part.journeys.as_of
-    tasks = tasks_of(
+    # A start in the period may belong to a task that was begun before it, so all tasks are walked through.
+    walked = tasks_of(
         zip(
             unit_numbers(found["unit"]).tolist(),
             found["microseconds"].tolist(),
@@ -108,6 +111,10 @@ def find_tasks(question: TasksQuestion, part: Part) -> Finding:
         limit_seconds=question.limit_seconds,
         as_of_microseconds=0 if as_of is None else int(as_of.timestamp() * 1_000_000),
     )
+    first, after = (None if edge is None else edge.timestamp() * 1e6 for edge in (part.period.start, part.period.end))
+    tasks = [
+        task for task in walked if (first is None or task.begun >= first) and (after is None or task.begun < after)
+    ]
     seconds = [task.seconds for task in tasks]
     over = [task.finished for task in tasks]
     row: list[Any] = [
@@ -140,7 +147,7 @@ def tasks_of(
         lasted = max(0, at - begun)
         if limit is not None and lasted > limit:
             lasted, finished = limit, False
-        tasks.append(Task(current, lasted / 1_000_000, finished))
+        tasks.append(Task(current, begun, lasted / 1_000_000, finished))
 
     for unit, at, begins, ends in rows:
         if unit != current:

@@ -92,13 +92,19 @@ def money_column(part: Part) -> str:
 
 
 def main_currency(part: Part) -> str:
-    """The currency of most of the orders in the period, of whomever; empty where orders say none."""
-    whole = Part(journeys=part.journeys, unit="person", period=part.period)
-    rows = part.journeys.rows(
-        "SELECT COALESCE(o.currency, '') AS currency, COUNT(*) AS orders "
-        f"FROM {whole.rows('orders', 'ordered_at')} AS o GROUP BY COALESCE(o.currency, '')"
-    )
-    return str(max(rows, key=lambda row: (row[1], row[0]), default=("", 0))[0])
+    """The currency of most of the orders in the period, of whomever; empty where orders say none.
+
+    The period before is in that of the one it is compared with, so that a change is not one of currencies.
+    """
+    for period in dict.fromkeys([part.asked or part.period, part.period]):
+        whole = Part(journeys=part.journeys, unit="person", period=period)
+        rows = part.journeys.rows(
+            "SELECT COALESCE(o.currency, '') AS currency, COUNT(*) AS orders "
+            f"FROM {whole.rows('orders', 'ordered_at')} AS o GROUP BY COALESCE(o.currency, '')"
+        )
+        if rows:
+            return str(max(rows, key=lambda row: (row[1], row[0]))[0])
+    return ""
 
 
 def money(part: Part, terms: Sequence[str]) -> tuple[list[float], str]:

@@ -17,6 +17,7 @@ from polku_analytics.scorecards.figure import (
     Value,
     events_in,
     first_row,
+    main_currency,
     money,
     money_column,
     orders_in,
@@ -91,7 +92,8 @@ def _product_group(order: str) -> Callable[[Part], Value]:
             "SELECT l.category, SUM(l.revenue) AS revenue "
             f"FROM {part.rows('order_lines', 'ordered_at')} AS l "
             "WHERE l.category IS NOT NULL AND l.revenue IS NOT NULL "
-            f"GROUP BY l.category, l.currency ORDER BY revenue {order}, l.category LIMIT 1"
+            f"AND COALESCE(l.currency, '') = {sql_literal(main_currency(part))} "
+            f"GROUP BY l.category ORDER BY revenue {order}, l.category LIMIT 1"
         )
         return Value(round(float(found[0][1]), 6), found[0][0]) if found else Value(None)
 
@@ -136,14 +138,14 @@ def _gap(part: Part) -> Value:
 
 def _weakest_browser(part: Part) -> Value:
     """The browser, among those with at least a hundredth of the visits, that converts worst."""
+    every = _visits(part).number or 0
     found = part.journeys.rows(
         "SELECT b.browser, COUNT(*) AS visits, SUM(CASE WHEN b.orders > 0 THEN 1 ELSE 0 END) AS converted FROM ("
         f"SELECT s.session_key, MAX(s.orders) AS orders, MIN(t.browser) AS browser FROM {visits_sql(part)} AS s "
         f"JOIN {part.rows()} AS t ON t.session_key = s.session_key WHERE t.browser IS NOT NULL GROUP BY s.session_key"
         ") AS b GROUP BY b.browser"
     )
-    every = sum(row[1] for row in found)
-    large = [(converted / visits, browser) for browser, visits, converted in found if visits * 100 >= every]
+    large = [(float(converted) / visits, browser) for browser, visits, converted in found if visits * 100 >= every]
     return Value(round(min(large)[0], 6), min(large)[1]) if large else Value(None)
 
 
@@ -271,7 +273,7 @@ MARGIN = Figure(
 )
 DIGITAL = Figure(
     name="digital_share",
-    formula="revenue of orders not made in stores ÷ revenue",
+    formula="net revenue of orders not made in stores ÷ net revenue",
     definition=f"an order in a store is a {_STORE} event; in the currency of most orders",
     decision="how to divide money between stores and digital channels",
     find=_digital,
@@ -312,7 +314,7 @@ REPEAT_ORDERS = Figure(
 BEST_GROUP = Figure(
     name="best_product_group",
     formula="greatest Σ revenue of order lines of one category",
-    definition="the category stands beside it",
+    definition="in the currency of most orders; the category stands beside it",
     decision="what to show and stock more of",
     find=_product_group("DESC"),
     table="order_lines",
@@ -321,7 +323,7 @@ BEST_GROUP = Figure(
 WORST_GROUP = Figure(
     name="worst_product_group",
     formula="smallest Σ revenue of order lines of one category",
-    definition="among categories that sold anything",
+    definition="in the currency of most orders, among categories that sold anything",
     decision="what to drop or to price anew",
     find=_product_group("ASC"),
     table="order_lines",
@@ -447,10 +449,10 @@ CHECKOUT_TIME = Figure(
 )
 ZERO_RESULTS = Figure(
     name="searches_without_result",
-    formula="searches with zero results ÷ searches",
+    formula="searches with zero results ÷ searches that tell how many results they had",
     definition="zero_results of the table searches",
     decision="which words to teach the search, which products to take in",
-    find=_share("searches", "searched_at", "x.zero_results"),
+    find=_share("searches", "searched_at", "x.zero_results", "x.zero_results IS NOT NULL"),
     table="searches",
     columns=("searched_at", "zero_results"),
     smaller_is_better=True,
