@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,7 @@ from polku_collector.intake.validate import Arrival, Validator
 from polku_collector.intake.wire import parse_batch
 from polku_collector.journal.block import decode_block, decode_head, encode_block
 from polku_collector.journal.writer import encoded_runs
-from polku_collector.lake import columns, gather
+from polku_collector.lake import columns, gather, reading
 from polku_collector.lake.columns import ColumnsStep, Keys, Repeats, Written
 from polku_collector.lake.enrich import UserAgents
 from polku_collector.lake.gather import files_a_day, gathered, shared_out
@@ -251,6 +252,27 @@ def test_a_line_that_does_not_convert_is_found_and_the_others_go_on(step: Column
     (refused,) = rows(written, "quarantine")
     assert (refused["code"], refused["event_id"], refused["received_at"]) == ("unconvertible", "m17", NOW)
     assert json.loads(refused["original"])["p"]["price"] == "not a number"
+    assert (
+        refused["message"]
+        == 'Invalid Input Error: JSON transform error: Failed to cast value to numerical: "not a number"'
+    )
+
+
+def test_a_reader_keeps_the_memory_of_small_flushes_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = ColumnsStep(tmp_path, AGENTS.table, threads=1)
+    flush = [block(judged([track("cart_viewed", {}, number)]), f"s{number}") for number in range(3)]
+
+    def kept() -> int:
+        reader = step._readers.get()
+        step._readers.put(reader)
+        return sum(os.fstat(descriptor).st_size for descriptor in reader._files)
+
+    step.write(flush, nothing_repeats)
+    assert kept() == sum(len(part.lines) for part in flush)
+    monkeypatch.setattr(reading, "KEPT_BYTES", 100)
+    step.write(flush, nothing_repeats)
+    assert kept() == 0
+    assert step.write(flush, nothing_repeats).event_rows == 3
 
 
 def test_lines_that_no_header_describes_stop_the_flush(step: ColumnsStep) -> None:
