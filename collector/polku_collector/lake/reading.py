@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -237,13 +238,19 @@ def unconvertible(line: bytes, reason: str) -> QuarantineLine:
 def conflicting(blocks: Iterable[Block], sequences: Mapping[str, set[int]]) -> Refusals:
     """The quarantine lines of those events, by stream, whose ids were used before for other content."""
     message = "this id was used before, by the same source, for an event with other content"
+    ordered = {stream: sorted(found) for stream, found in sequences.items()}
     return [
         (block.stream, _refused(line, "duplicate_id", "$.messageId", message))
         for block in blocks
-        if any(block.first_sequence <= it <= block.last_sequence for it in sequences.get(block.stream, ()))
+        if _any_within(ordered.get(block.stream, ()), block.first_sequence, block.last_sequence)
         for line in bytes(block.lines).splitlines(keepends=True)
         if _decode_numbered(line).sequence in sequences[block.stream]
     ]
+
+
+def _any_within(ordered: Sequence[int], first: int, last: int) -> bool:
+    place = bisect_left(ordered, first)
+    return place < len(ordered) and ordered[place] <= last
 
 
 def _refused(line: bytes, code: str, path: str, message: str) -> QuarantineLine:

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from polku_collector.lake import columns, gather, reading
 from polku_collector.lake.columns import ColumnsStep, Keys, Repeats, Written
 from polku_collector.lake.enrich import UserAgents
 from polku_collector.lake.gather import files_a_day, gathered, shared_out
+from polku_collector.lake.reading import conflicting
 from polku_collector.planned import schemas_of
 from polku_collector.settings import Limits, Source
 from polku_schemas import builtin_plan_path, compile_plan, load_plan
@@ -415,6 +416,22 @@ def test_of_an_id_used_again_the_line_itself_is_kept_whatever_its_stream_and_blo
         ]
         assert row["original"].encode() == said
     assert written.event_rows == 10
+
+
+def test_a_client_that_uses_thousands_of_ids_again_is_looked_through_once() -> None:
+    class Watched(set[int]):
+        looked = 0
+
+        def __iter__(self) -> Iterator[int]:
+            for number in super().__iter__():
+                self.looked += 1
+                yield number
+
+    lines = judged([track("cart_viewed", {}, number) for number in range(4)])
+    flush = [block(lines, first=first) for first in range(1, 400, 4)]
+    again = Watched({2, *range(201, 401)})
+    assert [line.sequence for _, line in conflicting(flush, {"s1": again})] == [2, *range(201, 401)]
+    assert again.looked == len(again)
 
 
 def test_a_property_may_have_the_name_of_something_that_only_the_lake_looks_at(step: ColumnsStep) -> None:
