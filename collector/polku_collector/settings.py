@@ -120,7 +120,8 @@ class Lake(Struct, frozen=True, forbid_unknown_fields=True):
 
     uri: str = "./polku-data/lake"
     flush_seconds: PositiveSeconds | None = None  # default: 1 on a local disk, 10 on an object store
-    flush_bytes: Positive = 64 * MIB  # journal bytes read for one flush
+    # Journal bytes read for one flush. Its rows are in memory, and Arrow joins the texts of a column up to 2 GiB.
+    flush_bytes: Annotated[int, Meta(ge=1, le=1024 * MIB)] = 64 * MIB
     dedup_window_days: PositiveSeconds = 7.0
     dedup_max_bytes: Positive = 1024 * MIB
     checkpoint_commits: Positive = 20  # a checkpoint and a fresh table handle every so many commits

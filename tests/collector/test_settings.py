@@ -100,6 +100,11 @@ def test_a_number_must_be_one(tmp_path: Path, number: str) -> None:
         assert f"{place}.{name}: Expected" in refusal(tmp_path, f"{web}[{place}]\n{keys}{name} = {number}\n")
 
 
+def test_a_flush_is_no_larger_than_what_can_be_read_at_once(tmp_path: Path) -> None:
+    said = refusal(tmp_path, f'[sources.web]\nkeys = ["k"]\n[lake]\nflush_bytes = {2**30 + 1}\n')
+    assert said == "c.toml: lake.flush_bytes: Expected `int` <= 1073741824"
+
+
 @pytest.mark.parametrize("uri", ["lake", "/srv/lake", "file:///srv/lake", "s3://bucket", "s3://bucket/prefix"])
 def test_a_lake_may_be_a_directory_or_a_bucket(tmp_path: Path, uri: str) -> None:
     (tmp_path / "c.toml").write_text('[sources.web]\nkeys = ["k"]\n')

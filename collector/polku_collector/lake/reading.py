@@ -7,6 +7,8 @@ convert is found and becomes a line for `quarantine` by a pure function of the l
 from __future__ import annotations
 
 import os
+import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +32,12 @@ _MAX_LINE_BYTES = 64 * 1024 * 1024
 
 # What DuckDB says of a line that does not convert. Out of memory, a full disk and the like are no verdict on a line.
 _BAD_DATA = (duckdb.DataError, duckdb.InvalidInputException)
+
+KEPT_BYTES = 32 * 1024 * 1024
+"""So much of the files in memory stays with a reader when it has read, for the next flush of the same size."""
+
+# Where DuckDB read a line from: no property of the line, and no other the next time.
+_PLACE = re.compile(r' in file "[^"]*", in line \d+')
 
 KEY_SQL = "md5_number(concat(source, chr(31), event_id))"
 """The key of the duplicate index: 128 bits of what makes an event the same event."""
@@ -78,8 +86,14 @@ class Reader:
         os.ftruncate(descriptor, size)
         return Path(f"/proc/self/fd/{descriptor}")
 
+    def give_back(self) -> None:
+        """Give back the memory of what was put, if it is more than KEPT_BYTES: large flushes are rare."""
+        if sum(os.fstat(descriptor).st_size for descriptor in self._files) > KEPT_BYTES:
+            for descriptor in self._files:
+                os.ftruncate(descriptor, 0)
+
     def close(self) -> None:
-        """Give the memory back."""
+        """Give all the memory back."""
         self.connection.close()
         for descriptor in self._files:
             os.close(descriptor)
@@ -101,6 +115,7 @@ def read_group(reader: Reader, group: Group, streams: Sequence[str]) -> tuple[pa
         for stream, parts in group.parts.items()
     ]
     tables, unreadable = _read_all(reader, layout, sources)
+    reader.give_back()
     bad += unreadable
     rows = _in_use(pa.concat_tables(tables)) if tables else None
     read = 0 if rows is None else rows.num_rows
@@ -217,19 +232,25 @@ def _columns_of_line(line: bytes) -> set[str]:
 
 def unconvertible(line: bytes, reason: str) -> QuarantineLine:
     """The quarantine line of an accepted event that the lake cannot read. A pure function of the line."""
-    return _refused(line, "unconvertible", "$", reason.splitlines()[0][:500])
+    return _refused(line, "unconvertible", "$", _PLACE.sub("", reason.splitlines()[0], count=1)[:500])
 
 
 def conflicting(blocks: Iterable[Block], sequences: Mapping[str, set[int]]) -> Refusals:
     """The quarantine lines of those events, by stream, whose ids were used before for other content."""
     message = "this id was used before, by the same source, for an event with other content"
+    ordered = {stream: sorted(found) for stream, found in sequences.items()}
     return [
         (block.stream, _refused(line, "duplicate_id", "$.messageId", message))
         for block in blocks
-        if any(block.first_sequence <= it <= block.last_sequence for it in sequences.get(block.stream, ()))
+        if _any_within(ordered.get(block.stream, ()), block.first_sequence, block.last_sequence)
         for line in bytes(block.lines).splitlines(keepends=True)
         if _decode_numbered(line).sequence in sequences[block.stream]
     ]
+
+
+def _any_within(ordered: Sequence[int], first: int, last: int) -> bool:
+    place = bisect_left(ordered, first)
+    return place < len(ordered) and ordered[place] <= last
 
 
 def _refused(line: bytes, code: str, path: str, message: str) -> QuarantineLine:

@@ -2,8 +2,9 @@
 
 import json
 import math
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,10 +24,11 @@ from polku_collector.intake.validate import Arrival, Validator
 from polku_collector.intake.wire import parse_batch
 from polku_collector.journal.block import decode_block, decode_head, encode_block
 from polku_collector.journal.writer import encoded_runs
-from polku_collector.lake import columns, gather
+from polku_collector.lake import columns, gather, reading
 from polku_collector.lake.columns import ColumnsStep, Keys, Repeats, Written
 from polku_collector.lake.enrich import UserAgents
 from polku_collector.lake.gather import files_a_day, gathered, shared_out
+from polku_collector.lake.reading import conflicting
 from polku_collector.planned import schemas_of
 from polku_collector.settings import Limits, Source
 from polku_schemas import builtin_plan_path, compile_plan, load_plan
@@ -251,6 +253,27 @@ def test_a_line_that_does_not_convert_is_found_and_the_others_go_on(step: Column
     (refused,) = rows(written, "quarantine")
     assert (refused["code"], refused["event_id"], refused["received_at"]) == ("unconvertible", "m17", NOW)
     assert json.loads(refused["original"])["p"]["price"] == "not a number"
+    assert (
+        refused["message"]
+        == 'Invalid Input Error: JSON transform error: Failed to cast value to numerical: "not a number"'
+    )
+
+
+def test_a_reader_keeps_the_memory_of_small_flushes_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = ColumnsStep(tmp_path, AGENTS.table, threads=1)
+    flush = [block(judged([track("cart_viewed", {}, number)]), f"s{number}") for number in range(3)]
+
+    def kept() -> int:
+        reader = step._readers.get()
+        step._readers.put(reader)
+        return sum(os.fstat(descriptor).st_size for descriptor in reader._files)
+
+    step.write(flush, nothing_repeats)
+    assert kept() == sum(len(part.lines) for part in flush)
+    monkeypatch.setattr(reading, "KEPT_BYTES", 100)
+    step.write(flush, nothing_repeats)
+    assert kept() == 0
+    assert step.write(flush, nothing_repeats).event_rows == 3
 
 
 def test_lines_that_no_header_describes_stop_the_flush(step: ColumnsStep) -> None:
@@ -393,6 +416,22 @@ def test_of_an_id_used_again_the_line_itself_is_kept_whatever_its_stream_and_blo
         ]
         assert row["original"].encode() == said
     assert written.event_rows == 10
+
+
+def test_a_client_that_uses_thousands_of_ids_again_is_looked_through_once() -> None:
+    class Watched(set[int]):
+        looked = 0
+
+        def __iter__(self) -> Iterator[int]:
+            for number in super().__iter__():
+                self.looked += 1
+                yield number
+
+    lines = judged([track("cart_viewed", {}, number) for number in range(4)])
+    flush = [block(lines, first=first) for first in range(1, 400, 4)]
+    again = Watched({2, *range(201, 401)})
+    assert [line.sequence for _, line in conflicting(flush, {"s1": again})] == [2, *range(201, 401)]
+    assert again.looked == len(again)
 
 
 def test_a_property_may_have_the_name_of_something_that_only_the_lake_looks_at(step: ColumnsStep) -> None:

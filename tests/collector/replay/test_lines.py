@@ -9,7 +9,7 @@ import pytest
 
 from polku_collector.batch import Line
 from polku_collector.compose_replay import Judge
-from polku_collector.lake.columns import unconvertible
+from polku_collector.lake.reading import unconvertible
 from polku_collector.lake.replayed import Origin, is_replay_file, origin_of, replay_key, with_origin
 from polku_collector.replay.decide import Fate, Passed, fates, in_order
 from polku_collector.replay.known import Answer, Holder
