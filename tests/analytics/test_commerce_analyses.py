@@ -17,7 +17,7 @@ from polku_analytics.analyses.checkout import CheckoutQuestion, run_checkout
 from polku_analytics.analyses.deliveries import DeliveriesQuestion, run_deliveries
 from polku_analytics.analyses.returns import By, ReturnsQuestion, run_returns
 from polku_analytics.analyses.scope import Scope
-from polku_analytics.analyses.searches import SearchQuestion, Shown, run_search
+from polku_analytics.analyses.searches import SearchQuestion, Shown, position_rows, run_search
 from polku_analytics.build import build
 from polku_analytics.commands.carts import carts as carts_command
 from polku_analytics.commands.checkout import checkout as checkout_command
@@ -322,6 +322,16 @@ def test_places_that_were_chosen_and_seen(crowd: tuple[Journeys, Rows]) -> None:
         for place in range(1, 5)
     ]
     assert len(run_search(journeys, SearchQuestion(show="positions", top=2)).rows) == 2
+
+
+def test_a_first_place_that_nobody_chose_is_shown() -> None:
+    assert position_rows([(3, None, 2), (None, 1, 1)], 20) == [
+        [1, 0, 0.0, 0.0, 3],
+        [2, 0, 0.0, 0.0, 2],
+        [3, 2, 1.0, 1.0, 2],
+    ]
+    assert [row[:2] for row in position_rows([(0, None, 2)], 20)] == [[0, 2]]
+    assert position_rows([(None, 4, 2)], 20) == []
 
 
 def test_promises_kept_by_carrier(crowd: tuple[Journeys, Rows]) -> None:

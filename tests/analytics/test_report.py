@@ -180,6 +180,28 @@ def test_a_lake_of_one_reader_and_an_empty_one_have_a_page(
     assert set(sections.HEADINGS) <= set(figures.missing)
 
 
+def test_revenue_is_that_of_the_currency_of_most_orders(
+    make_lake: Callable[..., Lake], event: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = [
+        event("page_viewed", 0, user_id="u", marketing_channel="search", session_id="s"),
+        event("order_completed", 1, order_id="1", revenue=10.0, currency="EUR", user_id="u", session_id="s"),
+        event("order_completed", 2, order_id="2", revenue=20.0, currency="EUR", user_id="u", session_id="s"),
+        event("order_completed", 3, order_id="3", revenue=500.0, currency="SEK", user_id="u", session_id="s"),
+    ]
+    lake = make_lake(rows)
+    build(lake, PLAN)
+    figures = write_report(lake, PLAN, tmp_path / "two.html")
+    head = {figure.label: figure for figure in figures.key_figures}
+    assert (head["Orders"].value, head["Revenue"].value, head["Revenue"].unit) == (3, 30.0, "EUR")
+    assert head["Revenue"].note == "15.00 per order; 1 order in other currencies left out"
+    assert figures.orders is not None and (figures.orders.orders, figures.orders.revenue) == ((3,), (30.0,))
+    assert readings.of_orders(figures.orders).startswith("3 orders brought 30.00 EUR, without 1 in other currencies;")
+    for channels in (figures.channels, figures.marketing_channels):
+        assert sum(channel.orders for channel in channels) == 3
+        assert sum(channel.revenue for channel in channels) == 30.0
+
+
 def test_names_in_the_answers_cannot_become_markup(
     make_lake: Callable[..., Lake], event: Callable[..., Any], tmp_path: Path
 ) -> None:

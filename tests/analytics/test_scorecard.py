@@ -179,10 +179,18 @@ def test_shares_are_of_what_is_known_and_of_all_visits(
     rows.append(event("order_completed", 7 * DAY + 300, user_id="v2", browser="Safari", **bought))
     for number, results in enumerate((0, 4, None)):
         rows.append(event("products_searched", 7 * DAY + 400, user_id=f"v{number}", query="a", results_count=results))
+    for number, days in enumerate((8, 9, 9)):
+        shipped = {"user_id": f"d{number}", "order_id": f"d{number}"}
+        rows.append(event("order_completed", 6 * DAY, revenue=9.0, currency="EUR", **shipped))
+        promise = rows[0]["event_time"] + datetime.timedelta(days=1)
+        rows.append(event("order_delivered", days * DAY, promised_at=promise, **shipped))
+    rows.append(event("order_cancelled", 7 * DAY, user_id="d2", order_id="d2"))
     rows.append(event("page_viewed", 14 * DAY, user_id="x"))
     lake = make_lake(rows)
     build(lake, plan)
     journeys = open_journeys(lake, plan)
+    # One came on the promised moment, one a day later; who cancelled waits for nothing.
+    assert card(journeys, "management")["late_delivery_share"][0] == 0.5
     weakest = card(journeys, "it")["weakest_browser_conversion"]
     assert weakest[:2] == [0.055556, "Safari"] and isinstance(weakest[0], float)
     assert card(journeys, "ecommerce")["searches_without_result"][0] == 0.5

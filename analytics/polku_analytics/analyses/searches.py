@@ -148,7 +148,8 @@ def position_rows(counted: list[tuple[int | None, int | None, int]], top: int) -
             chosen[position] = chosen.get(position, 0) + count
     total, so_far = sum(chosen.values()), 0
     rows: list[list[Any]] = []
-    for position in range(min(chosen, default=1), max(chosen, default=0) + 1):
+    # From 0 where lists are numbered so.
+    for position in range(min(1, min(chosen, default=1)), max(chosen, default=0) + 1):
         so_far += chosen.get(position, 0)
         if len(rows) < top:
             # What was chosen was seen, whatever was said of it.

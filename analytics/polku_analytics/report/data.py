@@ -19,6 +19,8 @@ from polku_analytics.report.answers import Answers, ask, missing
 from polku_analytics.report.wording import percent
 from polku_analytics.result import AnalysisResult
 from polku_schemas import Plan, stage_values
+from polku_schemas.amounts import counted
+from polku_schemas.rules import sql_literal
 
 PATH_STEPS: Final = 5
 PATH_ITEMS: Final = 8
@@ -75,7 +77,9 @@ class Series(Struct, frozen=True):
     starts: tuple[datetime.date, ...]
     orders: tuple[int, ...]
     revenue: tuple[float, ...]
+    """Of the orders in `currency`."""
     currency: str
+    in_other_currencies: int
     partial: tuple[bool, ...]
     """Whether the data covers only a part of the bucket."""
 
@@ -143,8 +147,8 @@ def collect(journeys: Journeys, context: ReportContext) -> ReportFigures:
         touchpoint_stages=_touchpoint_stages(journeys),
         orders=_orders_over_time(journeys, context.time_zone, currency),
         heat_maps=_heat_maps(journeys, context.time_zone),
-        channels=_channels(journeys),
-        marketing_channels=_marketing_channels(journeys),
+        channels=_channels(journeys, currency),
+        marketing_channels=_marketing_channels(journeys, currency),
         currency=currency,
         seen_events=tuple(sorted(seen)),
         answers=answers,
@@ -188,7 +192,9 @@ def _key_figures(journeys: Journeys, currency: str) -> tuple[KeyFigure, ...]:
         "COUNT(CASE WHEN orders > 1 THEN 1 END) FROM persons WHERE touchpoints > 0"
     )[0]
     sessions = journeys.rows("SELECT COUNT(*) FROM sessions")[0][0]
-    orders, revenue = journeys.rows("SELECT COUNT(*), SUM(revenue) FROM orders")[0]
+    orders = journeys.rows("SELECT COUNT(*) FROM orders")[0][0]
+    summed, revenue = journeys.rows(f"SELECT COUNT(*), SUM(revenue) FROM orders WHERE {_in(currency)}")[0]
+    others = f"; {counted(orders - summed, 'order')} in other currencies left out" if orders > summed else ""
     figures = [
         KeyFigure("People", people, "", f"{_percent(known, people)} of them known by a user id"),
         KeyFigure("Sessions", sessions, "", f"{_ratio(sessions, people)} per person"),
@@ -196,7 +202,7 @@ def _key_figures(journeys: Journeys, currency: str) -> tuple[KeyFigure, ...]:
     if orders:
         figures += [
             KeyFigure("Orders", orders, "", f"{_ratio(orders, buyers)} per buyer"),
-            KeyFigure("Revenue", revenue or 0.0, currency, f"{_ratio(revenue or 0.0, orders, 2)} per order"),
+            KeyFigure("Revenue", revenue or 0.0, currency, f"{_ratio(revenue or 0.0, summed, 2)} per order{others}"),
             KeyFigure("Buyers", buyers, "", f"{_percent(buyers, people)} of all people"),
             KeyFigure("Repeat buyers", repeat_buyers, "", f"{_percent(repeat_buyers, buyers)} of buyers ordered again"),
         ]
@@ -204,7 +210,7 @@ def _key_figures(journeys: Journeys, currency: str) -> tuple[KeyFigure, ...]:
 
 
 def _stages(journeys: Journeys, people: int, collected: frozenset[str]) -> tuple[StageFigure, ...]:
-    counted = {
+    by_stage = {
         row[0]: (row[1], row[2])
         for row in journeys.rows(
             "SELECT stage, COUNT(*), COUNT(CASE WHEN is_present THEN 1 END) FROM stages GROUP BY stage"
@@ -215,7 +221,7 @@ def _stages(journeys: Journeys, people: int, collected: frozenset[str]) -> tuple
         if stage not in collected:
             figures.append(StageFigure(stage, None, None, None))
             continue
-        entered, present = counted.get(stage, (0, 0))
+        entered, present = by_stage.get(stage, (0, 0))
         figures.append(StageFigure(stage, entered, present, entered / people if people else None))
     return tuple(figures)
 
@@ -254,8 +260,14 @@ def _touchpoint_stages(journeys: Journeys) -> dict[str, str]:
 
 
 def _currency(journeys: Journeys) -> str:
-    found = [row[0] for row in journeys.rows("SELECT DISTINCT currency FROM orders WHERE currency IS NOT NULL")]
-    return str(found[0]) if len(found) == 1 else ("mixed currencies" if found else "")
+    """That of most orders; empty where they say none. Amounts in others are not added to it."""
+    orders = journeys.rows("SELECT COALESCE(currency, ''), COUNT(*) FROM orders GROUP BY COALESCE(currency, '')")
+    return str(max(orders, key=lambda row: (row[1], row[0]), default=("", 0))[0])
+
+
+def _in(currency: str) -> str:
+    """The condition that an order is in a currency."""
+    return f"COALESCE(currency, '') = {sql_literal(currency)}"
 
 
 def _orders_over_time(journeys: Journeys, zone: str, currency: str) -> Series | None:
@@ -265,19 +277,21 @@ def _orders_over_time(journeys: Journeys, zone: str, currency: str) -> Series | 
         return None
     bucket = bucket_for((last - first).days + 1)
     rows = {
-        row[0]: (row[1], row[2])
-        for row in journeys.rows(
-            f"SELECT CAST(DATE_TRUNC('{bucket}', {local}) AS DATE) AS start, COUNT(*), COALESCE(SUM(revenue), 0.0) "
-            "FROM orders GROUP BY start"
+        start: (orders, revenue, others)
+        for start, orders, revenue, others in journeys.rows(
+            f"SELECT CAST(DATE_TRUNC('{bucket}', {local}) AS DATE) AS start, COUNT(*), "
+            f"COALESCE(SUM(CASE WHEN {_in(currency)} THEN revenue END), 0.0), "
+            f"COUNT(CASE WHEN NOT {_in(currency)} THEN 1 END) FROM orders GROUP BY start"
         )
     }
     starts = list(_buckets(min(rows), max(rows), bucket))
     return Series(
         bucket=bucket,
         starts=tuple(starts),
-        orders=tuple(rows.get(start, (0, 0.0))[0] for start in starts),
-        revenue=tuple(round(rows.get(start, (0, 0.0))[1], 2) for start in starts),
+        orders=tuple(rows.get(start, (0, 0.0, 0))[0] for start in starts),
+        revenue=tuple(round(rows.get(start, (0, 0.0, 0))[1], 2) for start in starts),
         currency=currency,
+        in_other_currencies=sum(row[2] for row in rows.values()),
         partial=tuple(
             start < first or _next_bucket(start, bucket) > last + datetime.timedelta(days=1) for start in starts
         ),
@@ -322,20 +336,25 @@ def _total(heat_map: HeatMap) -> int:
     return sum(map(sum, heat_map.counts))
 
 
-def _channels(journeys: Journeys) -> tuple[ChannelFigure, ...]:
+def _channels(journeys: Journeys, currency: str) -> tuple[ChannelFigure, ...]:
     rows = journeys.rows(
-        "SELECT COALESCE(channel, 'unknown') AS name, COUNT(DISTINCT person_key) AS people, COUNT(*), COUNT(order_id), "
-        "COALESCE(SUM(revenue), 0.0) FROM touchpoints GROUP BY name ORDER BY people DESC, name"
+        "SELECT t.*, COALESCE(o.revenue, 0.0) FROM ("
+        "SELECT COALESCE(channel, 'unknown') AS name, COUNT(DISTINCT person_key) AS people, COUNT(*), COUNT(order_id) "
+        "FROM touchpoints GROUP BY name) AS t LEFT JOIN ("
+        "SELECT COALESCE(channel, 'unknown') AS name, SUM(revenue) AS revenue FROM orders "
+        f"WHERE {_in(currency)} GROUP BY name) AS o ON o.name = t.name ORDER BY t.people DESC, t.name"
     )
     return () if all(row[0] == "unknown" for row in rows) else tuple(ChannelFigure(*row) for row in rows)
 
 
-def _marketing_channels(journeys: Journeys) -> tuple[ChannelFigure, ...]:
+def _marketing_channels(journeys: Journeys, currency: str) -> tuple[ChannelFigure, ...]:
     # By session: an order itself rarely says where the visit came from, its first page does.
     rows = journeys.rows(
         "SELECT COALESCE(marketing_channel, 'unknown') AS name, COUNT(DISTINCT person_key) AS people, "
-        "CAST(SUM(events) AS BIGINT), CAST(SUM(orders) AS BIGINT), SUM(revenue) "
-        f"FROM sessions WHERE {_IS_VISIT} GROUP BY name ORDER BY people DESC, name"
+        "CAST(SUM(events) AS BIGINT), CAST(SUM(orders) AS BIGINT), COALESCE(SUM(o.earned), 0.0) "
+        f"FROM sessions AS s LEFT JOIN (SELECT session_key, SUM(revenue) AS earned FROM orders WHERE {_in(currency)} "
+        "GROUP BY session_key) AS o ON o.session_key = s.session_key "
+        f"WHERE {_IS_VISIT} GROUP BY name ORDER BY people DESC, name"
     )
     return () if all(row[0] == "unknown" for row in rows) else tuple(ChannelFigure(*row) for row in rows)
 

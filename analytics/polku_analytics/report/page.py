@@ -277,7 +277,8 @@ def _orders_section(figures: ReportFigures) -> Section:
     series = figures.orders
     heading = "Orders and revenue over time"
     definition = (
-        "Orders, each order id once, and what they brought, by the time of the order; returns are not subtracted. "
+        "Orders, each order id once, and what those in the currency of most brought, by the time of the order; returns "
+        "are not subtracted. "
         "Pale bars cover only part of their time."
     )
     if series is None:

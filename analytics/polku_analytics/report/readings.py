@@ -76,9 +76,10 @@ def of_orders(series: Series) -> str:
     """How much in all, and when most."""
     best = max(range(len(series.starts)), key=lambda place: series.orders[place])
     when = {"day": "on ", "week": "in the week from ", "month": "in "}[series.bucket]
+    others = f", without {series.in_other_currencies:,} in other currencies" if series.in_other_currencies else ""
     return (
-        f"{counted(sum(series.orders), 'order')} brought {amount(sum(series.revenue), series.currency)}; most came "
-        f"{when}{bucket_label(series.starts[best], series.bucket)} ({series.orders[best]:,})."
+        f"{counted(sum(series.orders), 'order')} brought {amount(sum(series.revenue), series.currency)}{others}; "
+        f"most came {when}{bucket_label(series.starts[best], series.bucket)} ({series.orders[best]:,})."
     )
 
 

@@ -332,11 +332,11 @@ WORST_GROUP = Figure(
 LATE = Figure(
     name="late_delivery_share",
     formula="deliveries later than promised ÷ deliveries with a promise",
-    definition="delivered in the period; on_time of the table deliveries",
+    definition="delivered in the period, without those of cancelled orders; on_time of the table deliveries",
     decision="which carrier or promise to change",
-    find=_share("deliveries", "delivered_at", "NOT x.on_time", "x.on_time IS NOT NULL"),
+    find=_share("deliveries", "delivered_at", "NOT x.on_time", "x.on_time IS NOT NULL AND NOT x.cancelled"),
     table="deliveries",
-    columns=("delivered_at", "on_time"),
+    columns=("delivered_at", "on_time", "cancelled"),
     smaller_is_better=True,
 )
 COMPLAINTS = Figure(
