@@ -107,7 +107,7 @@ class ColumnsStep:
         self._run("SET enable_progress_bar = false")
         self._run(f"SET temp_directory = {literal(str(scratch / 'spill'))}")
         create_lookup(self._connection)
-        self._readers: queue.SimpleQueue[Reader] = queue.SimpleQueue()
+        self._readers: queue.LifoQueue[Reader] = queue.LifoQueue()  # its memory is warm, who has just read
         for _ in range(threads):
             self._readers.put(Reader(self._connection.cursor()))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="polku-columns")
@@ -134,8 +134,11 @@ class ColumnsStep:
         # How lines are read follows from the lines and the clashes alone.
         if reading is None or reading.blocks is not blocks or reading.clashes != clashes:
             reading = self._begin(blocks, clashes)
-        if after := following(blocks):
-            self._ahead = self._begin(after, clashes)
+        try:
+            if after := following(blocks):
+                self._ahead = self._begin(after, clashes)
+        except Exception as error:  # raised when it is their turn: these blocks do not wait for what is wrong with them
+            log.info("nothing is read ahead", reason=str(error))
         streams = reading.streams
         rows_in = sum(run.lines for block in blocks for run in block.runs)
         events: list[pa.Table] = []

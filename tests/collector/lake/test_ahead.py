@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from polku_collector.batch import Block
+from polku_collector.errors import LakeError
 from polku_collector.files import Files
 from polku_collector.journal.writer import StreamWriter
 from polku_collector.lake.columns import ColumnsStep
@@ -128,4 +130,19 @@ def test_what_goes_wrong_ahead_is_told_when_it_is_its_turn(tmp_path: Path, monke
         step.write(second, nothing_repeats)
     monkeypatch.setattr(step, "_read", real)
     assert [row["event_id"] for row in rows(step.write(second, nothing_repeats))] == ["m2"]
+    step.close()
+
+
+def test_a_flush_does_not_wait_for_what_is_wrong_with_the_next(tmp_path: Path) -> None:
+    step = ColumnsStep(tmp_path, AGENTS.table, threads=1)
+    first, second = ([block(judged([track("cart_viewed", {}, number)]), first=number)] for number in (1, 2))
+    undescribed = [structs.replace(second[0], schemas=structs.replace(second[0].schemas, events={}))]
+    assert step.write(first, nothing_repeats, following=lambda blocks: undescribed).event_rows == 1
+    with pytest.raises(LakeError, match="does not describe"):
+        step.write(undescribed, nothing_repeats)
+
+    def unreadable(blocks: list[Block]) -> list[Block]:
+        raise OSError("the disk did not answer")
+
+    assert step.write(second, nothing_repeats, following=unreadable).event_rows == 1
     step.close()
