@@ -70,6 +70,51 @@ with ThreadPoolExecutor(threads) as pool:
     list(pool.map(convert, jobs))
     print(time.perf_counter() - started)
 """
+# What no committer can leave out, with the same libraries and as many threads: lines are read from the journal and
+# checked, parsed, given keys, which are put in order, and written to synced files. No visits, devices, index on disk,
+# counts, commits.
+_LEAST = """
+import os, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+import numpy as np, pyarrow.parquet as pq
+from polku_collector.engine import open_duckdb
+from polku_collector.journal.reader import open_streams
+from polku_collector.lake.gather import gathered, shared_out
+from polku_collector.lake.reading import Reader, read_group
+from polku_collector.settings import Lake
+journal, target, threads, own = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), threading.local()
+connection = open_duckdb(threads=1)
+connection.execute("SET enable_progress_bar = false")
+
+def convert(number, group, streams):
+    if not hasattr(own, "reader"):
+        own.reader = Reader(connection.cursor())
+    rows, _ = read_group(own.reader, group, streams)
+    np.sort(rows["_high"].to_numpy())
+    path = f"{target}-{number}.parquet"
+    pq.write_table(rows.drop_columns(["_high", "_low", "_digest", "_stream"]), path, compression="zstd")
+    file = os.open(path, os.O_RDONLY)
+    os.fsync(file)
+    os.close(file)
+
+readers, after, number, before = {}, 0, 0, []
+(stream,) = open_streams(journal, readers)
+readers[stream].take_over()
+with ThreadPoolExecutor(threads) as pool:
+    started = time.perf_counter()
+    while blocks := readers[stream].read(after, Lake().flush_bytes):
+        after = blocks[-1].last_sequence
+        groups = shared_out(gathered(blocks, {}), threads)
+        work = [pool.submit(convert, number + place, group, [stream]) for place, group in enumerate(groups)]
+        number += len(groups)
+        wait(before)
+        before = work
+    for each in before:
+        each.result()
+    wait(before)
+    print(time.perf_counter() - started)
+"""
 
 
 class _Prepared(Struct, frozen=True):
@@ -90,11 +135,24 @@ def run(work: Path, seconds: float) -> list[Figure]:
         events = int(seconds * _EVENTS_PER_SECOND / (1 if name is None else 2))
         prepared = asyncio.run(prepare(folder, shop, events, name))
         converted, size = _convert(folder, prepared)  # first: the committer trims the journal
+        needed = _program(_LEAST, str(prepared.journal), str(folder / "least"), str(os.cpu_count() or 1))
         committed = commit_seconds(folder, prepared)
-        figures += _figures(
-            f"{len(MIX)} names" if name is None else "one name", folder, prepared, committed, converted, size
-        )
+        what = f"{len(MIX)} names" if name is None else "one name"
+        figures += _figures(what, folder, prepared, committed, converted, size)
+        figures.append(_beside_the_least(what, prepared, committed, converted, needed))
     return figures
+
+
+def _beside_the_least(what: str, prepared: _Prepared, committed: float, converted: float, needed: float) -> Figure:
+    return Figure(
+        subject="lake",
+        what=f"the same beside the least there is to do: read, check, parse, keys in order, write, sync; {what}",
+        value=prepared.events / committed,
+        unit="events/s",
+        baseline=prepared.events / needed,
+        baseline_what="that alone",
+        note=f"that alone is {converted / needed:.2f} of DuckDB",
+    )
 
 
 def _figures(
@@ -182,11 +240,16 @@ def _convert(folder: Path, prepared: _Prepared) -> tuple[float, int]:
     """Seconds and bytes DuckDB takes for the same lines in the same groups, flush by flush, with as many threads."""
     jobs = folder / "jobs.json"
     jobs.write_text(json.dumps([job for flush in _flushes(prepared) for job in _jobs(folder, flush)]))
-    arguments = [str(jobs), str(os.cpu_count() or 1)]
-    done = subprocess.run([sys.executable, "-c", _CONVERTER, *arguments], capture_output=True, text=True, check=False)
+    seconds = _program(_CONVERTER, str(jobs), str(os.cpu_count() or 1))
+    return seconds, sum(path.stat().st_size for path in folder.glob("converted-*.parquet"))
+
+
+def _program(program: str, *arguments: str) -> float:
+    """The seconds that a program of its own says it took."""
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NotAsExpected(f"DuckDB could not convert the lines: {done.stderr[-1_000:]}")
-    return float(done.stdout), sum(path.stat().st_size for path in folder.glob("converted-*.parquet"))
+        raise NotAsExpected(f"the lines could not be converted: {done.stderr[-1_000:]}")
+    return float(done.stdout)
 
 
 def _flushes(prepared: _Prepared) -> Iterator[list[Block]]:
