@@ -5,6 +5,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from polku_collector.lake.checkpoints import Checkpoints
 
@@ -101,7 +102,7 @@ def test_no_flush_waits_for_a_checkpoint() -> None:
 
 
 @pytest.mark.parametrize("beside", [None, Later()])
-def test_a_failure_is_told_and_tried_again(beside: Later | None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_told_and_tried_again(beside: Later | None) -> None:
     table = Recorded()
     checkpoints = Checkpoints(1, beside)
 
@@ -113,7 +114,8 @@ def test_a_failure_is_told_and_tried_again(beside: Later | None, capsys: pytest.
         return table.asked
 
     table.failure = OSError("the store is away")
-    assert another() == ["fold"], "the handle stays as it is"
-    assert "the store is away" in capsys.readouterr().out
+    with capture_logs() as said:
+        assert another() == ["fold"], "the handle stays as it is"
+    assert ["the store is away"] == [entry.get("reason") for entry in said]
     table.failure = None
     assert another() == ["fold", "reopen"]
