@@ -116,6 +116,6 @@ def test_a_failure_is_told_and_tried_again(beside: Later | None) -> None:
     table.failure = OSError("the store is away")
     with capture_logs() as said:
         assert another() == ["fold"], "the handle stays as it is"
-    assert ["the store is away"] == [entry.get("reason") for entry in said]
+    assert [entry.get("reason") for entry in said] == ["the store is away"]
     table.failure = None
     assert another() == ["fold", "reopen"]
