@@ -176,13 +176,21 @@ def test_task_times_by_hand(service: Journeys) -> None:
     question = tasks_question(service, "order_completed", "order_delivered")
     result = run_tasks(service, question)
     # u took 50 s; v's two orders are one task that runs to the end of the data.
-    assert result.rows == [[2, 2, 1, 1, 0.5, 50.0, None, 50.0]]
+    assert result.rows == [[2, 2, 1, 1, 1, 0.5, 50.0, None, 50.0]]
     limited = tasks_question(service, "order_completed", "order_delivered", limit_seconds=49)
-    assert run_tasks(service, limited).rows == [[2, 2, 0, 2, 0.0, None, None, None]]
+    assert run_tasks(service, limited).rows == [[2, 2, 0, 2, 0, 0.0, None, None, None]]
     side = tasks_question(service, "order_completed", "order_delivered", scope=Scope(segments=("orders = 1",)))
-    assert run_tasks(service, side).rows == [["orders = 1", 1, 1, 1, 0, 1.0, 50.0, 50.0, 50.0]]
+    assert run_tasks(service, side).rows == [["orders = 1", 1, 1, 1, 0, 0, 1.0, 50.0, 50.0, 50.0]]
     empty = tasks_question(service, "order_completed", "order_delivered", scope=Scope(period=NOBODY))
-    assert run_tasks(service, empty).rows == [[0, 0, 0, 0, None, None, None, None]]
+    assert run_tasks(service, empty).rows == [[0, 0, 0, 0, 0, None, None, None, None]]
+
+
+def test_a_task_that_is_not_decided_is_in_no_share(service: Journeys) -> None:
+    """v's task runs at the end of the data: within a limit that is longer, nobody knows yet."""
+    week = tasks_question(service, "order_completed", "order_delivered", limit_seconds=100 * DAY)
+    assert column(run_tasks(service, week), "tasks", "finished", "unfinished", "open", "share_finished") == [
+        [2, 1, 1, 1, 1.0]
+    ]
 
 
 def test_a_start_in_the_period_may_belong_to_a_task_from_before_it(new_history: Make, built: Make) -> None:

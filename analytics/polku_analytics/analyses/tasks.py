@@ -25,6 +25,7 @@ COLUMNS: Final = (
     "units",
     "finished",
     "unfinished",
+    "open",
     "share_finished",
     "median_seconds",
     "p90_seconds",
@@ -117,12 +118,15 @@ def find_tasks(question: TasksQuestion, part: Part) -> Finding:
     ]
     seconds = [task.seconds for task in tasks]
     over = [task.finished for task in tasks]
+    limit = question.limit_seconds
+    still_open = sum(1 for task in tasks if not task.finished and (limit is None or task.seconds < limit))
     row: list[Any] = [
         len(tasks),
         len({task.unit for task in tasks}),
         sum(over),
         len(tasks) - sum(over),
-        share(sum(over), len(tasks)),
+        still_open,
+        share(sum(over), len(tasks) - (0 if limit is None else still_open)),
         quantile_seconds(seconds, over, 0.5),
         quantile_seconds(seconds, over, 0.9),
         median_or_none([task.seconds for task in tasks if task.finished]),

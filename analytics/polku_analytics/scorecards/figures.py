@@ -432,7 +432,7 @@ ABANDONED = Figure(
 )
 CHECKOUT = Figure(
     name="checkout_completion",
-    formula="checkouts with an order within a day ÷ checkouts",
+    formula="checkouts with an order within a day ÷ checkouts but those younger than a day without one",
     definition="tasks from checkout_started to order_completed (polku tasks)",
     decision="whether to mend the checkout before buying traffic",
     find=_checkout("share_finished"),
