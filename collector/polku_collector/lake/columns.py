@@ -32,7 +32,7 @@ from .enriched import VISIT_PARTS, Coded, coded, enriched, of_agents, of_visits,
 from .gather import Clashes, Group, files_a_day, gathered, shared_out
 from .layout import AGENT, DIGEST
 from .parquet import DataFile, write_by_day
-from .reading import STREAM, Reader, Refusals, conflicting, quarantine_rows, read_group
+from .reading import STREAM, Reader, Refusals, conflicting, read_group, refused_rows
 from .types import literal
 
 log = structlog.get_logger("polku.lake")
@@ -154,14 +154,14 @@ class ColumnsStep:
         events, duplicates, conflicts = _without_repeats(events, streams, find_repeats)
         bad += conflicting(blocks, conflicts)
         if bad:
-            refused.append(quarantine_rows(bad, streams))
+            refused.append(refused_rows(bad, streams))
         event_files = self._write_events(work, events, streams)
         quarantine_files = _write_quarantine(work, refused, streams)
         event_rows = sum(file.rows for file in event_files)
-        quarantine_rows_ = sum(file.rows for file in quarantine_files)
-        if rows_in != event_rows + quarantine_rows_ + duplicates:
+        quarantine_rows = sum(file.rows for file in quarantine_files)
+        if rows_in != event_rows + quarantine_rows + duplicates:
             raise LakeError(
-                f"{rows_in} lines went in, but {event_rows} event rows, {quarantine_rows_} quarantine rows and "
+                f"{rows_in} lines went in, but {event_rows} event rows, {quarantine_rows} quarantine rows and "
                 f"{duplicates} duplicates came out; nothing was committed"
             )
         return Written(
@@ -169,7 +169,7 @@ class ColumnsStep:
             quarantine=quarantine_files,
             rows_in=rows_in,
             event_rows=event_rows,
-            quarantine_rows=quarantine_rows_,
+            quarantine_rows=quarantine_rows,
             duplicates=duplicates,
             unconvertible=unconvertible,
         )

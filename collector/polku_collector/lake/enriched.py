@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .channels import VISIT_COLUMNS, VISIT_KEY
 from .layout import AGENT, DIGEST
-from .reading import KEY_COLUMNS, STREAM
+from .reading import KEY_COLUMNS, STREAM, whole
 
 VISIT_PARTS = ("page_path", *VISIT_KEY)
 """Lines with any of these are part of a visit: where it came from and which page it is on is worked out."""
@@ -43,7 +43,7 @@ def coded(rows: pa.Table, columns: Sequence[str]) -> Coded | None:
         return None
     numbers: Any = None
     for name in present:
-        found = rows[name].combine_chunks().dictionary_encode(null_encoding="encode")
+        found = whole(rows[name]).dictionary_encode(null_encoding="encode")
         if numbers is None:
             numbers = found.indices
         elif len(found.dictionary) > 1:
@@ -63,7 +63,7 @@ def spread(look_up: LookUp, parts: Sequence[Coded | None]) -> list[dict[str, Any
     values = pa.concat_tables([part.values for part in coded_parts], promote_options="default")
     found = look_up(values.combine_chunks())
     # Parts share one dictionary a column: what is written together needs no other.
-    columns = {name: _encoded(found[name].combine_chunks()) for name in found.column_names}
+    columns = {name: _encoded(whole(found[name])) for name in found.column_names}
     result: list[dict[str, Any]] = []
     start = 0
     for part in parts:
@@ -98,7 +98,7 @@ def of_agents(resolve: Callable[[Sequence[str]], pa.Table], values: pa.Table) ->
 
 def enriched(rows: pa.Table, found: dict[str, Any], streams: Sequence[str]) -> pa.Table:
     """The rows with what was found in the place of what was looked at. `streams`: of the flush, by their numbers."""
-    stream = pa.DictionaryArray.from_arrays(rows[STREAM].combine_chunks().cast(pa.int32()), pa.array(streams))
+    stream = pa.DictionaryArray.from_arrays(whole(rows[STREAM]).cast(pa.int32()), pa.array(streams))
     hidden = {AGENT, DIGEST, STREAM, *KEY_COLUMNS}
     columns = {name: rows[name] for name in rows.column_names if name not in hidden}
     if "page_path" in columns.keys() - found.keys():

@@ -193,12 +193,13 @@ def _in_use(rows: pa.Table) -> pa.Table:
     utc = pa.timestamp("us", "UTC")
     columns: dict[str, Any] = {}
     for name in used:
-        column = _whole(rows[name])
+        column = whole(rows[name])
         columns[name] = column.view(utc) if column.type == pa.timestamp("us") else column
     return pa.table(columns)
 
 
-def _whole(column: Any) -> Any:  # an Arrow array of what nearly always is one already; joining would copy that
+def whole(column: Any) -> Any:  # Arrow's arrays have no types
+    """One array of a column that nearly always is one already: joining would copy it."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
@@ -275,7 +276,7 @@ def _refused(line: bytes, code: str, path: str, message: str) -> QuarantineLine:
     )
 
 
-def quarantine_rows(refusals: Refusals, streams: Sequence[str]) -> pa.Table:
+def refused_rows(refusals: Refusals, streams: Sequence[str]) -> pa.Table:
     """Such lines as the rows that `read_group` makes of those that intake refused."""
     lines = [line for _, line in refusals]
     columns: dict[str, Any] = {
