@@ -38,7 +38,7 @@ from .shop import MIX, Shop
 
 ONE_NAME = "product_viewed"
 _BATCH = 500
-_EVENTS_PER_SECOND = 10_000
+_EVENTS_PER_SECOND = 40_000
 _SHARE_OF_DUCKDB = 0.8
 
 _COMMITTER = """
@@ -132,7 +132,7 @@ def run(work: Path, seconds: float) -> list[Figure]:
     for name in (None, ONE_NAME):
         folder = work / f"lake-{name or 'mix'}"
         folder.mkdir()
-        events = int(seconds * _EVENTS_PER_SECOND / (1 if name is None else 2))
+        events = int(seconds * _EVENTS_PER_SECOND / (1 if name is None else 4))
         prepared = asyncio.run(prepare(folder, shop, events, name))
         converted, size = _convert(folder, prepared)  # first: the committer trims the journal
         needed = _program(_LEAST, str(prepared.journal), str(folder / "least"), str(os.cpu_count() or 1))

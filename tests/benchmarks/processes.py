@@ -54,8 +54,9 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False, l
 # server: each body is read, decoded with the plan's decoders, encoded once, checked and synced, with one sync for all
 # that wait. No ids, times, keys, limits, verdicts, metrics.
 _LEAST = """
-import asyncio, os, sys, threading, zlib
+import asyncio, os, sys, threading
 import msgspec, uvicorn
+from isal.isal_zlib import crc32
 from polku_collector.intake.wire import parse_batch
 from polku_schemas import compile_plan, load_plan
 plan, encode = compile_plan(load_plan(sys.argv[3])), msgspec.json.Encoder().encode_lines
@@ -76,7 +77,7 @@ def sync(loop):
         del waiting[: len(group)]
         checksum = 0
         for lines, _ in group:
-            checksum = zlib.crc32(lines, checksum)
+            checksum = crc32(lines, checksum)
         os.writev(file, [lines for lines, _ in group] + [b"%08x" % checksum])
         os.fdatasync(file)
         loop.call_soon_threadsafe(tell, [future for _, future in group])

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zlib import crc32
 
 import msgspec
+from isal.isal_zlib import crc32
 from msgspec import UNSET, Struct
 
 from polku_schemas import Checked, CompiledEvent, CompiledPlan, Problem, ProblemCode

@@ -12,11 +12,11 @@ A block is found by length, never by scanning. The checksum in its trailer cover
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
+from isal.isal_zlib import crc32
 from msgspec import Struct
 
 from ..batch import JOURNAL_FORMAT, READABLE_FORMATS, Run, Schemas
@@ -81,14 +81,14 @@ _decode_trailer = msgspec.json.Decoder(Trailer).decode
 def encode_header(header: SegmentHeader) -> bytes:
     """The first line of a segment."""
     document = _encode(header)
-    return b"%b%08x %b\n" % (_SEGMENT, zlib.crc32(document), document)
+    return b"%b%08x %b\n" % (_SEGMENT, crc32(document), document)
 
 
 def decode_header(line: bytes) -> SegmentHeader:
     """Read a segment's first line. Raises Damaged."""
     checksum, _, document = line.removeprefix(_SEGMENT).rstrip(b"\n").partition(b" ")
     try:
-        if not line.startswith(_SEGMENT) or not line.endswith(b"\n") or int(checksum, 16) != zlib.crc32(document):
+        if not line.startswith(_SEGMENT) or not line.endswith(b"\n") or int(checksum, 16) != crc32(document):
             raise Damaged("the segment header is torn")
         header = _decode_header(document)
     except (ValueError, msgspec.MsgspecError) as error:
@@ -114,10 +114,10 @@ def encode_block(stream: str, first_sequence: int, runs: Sequence[EncodedRun]) -
         offset,
         trailer_bytes,
     )
-    checksum = zlib.crc32(head)
+    checksum = crc32(head)
     for run in runs:
-        checksum = zlib.crc32(run.data, checksum)
-    checksum = zlib.crc32(trailer, checksum)
+        checksum = crc32(run.data, checksum)
+    checksum = crc32(trailer, checksum)
     return [head, *(run.data for run in runs), b"%b%08x %b\n" % (_END, checksum, trailer)]
 
 
@@ -147,7 +147,7 @@ def decode_block(stream: str, head: Head, data: memoryview) -> tuple[list[Run], 
         expected = int(checksum, 16) if end.startswith(_END) else -1
     except ValueError:
         expected = -1
-    if expected != zlib.crc32(document, zlib.crc32(lines, zlib.crc32(data[:HEAD_BYTES]))):
+    if expected != crc32(document, crc32(lines, crc32(data[:HEAD_BYTES]))):
         raise Damaged("the block's checksum does not match")
     trailer = _decode_trailer(document)
     if trailer.stream != stream:

@@ -117,33 +117,34 @@ def visits_of(connection: duckdb.DuckDBPyConnection, keys: pa.Table) -> pa.Table
     given = ", ".join(name for name in VISIT_KEY if name in keys.column_names)
     numbered = keys.append_column("n", pa.array(range(keys.num_rows), pa.int64()))
     connection.register("polku_visits_arrow", numbered)
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE polku_visits AS SELECT *, {VISIT_SQL} AS visit "
-        f"FROM (SELECT n, {given}{absent} FROM polku_visits_arrow)"
-    )
+    visits = f"(SELECT n, {given}{absent} FROM polku_visits_arrow)"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE polku_visits AS SELECT n, {VISIT_SQL} AS visit FROM {visits}")
+    _know_visits(connection, visits)
     connection.unregister("polku_visits_arrow")
-    _know_visits(connection)
     listed = ", ".join(VISIT_COLUMNS)
     found: pa.Table = connection.sql(
-        f"SELECT {listed} FROM (SELECT n, visit FROM polku_visits) JOIN {_KNOWN} USING (visit) ORDER BY n"
+        f"SELECT {listed} FROM polku_visits JOIN {_KNOWN} USING (visit) ORDER BY n"
     ).to_arrow_table()
     return found
 
 
-def _know_visits(connection: duckdb.DuckDBPyConnection) -> None:
-    """Find out about those of `polku_visits` that are not known."""
+def _know_visits(connection: duckdb.DuckDBPyConnection, visits: str) -> None:
+    """Find out about those of `polku_visits` that are not known. `visits`: a query of what they are."""
     ((known,),) = connection.execute(f"SELECT count(*) FROM {_KNOWN}").fetchall()
-    utm = ", ".join(f"utm_{parameter}" for parameter in UTM_PARAMETERS)
     ((new,),) = connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE polku_new_visits AS SELECT *, {_number_sql(VISIT_KEY)} AS arrival FROM ("
-        f"SELECT visit, {page_path_sql('page_url')} AS page_path, {arrival_url_sql('page_url')} AS page_url, "
-        f"{arrival_referrer_sql('referrer')} AS referrer, {utm} FROM ("
-        f"SELECT DISTINCT ON (visit) * FROM polku_visits ANTI JOIN {_KNOWN} USING (visit)))"
+        "CREATE OR REPLACE TEMP TABLE polku_unknown AS "
+        f"SELECT DISTINCT ON (visit) n, visit FROM polku_visits ANTI JOIN {_KNOWN} USING (visit)"
     ).fetchall()
     if known + new > MOST_KNOWN_VISITS and known:
         _forget_visits(connection)
-        _know_visits(connection)
+        _know_visits(connection, visits)
     elif new:
+        utm = ", ".join(f"utm_{parameter}" for parameter in UTM_PARAMETERS)
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE polku_new_visits AS SELECT *, {_number_sql(VISIT_KEY)} AS arrival FROM ("
+            f"SELECT visit, {page_path_sql('page_url')} AS page_path, {arrival_url_sql('page_url')} AS page_url, "
+            f"{arrival_referrer_sql('referrer')} AS referrer, {utm} FROM polku_unknown JOIN {visits} USING (n))"
+        )
         _know_arrivals(connection)
         connection.execute(
             f"INSERT INTO {_KNOWN} BY NAME SELECT visit, page_path, {', '.join(_ARRIVAL_COLUMNS)} "

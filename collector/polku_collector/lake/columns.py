@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import shutil
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import date
@@ -85,7 +86,7 @@ class _Reading(Struct, frozen=True):
     results: list[Future[tuple[pa.Table | None, Refusals]]]
 
 
-def _nothing_follows(blocks: list[Block]) -> list[Block]:
+def _nothing_follows() -> list[Block]:
     return []
 
 
@@ -110,8 +111,10 @@ class ColumnsStep:
         self._readers: queue.LifoQueue[Reader] = queue.LifoQueue()  # its memory is warm, who has just read
         for _ in range(threads):
             self._readers.put(Reader(self._connection.cursor()))
+        # Two, so that what is written does not wait for what is read ahead, and that goes on whenever a core is idle.
+        self._reading = ThreadPoolExecutor(threads, thread_name_prefix="polku-read")
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="polku-columns")
-        self._ahead: _Reading | None = None
+        self._ahead: deque[_Reading] = deque()
 
     def write(
         self,
@@ -119,27 +122,28 @@ class ColumnsStep:
         find_repeats: Callable[[Keys, list[str]], Repeats],
         max_days: int = 1_000_000,
         clashes: Clashes = MappingProxyType({}),
-        following: Callable[[list[Block]], list[Block]] = _nothing_follows,
+        following: Callable[[], list[Block]] = _nothing_follows,
     ) -> Written:
         """Files for all lines of the blocks. `find_repeats` is asked once, with the keys of all events.
 
         Raises TooManyDays, before anything is written, when the events are of more than `max_days` days. Lines that
         bring a column that clashes with the table's go to quarantine. `following`: the blocks that will be written
-        after these, if that is known; they are read beside, for when this very list is given.
+        after all that were given until then, if that is known; they are read beside, for when this very list is given.
         """
+        reading = self._read_before(blocks, clashes) or self._begin(blocks, clashes)
+        if not self._ahead:
+            self._read_on(following, clashes)
+        written = self._files(reading, find_repeats, max_days)
+        del reading  # its rows are in files: there is room for others
+        if self._ahead:  # whoever is behind by that much has a core for it while this flush is committed
+            self._read_on(following, clashes)
+        return written
+
+    def _files(self, reading: _Reading, find_repeats: Callable[[Keys, list[str]], Repeats], max_days: int) -> Written:
         work = self._scratch / "flush"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        reading, self._ahead = self._ahead, None
-        # How lines are read follows from the lines and the clashes alone.
-        if reading is None or reading.blocks is not blocks or reading.clashes != clashes:
-            reading = self._begin(blocks, clashes)
-        try:
-            if after := following(blocks):
-                self._ahead = self._begin(after, clashes)
-        except Exception as error:  # raised when it is their turn: these blocks do not wait for what is wrong with them
-            log.info("nothing is read ahead", reason=str(error))
-        streams = reading.streams
+        blocks, streams = reading.blocks, reading.streams
         rows_in = sum(run.lines for block in blocks for run in block.runs)
         events: list[pa.Table] = []
         refused: list[pa.Table] = []
@@ -176,6 +180,7 @@ class ColumnsStep:
 
     def close(self) -> None:
         """Let go of the threads and the database."""
+        self._reading.shutdown()
         self._pool.shutdown()
         while not self._readers.empty():
             self._readers.get().close()
@@ -188,7 +193,23 @@ class ColumnsStep:
     def _begin(self, blocks: list[Block], clashes: Clashes) -> _Reading:
         streams = sorted({block.stream for block in blocks})
         groups = shared_out(gathered(blocks, clashes), self._threads)
-        return _Reading(blocks, clashes, streams, groups, [self._pool.submit(self._read, it, streams) for it in groups])
+        results = [self._reading.submit(self._read, group, streams) for group in groups]
+        return _Reading(blocks, clashes, streams, groups, results)
+
+    def _read_before(self, blocks: list[Block], clashes: Clashes) -> _Reading | None:
+        """What was read ahead, if it is this: how lines are read follows from the lines and the clashes alone."""
+        reading = self._ahead.popleft() if self._ahead else None
+        if reading is not None and reading.blocks is blocks and reading.clashes == clashes:
+            return reading
+        self._ahead.clear()
+        return None
+
+    def _read_on(self, following: Callable[[], list[Block]], clashes: Clashes) -> None:
+        try:
+            if after := following():
+                self._ahead.append(self._begin(after, clashes))
+        except Exception as error:  # raised when it is their turn: nobody waits for what is wrong with others
+            log.info("nothing is read ahead", reason=str(error))
 
     def _read(self, group: Group, streams: Sequence[str]) -> tuple[pa.Table | None, Refusals]:
         reader = self._readers.get()

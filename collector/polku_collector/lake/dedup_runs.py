@@ -9,12 +9,12 @@ break, JSON.
 from __future__ import annotations
 
 import mmap
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from isal.isal_zlib import crc32
 from msgspec import Struct
 from numpy.typing import NDArray
 
@@ -156,7 +156,7 @@ def write_manifest(directory: Path, manifest: Manifest, files: Files) -> None:
     files.remove(new)
     descriptor = files.create(new)
     try:
-        files.write(descriptor, [b"%08x\n" % zlib.crc32(body), body])
+        files.write(descriptor, [b"%08x\n" % crc32(body), body])
         files.sync(descriptor)
     finally:
         files.close(descriptor)
@@ -177,7 +177,7 @@ def read_manifest(directory: Path, files: Files) -> tuple[Manifest, str | None]:
     try:
         if not body:
             raise ValueError("it is missing or empty")
-        if int(checksum, 16) != zlib.crc32(body):
+        if int(checksum, 16) != crc32(body):
             raise ValueError("its checksum does not fit")
         manifest = msgspec.json.decode(body, type=Manifest)
         if manifest.format != FORMAT:
@@ -205,7 +205,7 @@ def _checksum(columns: Columns) -> int:
     checksum = 0
     for column in columns:
         if len(column):
-            checksum = zlib.crc32(_bytes(column), checksum)
+            checksum = crc32(_bytes(column), checksum)
     return checksum
 
 

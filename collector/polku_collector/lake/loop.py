@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Protocol
@@ -108,8 +109,8 @@ class Committer:
         self._reached: dict[str, int] = {}
         # After a failure a table may show a commit that was not made durable. Opened anew, it is settled.
         self._is_settled = True
-        self._ahead: _Taken | None = None
-        """What the next flush takes, if nothing intervenes: it was read beside the one before."""
+        self._ahead: deque[_Taken] = deque()
+        """What the next flushes take, if nothing intervenes: it was read beside those before."""
 
     def run(self, interval_seconds: float, stop: threading.Event) -> None:
         """Flush at every interval, at once while there is more than one flush waiting, until told to stop.
@@ -184,6 +185,8 @@ class Committer:
         self._memory.level(self._events, streams)
         replayed = self._events.watermark(REPLAY_STREAM)
         half_done = sorted(name for name in streams if self._quarantine.watermark(name) > self._position(name))
+        if half_done:
+            self._ahead.clear()
         taken = self._half_done(streams, half_done) if half_done else self._next(streams)
         size = taken.size
         for name in half_done or streams:
@@ -286,11 +289,12 @@ class Committer:
 
     def _next(self, streams: Mapping[str, LakeStream]) -> _Taken:
         """What was read ahead, if it still is what follows, or what is read now."""
-        ahead, self._ahead = self._ahead, None
+        ahead = self._ahead.popleft() if self._ahead else None
         if ahead is not None and all(
             name in streams and self._position(name) == ahead.before[name] for name in ahead.before
         ):
             return ahead
+        self._ahead.clear()
         return self._taken(streams, self._position)
 
     def _taken(self, streams: Mapping[str, LakeStream], position: Callable[[str], int]) -> _Taken:
@@ -301,27 +305,30 @@ class Committer:
             taken = _with(taken, name, watermark, stream.read(watermark, max(1, self._flush_bytes - taken.size)))
         return taken
 
-    def _following(self, streams: Mapping[str, LakeStream], blocks: Sequence[Block]) -> list[Block]:
-        """What will be flushed after these blocks, when flushes are full: who is behind reads on meanwhile."""
-        self._ahead = None
-        if _size(blocks) >= self._flush_bytes:
-            after = _ends(blocks)
-            ahead = self._taken(streams, lambda name: after.get(name, self._position(name)))
-            if ahead.size >= self._flush_bytes:
-                self._ahead = ahead
-        return [] if self._ahead is None else self._ahead.blocks
+    def _following(self, streams: Mapping[str, LakeStream], blocks: list[Block]) -> list[Block]:
+        """What will be flushed after these blocks and what is ahead, when flushes are full: who is behind reads on."""
+        taken = [blocks, *(ahead.blocks for ahead in self._ahead)]
+        if _size(taken[-1]) < self._flush_bytes:
+            return []
+        after = _ends(block for each in taken for block in each)
+        ahead = self._taken(streams, lambda name: after.get(name, self._position(name)))
+        if ahead.size < self._flush_bytes:
+            return []
+        self._ahead.append(ahead)
+        return ahead.blocks
 
     def _written(
         self, blocks: list[Block], clashes: Clashes, streams: Mapping[str, LakeStream]
     ) -> tuple[list[Block], Written]:
         """The files of the blocks, or of the first of them when they are of too many days at once."""
-        following = partial(self._following, streams)
         while True:
             most = MAX_DAYS if len(blocks) > 1 else _WHOLE
+            following = partial(self._following, streams, blocks)
             try:
                 return blocks, self._columns.write(blocks, self._memory.find, most, clashes, following)
             except TooManyDays:
                 blocks = blocks[: len(blocks) // 2]
+                self._ahead.clear()
 
     def _pass_over(self, stream: str, watermark: int) -> None:
         """What a half-done flush had left for `events` is damaged in the journal (and was reported): move on."""
@@ -352,7 +359,7 @@ class Committer:
         return attempts
 
     def _reopen(self) -> None:
-        self._ahead = None
+        self._ahead.clear()
         self._reached.clear()  # from here on the tables alone are believed
         self._is_settled = False
         for table in (self._events, self._quarantine):
