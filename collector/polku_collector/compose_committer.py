@@ -207,8 +207,19 @@ class _Streams:
     def __call__(self) -> Mapping[str, LakeStream]:
         damage = lambda reason: self._metrics.count("polku_journal_damage_total")  # noqa: E731
         open_streams(self._journal, self._readers, on_corruption=damage)
-        for name in self._readers.keys() - self._bound:  # also one that the disk did not let us bind before
-            self._bind(name)
+        unbound = self._readers.keys() - self._bound  # also one that the disk did not let us bind before
+        tables = {name: self._table_of(name) for name in unbound}
+        # Before any is bound: a start with the wrong lake brings a stream of its own, which is no reason to refuse the
+        # right one.
+        if others := {table for table in tables.values() if table not in ("", self._table_id)}:
+            raise TableMismatch(
+                f"the journal {self._journal} holds events for another table (id {', '.join(sorted(others))}); "
+                f"this lake's table is {self._table_id}: start with the lake it belongs to, or give this lake "
+                "a journal directory of its own"
+            )
+        for name, table in tables.items():
+            if not table:
+                self._bind(name)
             self._bound.add(name)
         for name, reader in list(self._readers.items()):
             try:
@@ -225,26 +236,21 @@ class _Streams:
                     log.warning("a drained stream could not be removed", stream=name, reason=str(error))
         return self._readers
 
-    def _bind(self, name: str) -> None:
-        """A stream belongs to one table for life: its numbers mean nothing to another."""
-        directory = streams_directory(self._journal) / name
-        mark = directory / "table"
+    def _table_of(self, name: str) -> str:
+        """The table that a stream belongs to for life: its numbers mean nothing to another. Empty while it is new, or
+        when a power cut left the name without its content."""
         try:
-            bound = mark.read_text()
+            return (streams_directory(self._journal) / name / "table").read_text()
         except FileNotFoundError:
-            bound = ""
-        if not bound:  # new, or a power cut left the name without its content
-            fresh = directory / f".table-{os.getpid()}"
-            fresh.write_text(self._table_id)
-            DISK.sync_file(fresh)
-            DISK.rename(fresh, mark)
-            DISK.sync_directory(directory)
-        elif bound != self._table_id:
-            raise TableMismatch(
-                f"the journal {self._journal} holds events for another table (id {bound}); "
-                f"this lake's table is {self._table_id}: start with the lake it belongs to, or give this lake "
-                "a journal directory of its own"
-            )
+            return ""
+
+    def _bind(self, name: str) -> None:
+        directory = streams_directory(self._journal) / name
+        fresh = directory / f".table-{os.getpid()}"
+        fresh.write_text(self._table_id)
+        DISK.sync_file(fresh)
+        DISK.rename(fresh, directory / "table")
+        DISK.sync_directory(directory)
 
 
 class _LakeObserver:

@@ -179,6 +179,13 @@ def test_a_journal_belongs_to_its_table(tmp_path: Path) -> None:
         assert "holds events for another table" in other.log()
     finally:
         other.close()
+    with collector(tmp_path) as process:  # that of its events
+        assert process.stop() == 0, process.log()
+    with collector(tmp_path, lake=str(tmp_path / "other-lake")) as process:
+        send(process, batch("2"))
+        assert process.stop() == 0, process.log()
+    found = [rows(str(tmp_path / lake), "events", "event_id") for lake in ("lake", "other-lake")]
+    assert found == [[("1",)], [("2",)]]
 
 
 def run(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -31,5 +31,19 @@ def test_a_stream_that_the_disk_did_not_let_us_bind_is_bound_the_next_time(
     journal.close()
 
 
+def test_a_start_with_the_wrong_lake_binds_nothing_to_it(tmp_path: Path) -> None:
+    """Its own intake begins streams too. Were one bound, neither lake would be the right one any more."""
+    old = writer(tmp_path)
+    append(old, "1")
+    nothing: Any = None
+    assert [*_Streams(tmp_path, "table 1", nothing)()] == [old.stream_id]
+    new = [writer(tmp_path) for _ in range(8)]
+    with pytest.raises(TableMismatch, match="table 1"):
+        _Streams(tmp_path, "table 2", nothing)()
+    assert {*_Streams(tmp_path, "table 1", nothing)()} == {journal.stream_id for journal in (old, *new)}
+    for journal in (old, *new):
+        journal.close()
+
+
 def _no_space(old: Path, new: Path) -> None:
     raise OSError(28, "no space left")

@@ -14,6 +14,7 @@ import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from polku_collector.batch import REPLAY_STREAM
 from polku_collector.errors import CommitUncertain, StoreUnreachable
@@ -242,6 +243,20 @@ def test_whole_days_go_without_being_read_and_a_day_is_kept_to_its_end(lake: Lak
     assert maintainer.expire(lake.table()) == (2, 4)
     days = set(lake.rows("event_date"))
     assert days == {repr((TODAY,)), repr((TODAY - timedelta(days=30),))}
+
+
+def test_what_a_limit_that_was_too_short_removed_is_read_from_the_version_before(lake: Lake, tmp_path: Path) -> None:
+    """As docs/operations.md says: with deltalake alone, as long as no vacuum has taken it."""
+    lake.write(event(days_ago=0), event(days_ago=40))
+    lake.write(event(name="search", days_ago=50))
+    uri, rows = f"{lake.uri}/events", lake.rows()
+    version = DeltaTable(uri).version()
+    maintainer = lake.maintainer(limits=Limits(30))
+    assert maintainer.expire(lake.table()) == (2, 2)
+    assert maintainer.vacuum(lake.table(), full=True) == 0 and sum(lake.rows().values()) == 1
+    another = str(tmp_path / "another" / "events")
+    write_deltalake(another, DeltaTable(uri, version=version).to_pyarrow_table(), partition_by=["event_date"])
+    assert rows_of(another) == rows and sum(rows.values()) == 3
 
 
 def test_names_have_limits_of_their_own_shorter_and_longer(lake: Lake) -> None:
