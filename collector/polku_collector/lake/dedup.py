@@ -28,9 +28,11 @@ from polku_collector.lake.dedup_runs import (
     U64,
     Columns,
     Manifest,
+    Piece,
     Run,
     RunDamaged,
     RunInfo,
+    merged,
     read_manifest,
     run_files,
     write_manifest,
@@ -301,10 +303,10 @@ class DedupIndex:
             self.reports.append(
                 f"{run.rows - int(keep.sum())} keys beyond the table's watermark left the duplicate index."
             )
-            columns = run.columns.take(keep)
-            last = self._last_sequences(columns.stream, columns.sequence)
-            info = msgspec.structs.replace(run.info, rows=int(keep.sum()), last=last)
-            self._runs[position] = self._write(info, columns)
+            last = self._last_sequences(run.columns.stream[keep], run.columns.sequence[keep])
+            info = msgspec.structs.replace(run.info, last=last)
+            kept = Piece([run.columns], np.flatnonzero(keep).astype(np.uint32))
+            self._runs[position] = self._write(info, [kept])
         self._runs = [run for run in self._runs if run.rows]
 
     def _remove_orphans(self) -> None:
@@ -363,27 +365,16 @@ class DedupIndex:
         for info in infos:
             last |= {name: max(watermark, last.get(name, 0)) for name, watermark in info.last.items()}
             since |= {name: min(watermark, since.get(name, watermark)) for name, watermark in info.since.items()}
-        hi = np.concatenate([run.columns.hi for run in group])
-        # Stable sorting of sorted pieces is a merge in numpy, and keeps the older of two equal keys in front.
-        order = np.argsort(hi, kind="stable")
-        in_order = hi[order]
-        if (in_order[1:] == in_order[:-1]).any():
-            order = _without_repeats(group)
-        del hi, in_order
         info = RunInfo(
             file="",
-            rows=len(order),
+            rows=0,
             checksum=0,
             oldest=min(info.oldest for info in infos),
             newest=max(info.newest for info in infos),
             last=last,
             since=since,
         )
-        # Column by column: a merge holds one of them twice, not all.
-        columns = Columns(
-            *(np.concatenate(pieces)[order] for pieces in zip(*(run.columns for run in group), strict=True))
-        )
-        return self._write(info, columns)
+        return self._write(info, [*merged([run.columns for run in group])])
 
     def _expire(self, now: float) -> list[str]:
         """Forget runs wholly older than the window, then the oldest beyond the byte bound; name their files."""
@@ -406,10 +397,11 @@ class DedupIndex:
         numbers = np.unique(stream)
         return {self._manifest.streams[number]: int(sequence[stream == number].max()) for number in numbers.tolist()}
 
-    def _write(self, info: RunInfo, columns: Columns) -> Run:
+    def _write(self, info: RunInfo, pieces: Sequence[Piece]) -> Run:
+        """Write a run; `info` says everything of it but what follows from the pieces."""
         number = self._manifest.next_run
         self._manifest.next_run += 1
-        return write_run(self._directory, number, info, columns, self._files)
+        return write_run(self._directory, number, info, pieces, self._files)
 
     def _save(self) -> None:
         self._manifest.runs = [run.info for run in self._runs]
@@ -418,21 +410,3 @@ class DedupIndex:
 
 def _differ(first: U32, second: U32) -> Mask:
     return np.asarray((first != second) & (first != UNKNOWN_DIGEST) & (second != UNKNOWN_DIGEST))
-
-
-def _without_repeats(group: Sequence[Run]) -> NDArray[np.intp]:
-    """The order by (hi, lo) with one entry a key: the oldest, or an earlier position of the same stream."""
-    hi, lo, sequence, _, stream = (
-        np.concatenate(pieces) for pieces in zip(*(run.columns for run in group), strict=True)
-    )
-    order = np.lexsort((lo, hi))
-    repeats = np.zeros(len(order), np.bool_)
-    repeats[1:] = (hi[order][1:] == hi[order][:-1]) & (lo[order][1:] == lo[order][:-1])
-    first = 0
-    for position in np.flatnonzero(repeats).tolist():
-        if not repeats[position - 1]:
-            first = position - 1
-        winner, rival = order[first], order[position]
-        if stream[rival] == stream[winner] and sequence[rival] < sequence[winner]:
-            order[first] = rival
-    return order[~repeats]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polku_collector.files import DISK, Files
-from polku_collector.lake import dedup
+from polku_collector.lake import dedup, dedup_runs
 from polku_collector.lake.dedup import DedupIndex, duplicates_in_flush
 from polku_collector.lake.dedup_runs import ENTRY_BYTES, U16, U32, U64
 
@@ -148,12 +149,18 @@ class World:
         assert known(self.index, keys) == [model.get(key) for key in keys]
 
 
+@pytest.mark.parametrize("at_a_time", [1 << 20, 2])
 @settings(max_examples=60, deadline=None)
 @given(steps=st.lists(STEPS, max_size=14))
 def test_the_index_says_what_a_dict_of_the_table_says(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, object]]
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, object]], at_a_time: int
 ) -> None:
-    world = World(tmp_path_factory.mktemp("ids"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dedup_runs, "MERGED_ROWS", at_a_time)
+        go_through(World(tmp_path_factory.mktemp("ids")), steps)
+
+
+def go_through(world: World, steps: Sequence[tuple[str, object]]) -> None:
     for name, argument in steps:
         match name:
             case "flush":
@@ -222,6 +229,24 @@ def test_a_key_added_twice_keeps_its_earliest_position_once(tmp_path: Path, merg
     assert known(index, [(1, 1), (1, 2), (1, 3)]) == [("a", 3, 2), ("b", 5, 1), ("a", 7, 1)]
     if merged:
         assert len(index) == len(first)
+
+
+def test_a_merge_takes_little_memory_however_large_its_runs_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dedup_runs, "MERGED_ROWS", 10_000)
+    index, rows = open_index(tmp_path, {}, max_bytes=1 << 30), 200_000
+    for first in (1, rows + 1):
+        sequence = np.arange(first, first + rows, dtype=np.uint64)
+        hi, stream = sequence * np.uint64(0x9E3779B97F4A7C15), np.full(rows, index.stream_number("a"), np.uint16)
+        digest, proven = np.ones(rows, np.uint32), {"a": first + rows}
+        tracemalloc.start()
+        index.append_run(hi, sequence, stream=stream, sequence=sequence, digest=digest, watermarks=proven, now=START)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert (len(index), index.run_count) == (2 * rows, 1)
+    # The new run in order, and four bytes for each entry of both; at once it would be 24 for each.
+    assert peak < 30 * rows + 4 * 2 * rows + 2_000_000
 
 
 def test_a_key_beyond_its_proven_watermark_is_a_bug(tmp_path: Path) -> None:
