@@ -28,8 +28,9 @@ from .lake.columns import ColumnsStep
 from .lake.enrich import UserAgents
 from .lake.handover import HandingCommitter
 from .lake.loop import Committer, Flush, LakeStream, Observer
+from .lake.open_store import open_store
 from .lake.remember import open_memory
-from .lake.store import Store, open_store
+from .lake.store import Store
 from .lake.table import QUARANTINE_COLUMNS, Table
 from .logs import configure
 from .metrics import Metrics, metrics_directory, use_directory

@@ -13,7 +13,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from .errors import CollectorError
 from .lake.handover import Note, Taker
-from .lake.store import open_store
+from .lake.open_store import open_store
 from .lake.table import Table
 from .logs import configure
 from .metrics import Metrics, metrics_directory, use_directory

@@ -123,7 +123,7 @@ class _Keeper:
     def _opened(self) -> Maintainer:
         """Late, and only once: the store must be one that can be trusted before anything is committed to it."""
         if self._maintainer is None:
-            from .lake.store import open_store
+            from .lake.open_store import open_store
             from .maintain.run import Maintainer
 
             self._store = open_store(self._settings.lake.uri, s3=self._settings.lake.s3)
@@ -195,7 +195,7 @@ def by_hand(settings: Settings, observer: Observer, *, writes: bool) -> Iterator
     """For a command: the maintainer and the tables that there are. Raises CollectorError when the lake is no use."""
     from deltalake.exceptions import DeltaError
 
-    from .lake.store import open_store
+    from .lake.open_store import open_store
     from .maintain.run import Maintainer
 
     uri = settings.lake.uri

@@ -15,7 +15,8 @@ import structlog
 from deltalake.exceptions import TableNotFoundError
 
 from .errors import CollectorError, LakeError, SettingsError
-from .lake.store import Store, open_store
+from .lake.open_store import open_store
+from .lake.store import Store
 from .logs import configure
 from .metrics import Metrics, metrics_directory, use_directory
 from .settings import Settings

@@ -21,7 +21,7 @@ from polku_schemas.column_types import widening
 from polku_schemas.compare import PlanDiff, compare
 
 from .errors import CollectorError, SettingsError, TableMismatch
-from .lake.store import open_store
+from .lake.open_store import open_store
 from .lake.types import columns_of
 from .logs import configure
 from .planned import events_table_columns, plan_in_force, plan_of, protection_of, put_in_force

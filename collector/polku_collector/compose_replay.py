@@ -25,7 +25,8 @@ from .intake.wire import Body, Unreadable, context_of, parse_single
 from .journal.writer import encoded_runs
 from .lake.columns import ColumnsStep
 from .lake.enrich import UserAgents
-from .lake.store import Store, open_store
+from .lake.open_store import open_store
+from .lake.store import Store
 from .lake.table import QUARANTINE_COLUMNS, Table
 from .logs import plain
 from .planned import events_table_columns, plan_of, protection_of, schemas_of

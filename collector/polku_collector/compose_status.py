@@ -16,7 +16,7 @@ from .journal.stream import streams_directory
 from .lake.dedup import window_of
 from .lake.gather import files_a_day
 from .lake.handover import passed_over, read_notes
-from .lake.store import open_store
+from .lake.open_store import open_store
 from .lake.table import Table
 from .maintain.costs import Costs, costs
 from .maintain.run import Unobserved

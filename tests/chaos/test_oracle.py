@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from polku_collector.lake.store import S3Store, open_store
+from polku_collector.lake.open_store import open_store
+from polku_collector.lake.s3_store import S3Store
 from tests.collector.maintain import world as maintained
 
 from .load import Ledger, is_invalid, price_of, text_of, user_of

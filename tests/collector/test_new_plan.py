@@ -279,7 +279,7 @@ def test_events_of_a_plan_that_turned_out_to_break_the_table_go_to_quarantine(
         process.kill()
     # Meanwhile another node has given the table a column `till` of another type.
     shutil.rmtree(lake)
-    from polku_collector.lake.store import LocalStore
+    from polku_collector.lake.local_store import LocalStore
     from polku_collector.lake.table import Table
     from polku_collector.planned import events_table_columns
     from polku_schemas import load_plan

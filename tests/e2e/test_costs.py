@@ -10,7 +10,8 @@ import pytest
 from polku_collector.compose_maintenance import TABLES, open_table
 from polku_collector.journal.writer import StreamWriter
 from polku_collector.lake import checkpoints
-from polku_collector.lake.store import Store, open_store
+from polku_collector.lake.open_store import open_store
+from polku_collector.lake.store import Store
 from polku_collector.lake.table import Table
 from polku_collector.maintain.costs import Requests, Work, requests
 from polku_collector.maintain.run import Maintainer, Rules, Unobserved

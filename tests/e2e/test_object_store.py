@@ -11,7 +11,7 @@ import pytest
 from deltalake import DeltaTable
 
 from polku_collector.compose_mirror import mirror_once
-from polku_collector.lake.store import open_store
+from polku_collector.lake.open_store import open_store
 from polku_collector.mirror.catalog import open_catalog
 from polku_collector.settings import Iceberg, Lake, Settings
 from tests.collector.mirror.world import assert_same_rows

@@ -23,9 +23,10 @@ from polku_collector.journal.writer import StreamWriter
 from polku_collector.lake import table as tables
 from polku_collector.lake.checkpoints import Checkpoints
 from polku_collector.lake.columns import ColumnsStep
+from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.loop import Committer, Flush
 from polku_collector.lake.remember import open_memory
-from polku_collector.lake.store import LocalStore, Store
+from polku_collector.lake.store import Store
 from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
 from polku_schemas import ENVELOPE_COLUMNS
 from tests.power_cut.disk import CuttableDisk, WithoutOneSync

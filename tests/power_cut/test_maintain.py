@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from polku_collector.lake.store import LocalStore
+from polku_collector.lake.local_store import LocalStore
 from tests.collector.maintain.world import Lake, event
 from tests.power_cut.disk import CuttableDisk
 

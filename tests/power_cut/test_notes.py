@@ -11,7 +11,7 @@ import pytest
 
 from polku_collector.errors import StoreUnreachable
 from polku_collector.files import Files
-from polku_collector.lake.store import LocalStore
+from polku_collector.lake.local_store import LocalStore
 from tests.power_cut.disk import CuttableDisk, WithoutOneSync
 
 LUCKS = ["none", "all", "empty", "seed 1", "seed 2"]

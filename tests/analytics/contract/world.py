@@ -19,7 +19,7 @@ from polku_collector.journal.writer import encoded_runs
 from polku_collector.lake.columns import ColumnsStep, Keys, Repeats
 from polku_collector.lake.commit import add_actions
 from polku_collector.lake.enrich import UserAgents
-from polku_collector.lake.store import LocalStore
+from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
 from polku_collector.planned import events_table_columns, schemas_of
 from polku_collector.settings import Limits, Source

@@ -6,7 +6,7 @@ from multiprocessing.synchronize import Barrier
 import pytest
 from deltalake import DeltaTable
 
-from polku_collector.lake.store import open_store
+from polku_collector.lake.open_store import open_store
 from polku_collector.lake.table import Table
 from tests.s3_server import s3_bucket
 

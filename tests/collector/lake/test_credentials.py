@@ -18,7 +18,7 @@ from tests.s3_server import Request, requests_in, s3_server
 WRITES = """
 import pyarrow
 from deltalake import write_deltalake
-from polku_collector.lake.store import open_store
+from polku_collector.lake.open_store import open_store
 store = open_store("s3://lake/shop")
 assert store.create("note", b"{}")
 write_deltalake(store.uri("events"), pyarrow.table({"x": [1]}), storage_options=store.storage_options())

@@ -13,9 +13,9 @@ import pytest
 from polku_collector.errors import TableMismatch
 from polku_collector.lake.commit import add_actions
 from polku_collector.lake.handover import Note, notes_in
+from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.loop import Committer
 from polku_collector.lake.parquet import DataFile, copy_by_day, write_by_day
-from polku_collector.lake.store import LocalStore
 from polku_collector.lake.table import Table
 from polku_collector.lake.types import arrow_places, places
 from tests.collector.lake.test_handover import Journal, journal, lake, take, taker

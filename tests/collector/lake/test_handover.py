@@ -25,9 +25,9 @@ from polku_collector.lake import handover
 from polku_collector.lake.checkpoints import Checkpoints
 from polku_collector.lake.columns import ColumnsStep
 from polku_collector.lake.handover import HandingCommitter, Note, Taker, choose, note_key, notes_in
+from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.loop import Committer
 from polku_collector.lake.remember import open_memory
-from polku_collector.lake.store import LocalStore
 from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
 from polku_collector.settings import Lake, Settings
 from polku_schemas import ENVELOPE_COLUMNS

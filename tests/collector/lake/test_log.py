@@ -7,7 +7,7 @@ from deltalake import DeltaTable
 
 from polku_collector.lake import table as tables
 from polku_collector.lake.commit import commit
-from polku_collector.lake.store import LocalStore
+from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.table import NewFile, Table
 
 COLUMNS = {"event_date": "date", "event_id": "string"}

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from polku_collector.lake.commit import commit
-from polku_collector.lake.store import LocalStore
+from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.table import Table
 
 COLUMNS = {"event_date": "date", "event_id": "string"}

@@ -22,10 +22,12 @@ from deltalake import DeltaTable, write_deltalake
 
 from polku_collector.errors import LakeError, SettingsError, StoreUnreachable, StoreUntrusted
 from polku_collector.files import Files
-from polku_collector.lake import store as stores
+from polku_collector.lake import s3_store
 from polku_collector.lake.handover import Note, note_key, read_notes
+from polku_collector.lake.local_store import LocalStore
+from polku_collector.lake.open_store import open_store
 from polku_collector.lake.probe import probe_commits, prove_single_winner
-from polku_collector.lake.store import LocalStore, S3Store, open_store
+from polku_collector.lake.s3_store import S3Store
 from polku_collector.settings import S3, load
 from tests.s3_server import requests_in, s3_server
 
@@ -278,10 +280,10 @@ def test_a_local_directory_passes_the_probe_and_nothing_is_left(tmp_path: Path) 
 def killed_in_a_probe(uri: str, at: str, environ: dict[str, str]) -> None:
     """A process that is killed in the middle of a probe, when it comes to `at`."""
     script = (
-        "import os, signal, sys; from polku_collector.lake import probe, store\n"
+        "import os, signal, sys; from polku_collector.lake import open_store, probe, s3_store\n"
         "def end(*_, **__): os.kill(os.getpid(), signal.SIGKILL)\n"
         f"{at} = end\n"
-        "store.open_store(sys.argv[1]).probe()"
+        "open_store.open_store(sys.argv[1]).probe()"
     )
     done = subprocess.run([sys.executable, "-c", script, uri], env=os.environ | environ, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
@@ -294,7 +296,7 @@ def test_what_a_killed_probe_left_is_cleared_by_a_later_one_when_it_is_old(tmp_p
     assert left.name.startswith("_polku_probe-") and (left / "_delta_log").is_dir()
     LocalStore(lake).probe()
     assert [*lake.iterdir()] == [left], "it may be somebody's who is at it just now"
-    os.utime(left, (time.time() - 2 * stores.LEFT_PROBE_SECONDS,) * 2)
+    os.utime(left, (time.time() - 2 * s3_store.LEFT_PROBE_SECONDS,) * 2)
     (lake / "events").mkdir()
     LocalStore(lake).probe()
     assert [path.name for path in lake.iterdir()] == ["events"]
@@ -358,7 +360,7 @@ def test_deltalake_is_told_the_same_store_and_to_keep_its_guard() -> None:
 
 
 def test_files_small_and_large_reach_the_bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "MULTIPART_BYTES", 6 * 1024 * 1024)
+    monkeypatch.setattr(s3_store, "MULTIPART_BYTES", 6 * 1024 * 1024)
     store = open_store(f"s3://{BUCKET}/files", environment(endpoint))
     for name, size in (("small", 10), ("large", 13 * 1024 * 1024)):
         content = bytes(range(256)) * (size // 256 + 1)
@@ -389,13 +391,13 @@ def test_what_a_killed_probe_left_in_a_bucket_is_cleared_by_a_later_one_when_it_
     endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"s3://{BUCKET}/killed"
-    killed_in_a_probe(uri, "store.probe_commits", environment(endpoint))
+    killed_in_a_probe(uri, "s3_store.probe_commits", environment(endpoint))
     client(endpoint).put_object(Bucket=BUCKET, Key="killed/events/part.parquet", Body=b"rows")
     left = remaining(endpoint, "killed")
     assert len(left) > 1
     open_store(uri, environment(endpoint)).probe()
     assert remaining(endpoint, "killed") == left, "it may be somebody's who is at it just now"
-    monkeypatch.setattr(stores, "LEFT_PROBE_SECONDS", -60.0)  # the server dates its objects itself
+    monkeypatch.setattr(s3_store, "LEFT_PROBE_SECONDS", -60.0)  # the server dates its objects itself
     open_store(uri, environment(endpoint)).probe()
     assert remaining(endpoint, "killed") == ["killed/events/part.parquet"]
 
@@ -505,7 +507,7 @@ def test_every_object_asks_for_the_encryption_of_the_settings_by_boto3_and_by_de
     """Data in one part and in many, notes, commits, a checkpoint, and what the probe makes and deletes."""
     import pyarrow as pa
 
-    monkeypatch.setattr(stores, "MULTIPART_BYTES", 6 * 1024 * 1024)
+    monkeypatch.setattr(s3_store, "MULTIPART_BYTES", 6 * 1024 * 1024)
     record = tmp_path / "requests"
     with s3_server(record) as address:
         client(address).create_bucket(Bucket=BUCKET)
@@ -542,7 +544,7 @@ def test_everything_that_opens_a_lake_hands_the_settings_of_its_store_on() -> No
     """A store that is opened without them would write objects that are not encrypted as they should be."""
     calls = [
         (path.name, given)
-        for path in Path(stores.__file__).parents[1].rglob("*.py")
+        for path in Path(s3_store.__file__).parents[1].rglob("*.py")
         for given in re.findall(r"(?<!def )\bopen_store\(([^)]*)\)", path.read_text())
     ]
     assert len(calls) > 7

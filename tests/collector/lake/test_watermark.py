@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from polku_collector.lake.commit import commit
-from polku_collector.lake.store import open_store
+from polku_collector.lake.open_store import open_store
 from polku_collector.lake.table import Table
 from tests.s3_server import requests_in, s3_bucket
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from polku_collector.files import DISK
-from polku_collector.lake.store import LocalStore
+from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.table import Table
 from polku_collector.maintain import rewrite
 from polku_collector.maintain.rewrite import Overtaken

@@ -20,8 +20,9 @@ from polku_collector.batch import REPLAY_STREAM
 from polku_collector.errors import CommitUncertain, StoreUnreachable
 from polku_collector.lake.fenced import STALE_SECONDS, put, still_there
 from polku_collector.lake.handover import HandedFile, Note, note_key
+from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.parquet import DataFile
-from polku_collector.lake.store import LocalStore, StoredFile
+from polku_collector.lake.store import StoredFile
 from polku_collector.maintain.retention import Limits, condition, expired
 from polku_collector.maintain.vacuum import sorted_out
 from tests.collector.maintain.world import NOON, QUARANTINE, TODAY, Lake, event, refused, rows_of

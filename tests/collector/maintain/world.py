@@ -14,8 +14,9 @@ from deltalake import DeltaTable
 
 from polku_collector.lake.commit import add_actions, commit
 from polku_collector.lake.fenced import put
+from polku_collector.lake.open_store import open_store
 from polku_collector.lake.parquet import write_by_day
-from polku_collector.lake.store import Store, open_store
+from polku_collector.lake.store import Store
 from polku_collector.lake.table import Table
 from polku_collector.maintain.copies import Copies
 from polku_collector.maintain.plan import Merge

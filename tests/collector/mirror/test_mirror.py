@@ -242,7 +242,7 @@ def test_a_lake_that_moved_is_mirrored_at_its_new_place(lake: SmallLake, tmp_pat
     (tmp_path / "lake" / "events").rename(tmp_path / "events")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "events").rename(tmp_path / "elsewhere" / "events")
-    from polku_collector.lake.store import LocalStore
+    from polku_collector.lake.local_store import LocalStore
     from polku_collector.mirror.delta_log import DeltaLog
     from polku_collector.mirror.mirror import Mirror
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table as IcebergTable
 
+from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.statistics import delta_statistics
-from polku_collector.lake.store import LocalStore
 from polku_collector.lake.table import NewFile, Table
 from polku_collector.mirror.catalog import open_catalog
 from polku_collector.mirror.delta_log import DeltaLog

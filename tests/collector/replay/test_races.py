@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from polku_collector.lake.store import LocalStore
+from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.table import Table
 from polku_collector.replay.run import Replay
 

@@ -11,7 +11,7 @@ import pytest
 
 from polku_collector.batch import QuarantineLine
 from polku_collector.casts import Cast
-from polku_collector.lake.store import LocalStore
+from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.table import Table
 from polku_collector.replay.mapping import Mapping, Mended, Step
 from polku_collector.replay.rows import Selection, read
@@ -309,7 +309,7 @@ _COLOR = next(prop for prop in PLAN.properties.values() if prop.type == "string"
 
 
 def test_a_table_of_an_older_version_gets_the_new_columns(world: World) -> None:
-    from polku_collector.lake.store import LocalStore
+    from polku_collector.lake.local_store import LocalStore
     from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
 
     new = {"context", "sent_at", "library", "library_version"}

@@ -22,9 +22,9 @@ from polku_collector.journal.stream import stream_directories
 from polku_collector.journal.writer import StreamWriter
 from polku_collector.lake.checkpoints import Checkpoints
 from polku_collector.lake.columns import ColumnsStep
+from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.loop import Committer
 from polku_collector.lake.remember import open_memory
-from polku_collector.lake.store import LocalStore
 from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
 from polku_collector.planned import events_table_columns, schemas_of
 from polku_collector.replay.mapping import Mapping
