@@ -25,7 +25,7 @@ MIB = 1024 * 1024
 DEV_KEY = "dev"
 
 Positive = Annotated[int, Meta(ge=1)]
-PositiveSeconds = Annotated[float, Meta(gt=0, le=1e12)]  # `inf` is a number in TOML, and no JSON
+PositiveNumber = Annotated[float, Meta(gt=0, le=1e12)]  # `inf` is a number in TOML, and no JSON
 
 
 class IdCookie(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +49,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True):
     historical: bool = False  # may bring the past: event times are taken as they are
     max_past_days: Annotated[int, Meta(ge=1, le=36_500)] = 30
     max_future_minutes: Annotated[int, Meta(ge=1, le=525_600)] = 60
-    rate_events_per_second: PositiveSeconds | None = None  # of this source, over all workers of the node
+    rate_events_per_second: PositiveNumber | None = None  # of this source, over all workers of the node
     burst: Positive | None = None  # events that may come at once; default: those of one second
     rate_status: Literal[429, 503] = 503  # many clients drop their events on a 429
     bots: Literal["flag", "refuse"] = "flag"
@@ -72,7 +72,7 @@ class WebhookHmac(Struct, frozen=True, forbid_unknown_fields=True):
     field: str | None = None  # of a header of pairs ("t=1,v1=ab"): the name of the signature
     timestamp_field: str | None = None  # the name of the time among these pairs
     timestamp_header: str | None = None  # or the header that carries the time, in seconds since 1970
-    tolerance_seconds: PositiveSeconds = 300.0  # a time further off is refused
+    tolerance_seconds: PositiveNumber = 300.0  # a time further off is refused
 
 
 class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,8 +104,8 @@ class Iceberg(Struct, frozen=True, forbid_unknown_fields=True):
     events_table: str = "events"
     quarantine_table: str = "quarantine"
     location: str | None = None  # where metadata is kept; default: `_iceberg` in the lake
-    interval_seconds: PositiveSeconds = 60.0
-    keep_snapshots_hours: PositiveSeconds = 6.0
+    interval_seconds: PositiveNumber = 60.0
+    keep_snapshots_hours: PositiveNumber = 6.0
 
 
 class S3(Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,10 +119,10 @@ class Lake(Struct, frozen=True, forbid_unknown_fields=True):
     """Where the tables live and how often they are committed."""
 
     uri: str = "./polku-data/lake"
-    flush_seconds: PositiveSeconds | None = None  # default: 1 on a local disk, 10 on an object store
+    flush_seconds: PositiveNumber | None = None  # default: 1 on a local disk, 10 on an object store
     # Journal bytes read for one flush. Its rows are in memory, and Arrow joins the texts of a column up to 2 GiB.
     flush_bytes: Annotated[int, Meta(ge=1, le=1024 * MIB)] = 64 * MIB
-    dedup_window_days: PositiveSeconds = 7.0
+    dedup_window_days: PositiveNumber = 7.0
     dedup_max_bytes: Positive = 1024 * MIB
     checkpoint_commits: Positive = 20  # a checkpoint and a fresh table handle every so many commits
     scratch: str | None = None  # default: `staging` inside the journal directory
@@ -157,7 +157,7 @@ class Maintenance(Struct, frozen=True, forbid_unknown_fields=True):
     compact_files: Annotated[int, Meta(ge=10)] = 1000  # files are merged when a table has more than this
     target_file_bytes: Annotated[int, Meta(ge=MIB)] = 128 * MIB
     vacuum_retention_hours: Annotated[int, Meta(ge=1, le=8760)] = 24  # how long files stay that left a table
-    interval_seconds: PositiveSeconds | None = None  # default: 10 on a local disk, 60 on an object store
+    interval_seconds: PositiveNumber | None = None  # default: 10 on a local disk, 60 on an object store
     retention: Retention = Retention()
 
 
@@ -187,16 +187,16 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     max_keys: Positive = 2_000  # of all objects of one event
     max_quarantine_bytes: Positive = 64 * 1024  # of one rejected event kept as `original`
     max_quarantine_bytes_a_day: Positive = 4096 * MIB  # of rejected events of one source; beyond it they are counted
-    body_seconds: PositiveSeconds = 30.0  # a body that takes longer to arrive is refused
+    body_seconds: PositiveNumber = 30.0  # a body that takes longer to arrive is refused
     # What follows holds for each worker and its connections.
     max_held_bytes: Positive = 512 * MIB  # of large bodies on their way, together
     max_header_bytes: Annotated[int, Meta(ge=1024, le=MIB)] = 32 * 1024
-    header_seconds: PositiveSeconds = 10.0  # until a connection has sent the head of a request
-    idle_seconds: PositiveSeconds = 75.0  # longer than proxies keep theirs, so that it is they who close
+    header_seconds: PositiveNumber = 10.0  # until a connection has sent the head of a request
+    idle_seconds: PositiveNumber = 75.0  # longer than proxies keep theirs, so that it is they who close
     max_connections: Positive = 4_096
     max_connections_per_address: Positive | None = None  # trusted proxies are not counted
-    ack_lake_seconds: PositiveSeconds = 30.0  # how long a request of a source with ack = "lake" waits for the commit
-    drain_seconds: PositiveSeconds = 60.0  # how long SIGTERM waits for the last commits
+    ack_lake_seconds: PositiveNumber = 30.0  # how long a request of a source with ack = "lake" waits for the commit
+    drain_seconds: PositiveNumber = 60.0  # how long SIGTERM waits for the last commits
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):

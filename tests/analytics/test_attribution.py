@@ -88,7 +88,7 @@ histories = st.lists(
 
 
 @given(histories, st.integers(1, 6), st.sampled_from(MODELS))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_every_model_is_what_a_plain_loop_says(
     people: list[tuple[list[Touch], list[int]]], lookback: int, model: Attribution
 ) -> None:

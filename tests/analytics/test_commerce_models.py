@@ -54,7 +54,7 @@ def _value(value: Any) -> Any:
     return value if isinstance(value, bool) or not isinstance(value, int | float) else round(float(value), 6) + 0.0
 
 
-@settings(max_examples=2, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32))
 def test_all_tables_agree_with_a_reckoning_event_by_event(seed: int, shop: Make, new_history: Make) -> None:
     event = new_history()

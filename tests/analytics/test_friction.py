@@ -67,7 +67,7 @@ events = st.tuples(
 
 
 @given(st.lists(st.lists(events, min_size=1, max_size=7), max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_signs_and_counts_are_what_a_plain_loop_says(drawn: list[list[Event]]) -> None:
     visits = [sorted(visit, key=lambda event: event[0]) for visit in drawn]
     flat = [(unit, *event) for unit, visit in enumerate(visits) for event in visit]

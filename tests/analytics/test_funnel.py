@@ -107,7 +107,7 @@ histories = st.lists(
 step_lists = st.lists(st.sampled_from("ABC"), min_size=2, max_size=4)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(histories, step_lists, st.integers(1, 9), st.sampled_from(["any", "first"]), st.integers(12, 20))
 def test_the_funnel_equals_trying_out_every_attempt(
     people: list[History], steps: list[str], window: int, reentry: Reentry, as_of: int
@@ -133,7 +133,7 @@ def test_the_funnel_equals_trying_out_every_attempt(
         assert found.dropped[number] == len(stopped) - waiting
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(histories, st.integers(1, 9))
 def test_an_optional_step_holds_nobody_back(people: list[History], window: int) -> None:
     with_optional = outcome(people, ["A", "B", "C"], window, optional=[False, True, False])
@@ -308,7 +308,7 @@ def valid(chain: Sequence[tuple[int, int, str]], history: list[tuple[int, int, s
     return True
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("ABCX")), max_size=8), min_size=1, max_size=5),
     st.lists(st.sampled_from("ABC"), min_size=2, max_size=3),
@@ -380,7 +380,7 @@ def test_every_option_equals_trying_out_every_attempt(
             assert (found.still_in_window[number], found.dropped[number]) == (sum(stopped), len(stopped) - sum(stopped))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("ABCX")), max_size=8), min_size=1, max_size=5),
     st.lists(st.sampled_from("ABC"), min_size=2, max_size=3),

@@ -334,7 +334,7 @@ def in_world(number: int, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]
     return marked
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(a_world, min_size=10, max_size=14), st.randoms())
 def test_the_rule_holds_whatever_happens_and_in_whatever_order_rows_stand(
     worlds: list[tuple[list[Seen], list[int]]], order: random.Random

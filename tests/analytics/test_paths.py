@@ -78,7 +78,7 @@ def by_hand(
     return sorted(rows)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(0, 50_000_000), st.integers(0, 3)), min_size=1, max_size=9),

@@ -184,7 +184,7 @@ def score(values: dict[str, float], name: str) -> int:
 an_order = st.tuples(st.sampled_from("abcdefg"), st.integers(0, 9), st.sampled_from([5.0, 10.0, 20.0]))
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(st.lists(an_order, min_size=1, max_size=30))
 def test_scores_are_what_counting_by_hand_gives(
     make_lake: Callable[..., Lake], plan: Plan, new_history: Make, orders: list[tuple[str, int, float]]

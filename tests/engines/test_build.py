@@ -176,7 +176,7 @@ TELLS = st.fixed_dictionaries(
 EVENTS = st.lists(ACTS | TELLS, max_size=40)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, suppress_health_check=list(HealthCheck))
 @given(EVENTS, st.booleans())
 def test_who_is_who_is_the_same(
     plan: Plan,

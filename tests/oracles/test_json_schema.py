@@ -39,7 +39,6 @@ def test_verdicts_equal_those_of_a_json_schema_validator(pytestconfig: pytest.Co
 
     @settings(
         max_examples=max(1, wanted // 100),
-        deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate, Phase.shrink],

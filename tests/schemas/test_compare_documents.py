@@ -241,7 +241,7 @@ def _only_spelling(differences: tuple[Difference, ...]) -> bool:
 
 
 @given(pairs(most=3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_is_compatible_refuses_no_document_that_was_fine(pair: tuple[Plan, Plan]) -> None:
     found = compare(*pair)
     if not found.breaking and not _only_spelling(found.differences):
@@ -249,7 +249,7 @@ def test_what_is_compatible_refuses_no_document_that_was_fine(pair: tuple[Plan, 
 
 
 @given(pairs(most=1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_is_breaking_has_a_document_that_shows_it(pair: tuple[Plan, Plan]) -> None:
     old, new = pair
     breaking = compare(old, new).breaking
@@ -299,7 +299,7 @@ def routings(draw: st.DrawFn) -> Plan:
 
 
 @given(routings(), routings())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_an_event_breaks_exactly_if_a_way_to_it_leads_elsewhere(old: Plan, new: Plan) -> None:
     before, now = compile_plan(old), compile_plan(new)
     broken = set()

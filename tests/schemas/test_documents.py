@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from polku_schemas.documents import Document, read_document
@@ -46,7 +46,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("documents")
 
 
-@settings(deadline=None)
 @given(value=st.dictionaries(texts, values, max_size=4))
 def test_json_is_read_as_the_standard_library_reads_it(folder: Path, value: Any) -> None:
     for text in (json.dumps(value), json.dumps(value, indent=1, ensure_ascii=False)):
@@ -55,7 +54,6 @@ def test_json_is_read_as_the_standard_library_reads_it(folder: Path, value: Any)
         assert repr(found) == repr(json.loads(text)), "1 is not 1.0, and True is not 1"
 
 
-@settings(deadline=None)
 @given(data=st.binary(max_size=60), ending=st.sampled_from(["yaml", "json"]))
 def test_no_bytes_are_a_crash(folder: Path, data: bytes, ending: str) -> None:
     document, findings = read(folder, data, ending)
@@ -63,7 +61,6 @@ def test_no_bytes_are_a_crash(folder: Path, data: bytes, ending: str) -> None:
     json.dumps(document.value if document else None, allow_nan=False)
 
 
-@settings(deadline=None)
 @given(text=st.text(alphabet="{}[]:,-&*!<>|#'\" \n\ta1.~\\u", max_size=40), ending=st.sampled_from(["yaml", "json"]))
 def test_no_marks_are_a_crash(folder: Path, text: str, ending: str) -> None:
     document, findings = read(folder, text, ending)

@@ -88,19 +88,19 @@ def documents(draw: st.DrawFn) -> tuple[CompiledEvent, bytes]:
 
 
 @given(documents())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_paths_agree_on_documents_like_those_of_the_plan(document: tuple[CompiledEvent, bytes]) -> None:
     paths_agree(*document)
 
 
 @given(st.sampled_from([*EVENTS, COMPILED.traits]), st.binary(max_size=60) | st.text(max_size=40).map(str.encode))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_paths_agree_on_any_bytes(event: CompiledEvent, raw: bytes) -> None:
     paths_agree(event, raw)
 
 
 @given(documents(), st.data())
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_the_paths_agree_on_damaged_documents(document: tuple[CompiledEvent, bytes], data: st.DataObject) -> None:
     event, raw = document
     at = data.draw(st.integers(0, len(raw)))
@@ -110,7 +110,7 @@ def test_the_paths_agree_on_damaged_documents(document: tuple[CompiledEvent, byt
 
 
 @given(documents())
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_a_member_given_twice_counts_once(document: tuple[CompiledEvent, bytes]) -> None:
     event, raw = document
     if raw not in (b"{}", b""):

@@ -93,7 +93,7 @@ def comparisons(draw: st.DrawFn) -> Comparison:
 
 
 @given(st.lists(comparisons(), max_size=3), st.lists(rows, min_size=1, max_size=8))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_python_and_sql_mean_the_same(when: list[Comparison], table: list[dict[str, Any]]) -> None:
     inserted = [(n, *(row[name] for name in literals)) for n, row in enumerate(table)]
     DUCKDB.execute(f"CREATE OR REPLACE TABLE r (n BIGINT, {COLUMNS})")

@@ -442,7 +442,7 @@ anything: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_no_arguments_raise_and_every_body_is_json(data: st.DataObject) -> None:
     transport = polku.MemoryTransport()
@@ -470,7 +470,7 @@ def test_no_arguments_raise_and_every_body_is_json(data: st.DataObject) -> None:
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(value=anything)
 def test_what_was_repaired_can_be_encoded(value: Any) -> None:
     fixed, _ = repaired(Record(type="track", event=value, properties={"v": value}, user_id=value))

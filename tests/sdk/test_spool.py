@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import polku
@@ -61,7 +61,6 @@ def files(folder: Path) -> list[str]:
     return sorted(path.suffix for path in folder.iterdir())
 
 
-@settings(deadline=None)  # it writes files
 @given(EVENTS, EVENTS)
 def test_what_is_appended_is_read_in_order_also_by_the_next_process(
     tmp_path_factory: pytest.TempPathFactory, first: list[bytes], second: list[bytes]
@@ -78,7 +77,6 @@ def test_what_is_appended_is_read_in_order_also_by_the_next_process(
     assert files(folder) == []
 
 
-@settings(deadline=None)  # it writes files
 @given(EVENTS.filter(bool), st.data())
 def test_a_cut_anywhere_costs_what_was_cut_and_nothing_before_it(
     tmp_path_factory: pytest.TempPathFactory, events: list[bytes], data: st.DataObject
@@ -98,7 +96,6 @@ def test_a_cut_anywhere_costs_what_was_cut_and_nothing_before_it(
     assert files(folder) == []
 
 
-@settings(deadline=None)  # it writes files
 @given(EVENTS.filter(bool), st.data())
 def test_damage_is_told_and_costs_the_damaged_lines_only(
     tmp_path_factory: pytest.TempPathFactory, events: list[bytes], data: st.DataObject

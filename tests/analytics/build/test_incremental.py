@@ -116,7 +116,7 @@ def opened(lake: Lake, plan: Plan) -> Journeys:
 
 
 # Without shrinking: every try is a dozen builds.
-@settings(deadline=None, max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(batches=histories(), join_users=st.booleans())
 def test_batches_in_any_order_give_the_tables_of_a_full_build(
     batches: Sequence[Sequence[Row]], join_users: bool, plan: Plan, tmp_path_factory: pytest.TempPathFactory

@@ -87,7 +87,7 @@ paged = st.builds(
 
 
 @given(items=st.lists(tracked | tracked | identified | paged, max_size=30), one=tracked | paged)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_events_give_a_plan_that_loads_and_says_how_many_it_refuses(
     items: list[dict[str, Any]], one: dict[str, Any]
 ) -> None:
@@ -115,7 +115,7 @@ def test_any_events_give_a_plan_that_loads_and_says_how_many_it_refuses(
         max_size=40,
     )
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_events_that_do_not_contradict_each_other_are_all_accepted(items: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = drafted(Path(folder), items)

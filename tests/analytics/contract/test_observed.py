@@ -77,7 +77,7 @@ def members(properties: dict[str, Property]) -> st.SearchStrategy[dict[str, Any]
 
 
 @given(data=st.data())
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_intake_accepted_comes_back(plan: Plan, tmp_path: Path, data: st.DataObject) -> None:
     """Each document carries its number in `order_id`, by which it is found again."""
     paid = compile_plan(plan).find("track", "paid")

@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(value=values, text=texts)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_value_reads_back_as_itself(folder: Path, value: Any, text: str) -> None:
     found = read(folder, f"key: {flow(value)}  {comment(text)}\nother: {sentence(text)}\n")
     assert found == {"key": value, "other": text}

@@ -46,14 +46,14 @@ def test_the_key_may_be_in_the_form_itself(world: World) -> None:
     assert world.client.post("/v1/batch", content=form.encode()).status_code == 200
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(), st.booleans(), st.booleans())
 def test_base64_is_read_in_either_alphabet_with_and_without_padding(raw: bytes, url: bool, padded: bool) -> None:
     text = base64.urlsafe_b64encode(raw) if url else base64.b64encode(raw)
     assert from_base64(text if padded else text.rstrip(b"=")) == raw
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary())
 def test_what_is_no_form_is_left_alone(body: bytes) -> None:
     if not body.startswith(b"data="):

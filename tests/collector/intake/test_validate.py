@@ -358,7 +358,7 @@ wire_items = (
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(wire_items, max_size=4), json_values)
 def test_whatever_comes_as_json_every_item_gets_one_line_that_the_journal_can_store(
     items: list[Any], outer: Any
@@ -372,7 +372,7 @@ def test_whatever_comes_as_json_every_item_gets_one_line_that_the_journal_can_st
         json.loads(encoded)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.binary(max_size=300) | st.binary(max_size=60).map(lambda middle: b'{"batch":[' + GOOD + b"," + middle + b"]}")
 )

@@ -217,7 +217,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys(VISIT_KEY, TEXTS)), min_size=1, max_size=12))
 def test_any_text_gives_one_row_and_a_known_channel(
     connection: duckdb.DuckDBPyConnection, rows: list[dict[str, str | None]]
@@ -284,7 +284,7 @@ ONE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ONE, min_size=1, max_size=60))
 def test_the_rules_say_of_an_arrival_what_they_say_of_each_of_its_visits(
     connection: duckdb.DuckDBPyConnection, rows: list[dict[str, str | None]]
@@ -312,7 +312,7 @@ def test_another_page_reached_in_a_known_way_asks_no_rules(connection: duckdb.Du
 PIECES = st.text("a:1;\x00\x1f", max_size=4) | st.none()
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys(VISIT_KEY, PIECES)), min_size=2, max_size=30))
 def test_no_text_passes_for_another_visit(
     connection: duckdb.DuckDBPyConnection, rows: list[dict[str, str | None]]

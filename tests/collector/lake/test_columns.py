@@ -359,7 +359,7 @@ events = st.sampled_from([PLAN.events[name] for name in NAMES]).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(st.lists(events, min_size=1, max_size=12))
 def test_every_document_that_intake_accepts_becomes_the_row_it_says(
     step: ColumnsStep, documents: list[tuple[str, dict[str, Any]]]

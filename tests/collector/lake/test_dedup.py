@@ -150,7 +150,7 @@ class World:
 
 
 @pytest.mark.parametrize("at_a_time", [1 << 20, 2])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=st.lists(STEPS, max_size=14))
 def test_the_index_says_what_a_dict_of_the_table_says(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, object]], at_a_time: int

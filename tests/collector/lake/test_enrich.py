@@ -242,7 +242,7 @@ def evaluate(connection: duckdb.DuckDBPyConnection, urls: list[str | None], *exp
     return connection.execute(f"SELECT {', '.join(expressions)} FROM pages ORDER BY n").fetchall()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(URLS, min_size=1, max_size=10))
 @example(["https://shop.fi", "https://shop.fi?x", "http://shop.fi/#a", "HTTP://WWW.SHOP.FI:80/A?b", "app://home/x"])
 @example(["https://a.b/?utm_source=a%zz&utm_source=later", "https://a.b/?utm_source=%ff&x=1"])
@@ -295,7 +295,7 @@ def test_odd_urls(connection: duckdb.DuckDBPyConnection, url: str | None, path: 
     assert evaluate(connection, [url], page_path_sql("url"), referrer_host_sql("url")) == [(path, host)]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=10))
 @example(["\x00", "http://\x00/", "//@", "?utm_source=%00", "http://a/?utm_source=" + "%e2" * 50, "://", "?" * 2000])
 def test_rubbish_never_raises(connection: duckdb.DuckDBPyConnection, texts: list[str]) -> None:

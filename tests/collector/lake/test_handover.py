@@ -134,7 +134,7 @@ def test_notes_are_taken_in_the_order_of_their_streams_and_stale_ones_are_told()
     assert len(choose(noted(first, second, third), {"a": 5, "b": 0}, most=2).taken) == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.integers(1, 3)), max_size=12), st.data())
 def test_what_is_taken_never_leaves_a_gap_and_never_goes_back(spans: list[tuple[str, int, int]], data: Any) -> None:
     notes = noted(*[note({stream: first}, {stream: first + length}) for stream, first, length in spans])

@@ -38,7 +38,7 @@ def test_versions_that_touch_no_file_are_no_snapshot() -> None:
     assert next_changes([]) is None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sets(st.sampled_from("abcdefgh")), st.sets(st.sampled_from("abcdefgh")))))
 def test_snapshot_by_snapshot_the_files_are_those_of_the_table(history: list[tuple[set[str], set[str]]]) -> None:
     live: set[str] = set()

@@ -224,7 +224,7 @@ entries = st.builds(
 
 
 @given(entries, st.dictionaries(names, documents))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_it_changes_only_what_it_names_or_says_where_it_cannot(entry: Mended, properties: dict[str, Any]) -> None:
     item = {"type": "track", "event": "e", "messageId": "m", "properties": properties, "context": {"a": "1"}}
     named = {*entry.drop, *(path for path, _ in (*entry.cast, *entry.default))}
@@ -255,7 +255,7 @@ def beside(value: Any, named: set[tuple[Step, ...]]) -> Any:
 
 
 @given(paths, st.dictionaries(names, documents))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_rename_moves_a_value_as_it_is_and_nothing_else(path: tuple[Step, ...], properties: dict[str, Any]) -> None:
     """To a name that is nowhere, and back again: the event is what it was."""
     there = Mended(rename=((path, "new"),))
@@ -270,7 +270,7 @@ def test_a_rename_moves_a_value_as_it_is_and_nothing_else(path: tuple[Step, ...]
 
 
 @given(st.binary(max_size=200) | documents.map(lambda value: json.dumps(value).encode()))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_whatever_bytes_stand_in_quarantine_it_mends_or_says_that_it_cannot(raw: bytes) -> None:
     entry = Mended(default=(((Step("a"),), 1),), cast=(((Step("b"),), Cast("integer")),))
     try:

@@ -118,7 +118,7 @@ def test_the_command_ends_with_2_and_names_file_line_and_remedy(tmp_path: Path) 
 NAMES = st.text(st.characters(blacklist_characters="'\\", blacklist_categories=["Cs"]), min_size=1, max_size=8)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(NAMES | st.integers(0, 3), max_size=5), st.integers())
 def test_a_path_leads_to_where_it_says(steps: list[str | int], value: int) -> None:
     payload: Any = value
@@ -161,7 +161,7 @@ known: dict[str, st.SearchStrategy[Any]] = {
 payloads = json_values | st.fixed_dictionaries({}, optional=known)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(payload=payloads, header=st.none() | st.binary(max_size=200))
 def test_whatever_comes_each_event_is_json_with_an_id_of_its_own_or_a_reason(
     tmp_path_factory: pytest.TempPathFactory, payload: Any, header: bytes | None

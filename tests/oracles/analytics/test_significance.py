@@ -15,7 +15,7 @@ weightstats = pytest.importorskip("statsmodels.stats.weightstats")
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.floats(0, 1), st.floats(0, 1))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_shares(units: int, control_units: int, share: float, control_share: float) -> None:
     reached, control = round(units * share), round(control_units * control_share)
     found = proportions(reached, units, control, control_units)
@@ -31,7 +31,7 @@ def test_shares(units: int, control_units: int, share: float, control_share: flo
 
 
 @given(st.lists(st.integers(0, 99), min_size=2, max_size=30), st.lists(st.integers(0, 99), min_size=2, max_size=30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_means(group: list[int], control: list[int]) -> None:
     assume(len(set(group)) > 1 and len(set(control)) > 1)
     found = means(*(Sums(len(v), sum(v), sum(x * x for x in v)) for v in (group, control)))

@@ -93,7 +93,7 @@ def does(source: str) -> str:
 
 
 @given(st.lists(st.sampled_from(HOSTILE_TEXTS) | st.text(max_size=30).filter(str.strip), min_size=1, max_size=13))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_nothing_a_plan_says_becomes_code(texts: list[str]) -> None:
     same = [f"said {number}" for number in range(len(set(texts)))]
     harmless = hostile(*[same[sorted(set(texts)).index(text)] for text in texts])

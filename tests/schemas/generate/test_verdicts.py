@@ -209,7 +209,7 @@ def all_agree(one: Event, data: st.DataObject) -> None:
         agrees(generated, compiled, data.draw(documents(one.properties)))
 
 
-QUICKLY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICKLY = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @given(scalars("a") | arrays("a") | objects("a"), st.booleans(), st.data())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from polku_schemas.lint.conditions import Domain, clash, domain_of, implies, unknown_literals
@@ -95,7 +95,6 @@ def ever_holds(when: Sequence[Comparison]) -> bool:
     return True
 
 
-@settings(deadline=None)
 @given(whens())
 def test_what_can_never_hold_holds_in_no_document(when: list[Comparison]) -> None:
     clashing = clash(when, DOMAINS)
@@ -105,20 +104,17 @@ def test_what_can_never_hold_holds_in_no_document(when: list[Comparison]) -> Non
         assert not any(holds(when, row.get) for row in ROWS)
 
 
-@settings(deadline=None)
 @given(whens(EXACT))
 def test_what_holds_in_no_document_is_called_impossible(when: list[Comparison]) -> None:
     assert bool(clash(when, DOMAINS)) == (not ever_holds(when))
 
 
-@settings(deadline=None)
 @given(whens(), whens())
 def test_what_is_implied_holds_wherever_the_other_does(stronger: list[Comparison], weaker: list[Comparison]) -> None:
     if implies(stronger, weaker, DOMAINS):
         assert all(holds(weaker, row.get) for row in ROWS if holds(stronger, row.get))
 
 
-@settings(deadline=None)
 @given(
     st.lists(comparisons(("count", "sure", "paid", "size")), max_size=3), comparisons(("count", "sure", "paid", "size"))
 )
@@ -130,7 +126,6 @@ def test_what_holds_wherever_the_other_does_is_called_implied(stronger: list[Com
     assert implies(stronger, [weaker], DOMAINS) == (is_there and always)
 
 
-@settings(deadline=None)
 @given(whens())
 def test_a_when_implies_itself_and_what_is_shorter(when: list[Comparison]) -> None:
     assert implies(when, when, DOMAINS)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -35,7 +35,6 @@ def accepted(prop: Property) -> set[Any]:
     return {value for value in (INTEGERS if prop.type == "integer" else TEXTS) if value_problem(prop, value) is None}
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["integer", "string"]), st.data())
 def test_a_property_without_faults_has_a_value(kind: Any, data: st.DataObject) -> None:
     own = data.draw(integer_constraints if kind == "integer" else text_constraints)
@@ -47,7 +46,6 @@ def test_a_property_without_faults_has_a_value(kind: Any, data: st.DataObject) -
         assert accepted(prop) == set(prop.enum)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["integer", "string"]), st.data())
 def test_a_use_that_is_not_looser_lets_nothing_new_through(kind: Any, data: st.DataObject) -> None:
     constraints = integer_constraints if kind == "integer" else text_constraints
@@ -58,7 +56,6 @@ def test_a_use_that_is_not_looser_lets_nothing_new_through(kind: Any, data: st.D
         assert accepted(use) <= accepted(known)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["integer", "string"]), st.data())
 def test_a_bound_or_enum_that_lets_something_new_through_is_looser(kind: Any, data: st.DataObject) -> None:
     """Each constraint on its own: together another one may forbid what it lets through."""

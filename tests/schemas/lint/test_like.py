@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from polku_schemas.lint.like import text_exists
@@ -23,13 +23,11 @@ def found(matching: Sequence[str], others: Sequence[str], shortest: int, longest
     )
 
 
-@settings(deadline=None)
 @given(patterns, patterns, st.integers(0, 3), st.integers(0, LONGEST))
 def test_it_is_exact_for_short_texts(matching: list[str], others: list[str], shortest: int, longest: int) -> None:
     assert text_exists(matching, others, shortest, longest) == found(matching, others, shortest, longest)
 
 
-@settings(deadline=None)
 @given(patterns, patterns)
 def test_without_a_length_nothing_that_exists_is_denied(matching: list[str], others: list[str]) -> None:
     assert text_exists(matching, others) or not found(matching, others, 0, LONGEST)
