@@ -111,9 +111,9 @@ class ColumnsStep:
         self._readers: queue.LifoQueue[Reader] = queue.LifoQueue()  # its memory is warm, who has just read
         for _ in range(threads):
             self._readers.put(Reader(self._connection.cursor()))
-        # Two, so that what is written does not wait for what is read ahead, and that goes on whenever a core is idle.
+        # What is written does not wait for what is read ahead, and that goes on whenever a core is idle.
         self._reading = ThreadPoolExecutor(threads, thread_name_prefix="polku-read")
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="polku-columns")
+        self._writing = ThreadPoolExecutor(threads, thread_name_prefix="polku-write")
         self._ahead: deque[_Reading] = deque()
 
     def write(
@@ -180,15 +180,15 @@ class ColumnsStep:
 
     def close(self) -> None:
         """Let go of the threads and the database."""
-        self._reading.shutdown()
-        self._pool.shutdown()
+        self._reading.shutdown(cancel_futures=True)  # of what was ahead
+        self._writing.shutdown()
         while not self._readers.empty():
             self._readers.get().close()
         self._connection.close()
 
     def _side_by_side(self, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
         """The results for all items, in order."""
-        return _results([self._pool.submit(work, item) for item in items])
+        return _results([self._writing.submit(work, item) for item in items])
 
     def _begin(self, blocks: list[Block], clashes: Clashes) -> _Reading:
         streams = sorted({block.stream for block in blocks})
