@@ -86,7 +86,7 @@ class _Reading(Struct, frozen=True):
     results: list[Future[tuple[pa.Table | None, Refusals]]]
 
 
-def _nothing_follows() -> list[Block]:
+def _nothing_follows(ahead: int) -> list[Block]:
     return []
 
 
@@ -122,13 +122,14 @@ class ColumnsStep:
         find_repeats: Callable[[Keys, list[str]], Repeats],
         max_days: int = 1_000_000,
         clashes: Clashes = MappingProxyType({}),
-        following: Callable[[], list[Block]] = _nothing_follows,
+        following: Callable[[int], list[Block]] = _nothing_follows,
     ) -> Written:
         """Files for all lines of the blocks. `find_repeats` is asked once, with the keys of all events.
 
         Raises TooManyDays, before anything is written, when the events are of more than `max_days` days. Lines that
         bring a column that clashes with the table's go to quarantine. `following`: the blocks that will be written
-        after all that were given until then, if that is known; they are read beside, for when this very list is given.
+        after these and so many flushes that are read ahead already, if that is known; they are read beside, for when
+        this very list is given.
         """
         reading = self._read_before(blocks, clashes) or self._begin(blocks, clashes)
         if not self._ahead:
@@ -204,9 +205,9 @@ class ColumnsStep:
         self._ahead.clear()
         return None
 
-    def _read_on(self, following: Callable[[], list[Block]], clashes: Clashes) -> None:
+    def _read_on(self, following: Callable[[int], list[Block]], clashes: Clashes) -> None:
         try:
-            if after := following():
+            if after := following(len(self._ahead)):
                 self._ahead.append(self._begin(after, clashes))
         except Exception as error:  # raised when it is their turn: nobody waits for what is wrong with others
             log.info("nothing is read ahead", reason=str(error))

@@ -219,16 +219,16 @@ class HandingCommitter(Committer):
         if bad - self._bad:
             log.error("a note of this node cannot be read: it waits until that is removed", notes=sorted(bad))
         self._bad = bad
-        if self._unsure:
-            # Those that can be committed. One that begins where no stream stands was overtaken: it will be stale.
-            streams = {stream for note in own.values() for stream in note.before}
-            chosen = choose(own, {stream: self._events.watermark(stream) for stream in streams}, len(own))
-            self._open_notes = {key: own[key] for key in chosen.taken}
         lost = [
             key
             for key, note in self._open_notes.items()
             if key not in own and key not in there.bad and not self._is_committed(note)
         ]
+        if self._unsure:
+            # Those that can be committed. One that begins where no stream stands was overtaken: it will be stale.
+            streams = {stream for note in own.values() for stream in note.before}
+            chosen = choose(own, {stream: self._events.watermark(stream) for stream in streams}, len(own))
+            self._open_notes = {key: own[key] for key in chosen.taken}
         if lost:
             log.error("notes are gone that were not committed: handing over anew", notes=lost)
             self._handed, self._open_notes, self._unsure = {}, {}, True

@@ -305,8 +305,13 @@ class Committer:
             taken = _with(taken, name, watermark, stream.read(watermark, max(1, self._flush_bytes - taken.size)))
         return taken
 
-    def _following(self, streams: Mapping[str, LakeStream], blocks: list[Block]) -> list[Block]:
-        """What will be flushed after these blocks and what is ahead, when flushes are full: who is behind reads on."""
+    def _following(self, streams: Mapping[str, LakeStream], blocks: list[Block], kept: int) -> list[Block]:
+        """What will be flushed after these blocks and what is ahead, when flushes are full: who is behind reads on.
+
+        `kept`: so many of those ahead are read; with the others that was in vain.
+        """
+        while len(self._ahead) > kept:
+            self._ahead.pop()
         taken = [blocks, *(ahead.blocks for ahead in self._ahead)]
         if _size(taken[-1]) < self._flush_bytes:
             return []

@@ -36,10 +36,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     yield found
 
 
-def giving(*flushes: list[Block]) -> Callable[[], list[Block]]:
+def giving(*flushes: list[Block]) -> Callable[[int], list[Block]]:
     """The one after the other, each once."""
     left = [*flushes]
-    return lambda: left.pop(0) if left else []
+    return lambda ahead: left.pop(0) if left else []
 
 
 def fill(journal: StreamWriter, blocks: int) -> list[str]:
@@ -144,6 +144,23 @@ def test_lines_are_read_anew_when_the_table_has_come_to_clash_with_them(tmp_path
     step.close()
 
 
+def test_what_is_read_anew_for_a_clash_is_read_ahead_of_again(
+    tmp_path: Path, journal: StreamWriter, read: list[int]
+) -> None:
+    """One flush with a clash among others: at no time more than two flushes are held, and soon none is read twice."""
+    clashing = structs.replace(SCHEMAS, plan_fingerprint="g", events={"a": {"extra": "double"}})
+    for number in range(1, 11):
+        asyncio.run(journal.append([line(f"m{number}")], clashing if number == 3 else SCHEMAS, 10))
+    node = Node(tmp_path, tmp_path / "lake", Files())
+    held = []
+    while node.committer.flush():
+        held.append(len(node.committer._ahead))
+    assert max(held) == 2
+    assert read == [1, 2, 3, 4, 3, 4, 5, 4, 5, 6, 7, 8, 9, 10]
+    assert sorted(ids(tmp_path / "lake")) == sorted(f"m{number}" for number in range(1, 11))
+    journal.close()
+
+
 def test_what_goes_wrong_ahead_is_told_when_it_is_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = ColumnsStep(tmp_path, AGENTS.table, threads=1)
     first, second = ([block(judged([track("cart_viewed", {}, number)]), first=number)] for number in (1, 2))
@@ -171,7 +188,7 @@ def test_a_flush_does_not_wait_for_what_is_wrong_with_the_next(tmp_path: Path) -
     with pytest.raises(LakeError, match="does not describe"):
         step.write(undescribed, nothing_repeats)
 
-    def unreadable() -> list[Block]:
+    def unreadable(ahead: int) -> list[Block]:
         raise OSError("the disk did not answer")
 
     assert step.write(second, nothing_repeats, following=unreadable).event_rows == 1

@@ -1,6 +1,7 @@
 """Nodes hand over files and one commits them: each event once, whoever dies, and wherever."""
 
 import asyncio
+import contextlib
 import json
 import shutil
 import subprocess
@@ -297,6 +298,31 @@ def test_an_old_note_without_its_files_is_handed_over_anew(
         take(lake)
     assert ids(lake) == ["1", "2"]
     assert notes_in(LocalStore(lake)) == {}
+
+
+def test_a_note_that_is_lost_while_another_is_in_doubt_is_handed_over_anew(
+    lake: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node stood behind it for ever: nothing was committed any more until it was started anew."""
+    journal.take_in("1")
+    journal.take_in("2")
+    life = journal.life(lake, flush_bytes=1)
+    life.flush()
+    create = life._store.create
+
+    def in_doubt(key: str, data: bytes) -> bool:
+        monkeypatch.setattr(life._store, "create", create)
+        return not create(key, data)  # sent twice, as a client does whose answer was lost
+
+    monkeypatch.setattr(life._store, "create", in_doubt)
+    with pytest.raises(CommitUncertain):
+        life.flush()
+    (lake / min(notes_in(LocalStore(lake)))).unlink()
+    for _ in range(5):
+        with contextlib.suppress(CommitUncertain):
+            life.flush()
+        take(lake)
+    assert ids(lake) == ["1", "2"]
 
 
 def test_a_journal_whose_events_another_node_committed_is_gone_after_a_drain(lake: Path, tmp_path: Path) -> None:
