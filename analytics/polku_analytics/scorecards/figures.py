@@ -61,7 +61,7 @@ def _margin(part: Part) -> Value:
 def _digital(part: Part) -> Value:
     column = money_column(part)
     (digital, whole), currency = money(
-        part, [f"CASE WHEN o.event_name = '{_STORE}' THEN 0 ELSE o.{column} END", f"o.{column}"]
+        part, [f"CASE WHEN o.event_name <> '{_STORE}' THEN o.{column} END", f"o.{column}"]
     )
     return Value(ratio(digital, whole).number, currency or None)
 
@@ -91,11 +91,11 @@ def _buyers(condition: str) -> Callable[[Part], Value]:
 def _product_group(order: str) -> Callable[[Part], Value]:
     def find(part: Part) -> Value:
         found = part.journeys.rows(
-            "SELECT l.category, SUM(l.revenue) AS revenue "
+            "SELECT l.category, SUM(l.revenue) AS sold "
             f"FROM {part.rows('order_lines', 'ordered_at')} AS l "
             "WHERE l.category IS NOT NULL AND l.revenue IS NOT NULL AND NOT l.cancelled "
             f"AND COALESCE(l.currency, '') = {sql_literal(main_currency(part))} "
-            f"GROUP BY l.category ORDER BY revenue {order}, l.category LIMIT 1"
+            f"GROUP BY l.category ORDER BY sold {order}, l.category LIMIT 1"
         )
         return Value(round(float(found[0][1]), 6), found[0][0]) if found else Value(None)
 
