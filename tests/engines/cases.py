@@ -60,6 +60,7 @@ CASES: Final = (
     "carts --breakdown device",
     "checkout",
     "search",
+    "search --show zero",
     "deliveries",
     "returns --breakdown device",
 )
