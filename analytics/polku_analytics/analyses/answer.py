@@ -129,10 +129,11 @@ def _compared(
     # What the period before shows is shown here too, with its figures of now where it has any.
     seen = _by_key(found.rows, places)
     more = [now[key] for key in _by_key(earlier.rows, places) if key in now and key not in seen]
+    absent = 0 if adds_up else None
     rows = []
     for row in [*found.rows, *more]:
         old = before.get(tuple(row[place] for place in places))
-        was = None if old is None else old[at]
+        was = absent if old is None else old[at]
         rows.append([*row, was, _change(row[at], was)])
     for key, old in _by_key(earlier.rows, places).items():
         if key in now:
@@ -140,7 +141,7 @@ def _compared(
         blank: list[Any] = [None] * len(columns)
         for place, value in zip(places, key, strict=True):
             blank[place] = value
-        rows.append([*blank, old[at], _change(0 if adds_up else None, old[at])])
+        rows.append([*blank, old[at], _change(absent, old[at])])
     return rows
 
 
