@@ -257,6 +257,19 @@ def test_page_speed_and_conversion(event: Callable[..., dict[str, Any]], built: 
         run_performance(journeys, PerformanceQuestion(conversion="sale"))
 
 
+def test_what_says_nothing_of_speed_is_not_fast(
+    event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]
+) -> None:
+    """Two of three pages were slow; what else was measured of three others, their layout, does not say how fast."""
+    told = [{"lcp_ms": 3000.0}, {"load_ms": 2600.0}, {"lcp_ms": 900.0}, *[{"cls": 0.1}] * 3]
+    rows = [
+        event("page_performance_measured", number, user_id=f"u{number}", page_path="/a", **measured)
+        for number, measured in enumerate(told)
+    ]
+    (row,) = run_performance(built(rows), PerformanceQuestion(fewest=1)).dicts()
+    assert (row["samples"], row["slow"], row["slow_share"]) == (6, 2, pytest.approx(2 / 3, abs=1e-6))
+
+
 def test_the_table_knows_what_was_spent(
     make_lake: Callable[..., Lake], plan: Plan, new_history: Callable[[], Any]
 ) -> None:
