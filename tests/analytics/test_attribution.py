@@ -215,6 +215,13 @@ def test_what_was_spent_stands_beside_what_came_back(
     ]
     by_campaign = run_attribution(journeys, AttributionQuestion(by="campaign", scope=first_week))
     assert [row[1:3] for row in by_campaign.rows] == [["spring", 1.0], ["spring", 1.0], ["viral", 0.0]]
+    # A step is worth nothing that is known, whether something led to it or not.
+    of_step = run_attribution(journeys, AttributionQuestion(conversion="order_completed", scope=first_week))
+    assert [row[1:] for row in of_step.rows] == [
+        ["ads", 2.0, 1.0, None, None, None, None],
+        ["ads", 0.0, 0.0, None, "EUR", 10.0, None],
+        ["social", 0.0, 0.0, None, "EUR", 7.0, None],
+    ]
 
 
 def test_touchpoints_and_goals_and_the_options_of_every_question(

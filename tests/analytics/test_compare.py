@@ -120,6 +120,24 @@ def test_what_is_in_two_currencies_is_not_compared(
     assert found["change", "conversion", "after"]["figure"] == 1.0
 
 
+def test_who_tells_no_currency_is_taken_to_mean_the_only_one_told(
+    new_history: Callable[[], Callable[..., Row]], built: Callable[..., Journeys]
+) -> None:
+    """A shop that began to say EUR in the second week; in the third it sold in SEK, too."""
+    event, rows = new_history(), []
+    for week, currencies in enumerate(((None, None), ("EUR", None), ("EUR", "SEK"))):
+        for number in range(4):
+            money = {"revenue": 10.0 * (1 + week) + number, "currency": currencies[number % 2]}
+            told = {name: value for name, value in money.items() if value is not None}
+            rows.append(
+                event("order_completed", week * 7 * DAY, user_id=f"u{number}", order_id=f"{week}{number}", **told)
+            )
+    rows.append(event("page_viewed", 21 * DAY, user_id="x"))
+    found = by_name(built(rows), CompareQuestion(change=CHANGE.isoformat()))
+    assert found["no-change control", "value per unit", "before"]["difference"] == 10.0
+    assert ("change", "value per unit", "after") not in found
+
+
 def test_variants_are_compared_and_their_split_is_checked(
     shop: tuple[Journeys, dict[str, list[list[float]]]],
 ) -> None:

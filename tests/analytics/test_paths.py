@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from polku_analytics.analyses.paths import LEFT, PathsQuestion, count_paths, run
 from polku_analytics.analyses.scope import Scope
 from polku_analytics.errors import AnalyticsError, UnknownNameError
 from polku_analytics.journeys import Journeys
+from polku_analytics.period import Period
 
 OTHER, MIDDLE, END = 4, 5, 6
 Journey = list[tuple[int, int]]
@@ -146,6 +148,28 @@ def test_paths_over_built_tables(shop: Journeys) -> None:
     ]
     assert result.coverage["paths"] == 3
     assert result.coverage["people_on_paths"] == 2
+
+
+def test_a_path_is_of_the_period_alone(built: Callable[..., Journeys], event: Callable[..., Any]) -> None:
+    """What somebody does after the period is not looked at: (left) says how far the days asked about go."""
+    day = 86_400
+    journeys = built(
+        [
+            event("ad_clicked", 0, user_id="a"),
+            event("product_viewed", 10, user_id="a"),
+            event("product_added", day, user_id="a"),
+            event("order_completed", day + 5, user_id="a", order_id="1", revenue=1.0),
+        ]
+    )
+    monday, tuesday, wednesday = (datetime.date(2026, 3, number) for number in (2, 3, 4))
+
+    def edges(since: datetime.date, until: datetime.date) -> list[Any]:
+        scope = Scope(unit="person", period=Period(since, until))
+        return [row[:3] for row in run_paths(journeys, PathsQuestion(scope=scope)).rows]
+
+    assert edges(monday, tuesday) == [[1, "ad", "product"], [2, "product", LEFT]]
+    assert edges(tuesday, wednesday) == [[1, "cart", "order"], [2, "order", LEFT]]
+    assert edges(monday, wednesday)[1:3] == [[2, "product", "cart"], [3, "cart", "order"]]
 
 
 def test_people_paths_run_through_sessions_and_end_where_asked(shop: Journeys) -> None:

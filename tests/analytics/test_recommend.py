@@ -94,6 +94,45 @@ def test_a_person_is_not_told_what_they_own(shop: Shop) -> None:
         assert {row[1]: row[3] for row in result.rows} == pytest.approx(best, abs=1e-5)
 
 
+def test_what_was_cancelled_was_not_bought(
+    new_history: Callable[[], Callable[..., dict[str, Any]]], built: Callable[..., Journeys]
+) -> None:
+    """Three buy a tent and a stove, five a rope; two order a rope and a lamp, and cancel that."""
+    event, rows = new_history(), []
+    baskets = [("tent", "stove")] * 3 + [("rope",)] * 5 + [("rope", "lamp")] * 2
+    for number, basket in enumerate(baskets):
+        lines = [{"product_id": product, "quantity": 1} for product in basket]
+        rows.append(event("order_completed", number, user_id=f"u{number}", order_id=f"o{number}", products=lines))
+    rows += [event("order_cancelled", DAY, user_id=f"u{number}", order_id=f"o{number}") for number in (8, 9)]
+    result = run_recommend(built(rows), RecommendQuestion(fewest=1))
+    # 3 × 8 ÷ (3 × 3)
+    assert [(*row[:2], *row[3:]) for row in result.rows] == [
+        ("stove", "tent", 2.666667, 3, 1.0, 3, 3, 8),
+        ("tent", "stove", 2.666667, 3, 1.0, 3, 3, 8),
+    ]
+
+
+def test_what_is_suggested_to_a_person_is_compared_whatever_leads_to_it(
+    new_history: Callable[[], Callable[..., dict[str, Any]]], built: Callable[..., Journeys]
+) -> None:
+    """Somebody with tent and lamp: last week the lamp led to the stove (3 × 10 ÷ (3 × 4)), this week the tent does."""
+    event, rows, number = new_history(), [], 0
+    weeks = (
+        [("lamp", "stove")] * 3 + [("tent", "stove"), ("tent",)] + [("rope",)] * 5,
+        [("tent", "stove")] * 3 + [("lamp", "stove"), ("lamp",)] + [("rope",)] * 4 + [("tent", "lamp")],
+    )
+    for week, baskets in enumerate(weeks):
+        for basket in baskets:
+            number += 1
+            lines = [{"product_id": product, "quantity": 1} for product in basket]
+            ordered = {"user_id": f"u{number}", "order_id": f"o{number}", "products": lines}
+            rows.append(event("order_completed", week * 7 * DAY, **ordered))
+    this_week = Scope(period=Period(datetime.date(2026, 3, 9), datetime.date(2026, 3, 16)), previous=True)
+    result = run_recommend(built(rows), RecommendQuestion(person=f"u{number}", fewest=1, scope=this_week))
+    # 3 × 10 ÷ (4 × 4) now, 2.5 before.
+    assert [(*row[:2], row[3], *row[-2:]) for row in result.rows] == [("tent", "stove", 1.875, 2.5, -0.25)]
+
+
 def test_the_options_of_every_question(shop: Shop) -> None:
     journeys, *_ = shop
     early = Period(datetime.date(2026, 3, 2), datetime.date(2026, 3, 20))

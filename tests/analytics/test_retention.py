@@ -268,3 +268,54 @@ def test_intervals_are_those_of_the_calendar_also_when_the_clocks_change() -> No
     months = calendar(noon, noon + datetime.timedelta(days=40), "month", "UTC", "monday")
     assert [day.isoformat() for day in months.days] == ["2026-03-01", "2026-04-01", "2026-05-01", "2026-06-01"]
     assert count_lifecycle(Activity(np.empty(0, np.int64), np.empty(0, np.int64), 0), 2).tolist() == [[0, 0]] * 4
+
+
+@pytest.fixture(scope="module")
+def late_comers(built: Callable[..., Journeys], new_history: Callable[[], Callable[..., dict[str, Any]]]) -> Journeys:
+    """Weeks from the 2nd of March on: 3 people come first in the second, 2 in the third, 1 in the fourth.
+
+    One of those of the third shares, all of the others do not.
+    """
+    event, week = new_history(), 7 * 86_400
+    rows = [
+        event("product_viewed", number * week + 10 * person, user_id=f"p{number}{person}")
+        for number, people in ((1, 3), (2, 2), (3, 1))
+        for person in range(people)
+    ]
+    rows.append(event("share_clicked", 2 * week + 100, user_id="p20"))
+    return built(rows)
+
+
+def test_intervals_are_compared_by_where_they_lie_in_the_period(late_comers: Journeys) -> None:
+    """The data begins in the second week of the fortnight before: it is that of the second week, not of the first."""
+    fortnight = Period(datetime.date(2026, 3, 16), datetime.date(2026, 3, 30))
+    scope = Scope(period=fortnight, previous=True)
+    active = run_lifecycle(late_comers, activity_question(late_comers, None, scope=scope)).dicts()
+    assert [(row["interval"], row["active"], row["previous"]) for row in active] == [(1, 2, 0), (2, 1, 3)]
+    back = run_retention(late_comers, retention_question(late_comers, None, None, intervals=1, scope=scope)).dicts()
+    assert [(row["cohort_number"], row["size"], row["previous"]) for row in back if row["interval"] == 0][-2:] == [
+        (1, 2, None),
+        (2, 1, 0.0),
+    ]
+
+
+def test_segments_are_compared_week_by_week(late_comers: Journeys) -> None:
+    """Nobody of those who share was there in the first week that has anybody."""
+    scope = Scope(segments=("did:share_clicked", "not did:share_clicked"))
+    active = run_lifecycle(late_comers, activity_question(late_comers, None, scope=scope)).dicts()
+    told = [(row["segment"], row["begins"], row["active"], row["other"]) for row in active]
+    assert told == [
+        ("did:share_clicked", "2026-03-16", 1, 1),
+        ("did:share_clicked", "2026-03-23", 0, 1),
+        ("not did:share_clicked", "2026-03-09", 3, None),
+        ("not did:share_clicked", "2026-03-16", 1, 1),
+        ("not did:share_clicked", "2026-03-23", 1, 0),
+    ]
+    back = run_retention(late_comers, retention_question(late_comers, None, None, intervals=1, scope=scope)).dicts()
+    shares = [(row["segment"][:3], row["cohort"], row["share"], row["other"]) for row in back if row["interval"] == 0]
+    assert [share for share in shares if share[1] != "(all)"] == [
+        ("did", "2026-03-16", 1.0, 0.0),
+        ("not", "2026-03-09", 0.0, None),
+        ("not", "2026-03-16", 0.0, 1.0),
+        ("not", "2026-03-23", 0.0, None),
+    ]

@@ -188,3 +188,31 @@ def test_days_are_those_of_the_time_zone_also_when_the_clocks_change() -> None:
 def test_unknown_names_are_told_with_near_ones(shop: Journeys, scope: dict[str, Any], near: str) -> None:
     with pytest.raises(UnknownNameError, match=f"Did you mean .*{near}"):
         counts(shop, **scope)
+
+
+def test_each_segment_has_its_own_values_in_the_period_before(
+    built: Callable[..., Journeys], event: Callable[..., Any]
+) -> None:
+    """Of those who share, two were on a phone last week and one is now; of the others one was, and two are."""
+    week, rows = 7 * 86_400, []
+    for name, counts in (("sharer", (2, 1)), ("other", (1, 2))):
+        for number, people in enumerate(counts):
+            for person in range(people):
+                visit = {"user_id": f"{name}{number}{person}", "device": "mobile"}
+                rows.append(event("product_viewed", number * week + person, **visit))
+                if name == "sharer":
+                    rows.append(event("share_clicked", number * week + person + 10, **visit))
+    scope = Scope(
+        period=Period(datetime.date(2026, 3, 9), datetime.date(2026, 3, 16)),
+        segments=("did:share_clicked", "not did:share_clicked"),
+        breakdown="device",
+        previous=True,
+    )
+    journeys = built(rows)
+    result = run_funnel(journeys, funnel_question(journeys, STEPS, scope=scope))
+    assert [
+        (row["segment"], row["device"], row["count"], row["previous"]) for row in result.dicts() if row["step"] == 1
+    ] == [
+        ("did:share_clicked", "mobile", 1, 2),
+        ("not did:share_clicked", "mobile", 2, 1),
+    ]

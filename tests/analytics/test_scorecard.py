@@ -102,8 +102,11 @@ def test_management(shop: Journeys) -> None:
 
 def test_the_other_roles(shop: Journeys) -> None:
     marketing = card(shop, "marketing")
-    assert marketing["visits"][0] == 4 and marketing["mails_opened"][0] == 0.0
+    assert marketing["visits"][0] == 4
     assert marketing["ads_clicked"][-3] == "not collected: no event ad_viewed was ever seen"
+    # Mails are sent and nobody sees who opens them; nor has anything been shared that could be.
+    assert marketing["mails_opened"][-3] == "not collected: no event email_opened was ever seen"
+    assert marketing["referrers"][-3] == "not collected: no event share_clicked was ever seen"
     ecommerce = card(shop, "ecommerce")
     assert ecommerce["checkout_completion"][0] == 0.5 and ecommerce["checkout_median_seconds"][0] == 5.0
     it = card(shop, "it")
@@ -194,6 +197,56 @@ def test_shares_are_of_what_is_known_and_of_all_visits(
     weakest = card(journeys, "it")["weakest_browser_conversion"]
     assert weakest[:2] == [0.055556, "Safari"] and isinstance(weakest[0], float)
     assert card(journeys, "ecommerce")["searches_without_result"][0] == 0.5
+
+
+def test_what_is_told_twice_counts_once_and_what_is_not_there_is_not_0(
+    new_history: Make, make_lake: Callable[..., Lake], plan: Plan
+) -> None:
+    event, rows, at = new_history(), [], 7 * DAY
+    for number, (browser, milliseconds) in enumerate((("Firefox", 100.0), ("Firefox", 200.0), ("Safari", 3000.0))):
+        measured = {"user_id": f"m{number}", "browser": browser, "load_ms": milliseconds, "device": "desktop"}
+        rows.append(event("page_performance_measured", at + number, **measured))
+    slowest, later = rows[-1], datetime.timedelta(seconds=60)
+    rows += [{**slowest, "received_at": slowest["received_at"] + later * copy} for copy in (1, 2)]
+    ordered = {"order_id": "1", "revenue": 9.0, "currency": "EUR", "user_id": "m0", "device": "desktop"}
+    rows += [event("order_completed", at + 10, **ordered), event("order_completed", at + 11, **ordered)]
+    rows += [event("payment_failed", at + 9, user_id="m0"), event("page_viewed", 14 * DAY, user_id="x")]
+    lake = make_lake(rows)
+    build(lake, plan)
+    it = card(open_journeys(lake, plan), "it")
+    assert it["page_load_p75_ms"][0] == 1600.0  # of 100, 200 and 3000
+    assert it["payments_failed"][0] == 0.5
+    assert it["mobile_visit_share"][0] == 0.0
+    # No visit on a phone: what such visits lead to is not known, and not 0 times as much.
+    assert it["mobile_conversion_ratio"][0] is None and it["mobile_conversion_ratio"][-3] is None
+
+
+def test_who_collects_no_orders_has_no_conversion(
+    new_history: Make, make_lake: Callable[..., Lake], plan: Plan
+) -> None:
+    event = new_history()
+    lake = make_lake([event("page_viewed", 7 * DAY, user_id="x", browser="Safari", device="mobile")])
+    build(lake, plan)
+    journeys = open_journeys(lake, plan)
+    why = "not collected: no event order_completed or store_order_completed was ever seen"
+    assert card(journeys, "marketing")["visit_conversion"][-3] == why
+    it = card(journeys, "it")
+    assert it["weakest_browser_conversion"][-3] == it["mobile_conversion_ratio"][-3] == why
+
+
+def test_what_was_cancelled_is_no_best_product_group(
+    new_history: Make, make_lake: Callable[..., Lake], plan: Plan
+) -> None:
+    event, rows = new_history(), []
+    for number, (category, price) in enumerate((("lamps", 900.0), ("tents", 40.0), ("ropes", 5.0), ("pegs", 1.0))):
+        ordered = {"user_id": f"u{number}", "order_id": f"{number}", "revenue": price, "currency": "EUR"}
+        rows.append(event("order_completed", 7 * DAY, products=[coat(category, category, price)], **ordered))
+    rows += [event("order_cancelled", 8 * DAY, user_id=f"u{number}", order_id=f"{number}") for number in (0, 3)]
+    lake = make_lake(rows)
+    build(lake, plan)
+    figures = card(open_journeys(lake, plan), "management")
+    assert figures["best_product_group"][:2] == [40.0, "tents"]
+    assert figures["worst_product_group"][:2] == [5.0, "ropes"]
 
 
 def test_the_command_prints_the_last_four_weeks(shop: Journeys, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,8 +96,8 @@ def test_contacts_take_the_scope(service: Journeys) -> None:
     compared = run_contacts(service, ContactsQuestion(scope=Scope(period=next_week, previous=True)))
     assert column(compared, "agent_role", "contacts", "previous") == [
         ["(all)", 2, 2],
-        ["(none)", 1, None],
-        ["store", 1, None],
+        ["(none)", 1, 0],
+        ["store", 1, 0],
         ["service", None, 2],
     ]
     parts = run_contacts(service, ContactsQuestion(by="reason", scope=Scope(segments=("orders >= 2", "orders = 1"))))

@@ -48,7 +48,7 @@ CASES: Final = (
     "when --time-zone Europe/Helsinki",
     "when product_viewed --unit person",
     "anomalies --unit person --all-days --time-zone Europe/Helsinki",
-    "scorecard ecommerce",
+    *(f"scorecard {role}" for role in ("management", "marketing", "ecommerce", "it", "service")),
     "attribution --breakdown device",
     "attribution --by touchpoint --model linear --lookback 14d",
     "compare --change new_checkout",
@@ -60,6 +60,7 @@ CASES: Final = (
     "carts --breakdown device",
     "checkout",
     "search",
+    "search --show zero",
     "deliveries",
     "returns --breakdown device",
 )

@@ -62,12 +62,16 @@ def answer(
     if scope.previous:
         scope = structs.replace(scope, period=scope.period.closed(journeys.as_of))
     answered: list[tuple[Part, Finding]] = []
+    before: list[Finding] = []
     rows: list[list[Any]] = []
     coverage: dict[str, Any] = {}
     sql = ""
     for part in parts(journeys, scope):
         found = compute(part)
         answered.append((part, found))
+        if scope.previous:
+            # At once: the values of units in a breakdown are those of one segment at a time.
+            before.append(compute(part.before()))
         sql = sql or found.sql
         for name, value in found.coverage.items():
             coverage[name] = coverage.get(name, 0) + value if isinstance(value, int | float) else value
@@ -77,7 +81,7 @@ def answer(
     for number, (part, found) in enumerate(answered):
         label = [part.segment.label] if part.segment else []
         label += [part.value] if part.value is not None else []
-        more = _compared(part, found, compute, columns, places, at, adds_up) if scope.previous else found.rows
+        more = _compared(found, before[number], columns, places, at, adds_up) if scope.previous else found.rows
         if two:
             more = _beside(more, found, _other(answered, number), places, at, counted)
         rows.extend([*label, *row] for row in more)
@@ -114,25 +118,24 @@ def answer(
 
 
 def _compared(
-    part: Part,
     found: Finding,
-    compute: Callable[[Part], Finding],
+    earlier: Finding,
     columns: Sequence[str],
     places: Sequence[int],
     at: int,
     adds_up: bool,
 ) -> list[list[Any]]:
     """The rows with what the measure was before; rows that only the period before has come last, without figures."""
-    earlier = compute(part.before())
     before = _by_key([*earlier.rows, *earlier.rest], places)
     now = _by_key([*found.rows, *found.rest], places)
     # What the period before shows is shown here too, with its figures of now where it has any.
     seen = _by_key(found.rows, places)
     more = [now[key] for key in _by_key(earlier.rows, places) if key in now and key not in seen]
+    absent = 0 if adds_up else None
     rows = []
     for row in [*found.rows, *more]:
         old = before.get(tuple(row[place] for place in places))
-        was = None if old is None else old[at]
+        was = absent if old is None else old[at]
         rows.append([*row, was, _change(row[at], was)])
     for key, old in _by_key(earlier.rows, places).items():
         if key in now:
@@ -140,7 +143,7 @@ def _compared(
         blank: list[Any] = [None] * len(columns)
         for place, value in zip(places, key, strict=True):
             blank[place] = value
-        rows.append([*blank, old[at], _change(0 if adds_up else None, old[at])])
+        rows.append([*blank, old[at], _change(absent, old[at])])
     return rows
 
 

@@ -338,9 +338,13 @@ def _rows(
                     round(value / cost, 6) if cost and has_value else None,
                 ]
             )
-    # What cost and brought nothing is a finding, too.
-    there = {(row[1], row[5]) for row in rows}
-    rows += [[model, *(key[0], 0.0, 0.0, 0.0, key[1]), cost, 0.0] for key, cost in spent.items() if key not in there]
+    # What cost and brought nothing is a finding, too; of conversions that are worth nothing it brought nothing known.
+    there, nothing = {(row[1], row[5]) for row in rows}, 0.0 if has_value else None
+    rows += [
+        [model, *(key[0], 0.0, 0.0, nothing, key[1]), cost, nothing if cost else None]
+        for key, cost in spent.items()
+        if key not in there
+    ]
     return sorted(rows, key=lambda row: (row[1] == UNATTRIBUTED, -row[2], row[1], row[5] or ""))
 
 

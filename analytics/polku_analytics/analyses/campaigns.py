@@ -86,7 +86,8 @@ def run_campaigns(journeys: Journeys, question: CampaignsQuestion) -> AnalysisRe
             "extra_orders": f"within {window} of the first sending, against people it was not sent to",
         },
         columns=COLUMNS,
-        keys=("campaign", "currency"),
+        # Who ordered stands on each row of a campaign, in whatever currency: it is compared as a whole.
+        keys=("campaign",),
         measure="ordered",
     )
 
@@ -161,6 +162,12 @@ def _extra_orders(window_seconds: int, part: Part) -> dict[str, Difference]:
         "GROUP BY c.campaign, c.person_key ORDER BY c.campaign, c.person_key"
     ):
         sent[campaign].append((person, first))
+    # Also before or after the period, and in visits of another kind: they are like nobody who was not sent it.
+    ever: dict[str, list[int]] = defaultdict(list)
+    for campaign, person in engine.rows(
+        "SELECT DISTINCT c.campaign, c.person_key FROM campaign_steps AS c WHERE c.step = 'sent'"
+    ):
+        ever[campaign].append(person)
     found = {}
     for campaign, receivers in sent.items():
         begun = min(first for _, first in receivers)
@@ -175,7 +182,7 @@ def _extra_orders(window_seconds: int, part: Part) -> dict[str, Difference]:
         known = people["known_person"].astype(bool)
         if known[treated].all():
             there &= known
-        groups = [_sums(more[there & treated]), _sums(more[there & ~treated])]
+        groups = [_sums(more[there & treated]), _sums(more[there & ~np.isin(keys, ever[campaign])])]
         if all(group.units >= _FEWEST_PEOPLE and group.deviation > 0 for group in groups):
             found[campaign] = means(*groups)
     return found

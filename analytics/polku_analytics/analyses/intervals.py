@@ -6,7 +6,7 @@ import datetime
 from typing import Final, Literal
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from polku_analytics.analyses.scope import Part
 from polku_analytics.analyses.steps import Step, step_sql
@@ -87,6 +87,26 @@ def span(part: Part) -> tuple[datetime.datetime, datetime.datetime] | None:
         f"SELECT MIN(t.{begin}), MAX(t.{end}) FROM {table} AS t WHERE {part.members('t')}"
     )[0]
     return None if first is None else (first, max(last, part.journeys.as_of or last))
+
+
+def first_interval(part: Part, interval: Interval, week_start: WeekStart) -> datetime.date:
+    """The day on which the interval begins that has number 1: that of the period's first day, or of the data's.
+
+    It is the same for all segments and values, and in the period before as far back: one number is one stretch of time.
+    """
+    day = part.period.since
+    if day is None or part.asked is None:
+        everybody = span(structs.replace(part, segment=None, value=None))
+        begun = part.period.local_day(everybody[0]) if everybody is not None else None
+        day = max(filter(None, (day, begun)), default=datetime.date.min)
+    return interval_begin(day, interval, week_start)
+
+
+def intervals_since(first: datetime.date, day: datetime.date, interval: Interval) -> int:
+    """How many intervals after the one that begins on `first` another one begins."""
+    if interval == "month":
+        return 12 * (day.year - first.year) + day.month - first.month
+    return (day - first).days // (7 if interval == "week" else 1)
 
 
 def active_sql(part: Part, step: Step | None, days: Calendar, until: str = "TRUE") -> str:

@@ -8,7 +8,18 @@ import numpy as np
 from msgspec import Struct
 
 from polku_analytics.analyses.answer import Finding, answer
-from polku_analytics.analyses.intervals import Activity, Interval, WeekStart, active_sql, activity, calendar, span
+from polku_analytics.analyses.intervals import (
+    Activity,
+    Interval,
+    WeekStart,
+    active_sql,
+    activity,
+    calendar,
+    first_interval,
+    intervals_since,
+    next_begin,
+    span,
+)
 from polku_analytics.analyses.scope import Part, Scope, check_unit
 from polku_analytics.analyses.steps import Step, parse_step, vocabulary
 from polku_analytics.journeys import Journeys, period_sql
@@ -92,7 +103,11 @@ def _lifecycle(question: ActivityQuestion, part: Part) -> Finding:
     as_of = part.journeys.as_of
     end = None if as_of is None else round(as_of.timestamp() * 1_000_000)
     rows: list[list[Any]] = []
-    for number, place in enumerate(days.inside(part.period), start=1):
+    first = first_interval(part, question.interval, question.week_start)
+    if part.period.since is not None and first < part.period.since:
+        first = next_begin(first, question.interval)  # it has begun before the period
+    for place in days.inside(part.period):
+        number = 1 + intervals_since(first, days.days[place], question.interval)
         new, returning, resurrecting, dormant = (int(count) for count in counts[:, place])
         pulse = None if dormant == 0 else round((new + resurrecting) / dormant, 6)
         complete = end is not None and int(days.begins[place + 1]) <= end

@@ -93,13 +93,13 @@ def _find(question: PerformanceQuestion, conversion: Conversion, part: Part) -> 
             continue
         values = {vital: _numbers(table[vital])[members] for vital in VITALS}
         painted = np.where(np.isnan(values["lcp_ms"]), values["load_ms"], values["lcp_ms"])
-        slow = int(np.count_nonzero(painted > SLOW_MS))
+        slow, told = int(np.count_nonzero(painted > SLOW_MS)), int(np.count_nonzero(~np.isnan(painted)))
         first = np.unique(_numbers(table["session_key"])[members], return_index=True)[1]
         converted = int(_numbers(table["converted"])[members][first].sum())
         rows.append(
             [
                 *(*names, len(members), *(_percentile(values[vital]) for vital in VITALS)),
-                *(slow, share(slow, len(members)), len(first), converted, share(converted, len(first))),
+                *(slow, share(slow, told), len(first), converted, share(converted, len(first))),
             ]
         )
     slow_at = COLUMNS.index("slow")

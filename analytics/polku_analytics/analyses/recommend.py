@@ -74,7 +74,8 @@ def run_recommend(journeys: Journeys, question: RecommendQuestion) -> AnalysisRe
             "counted": UNIT_WORDS[question.scope.unit],
         },
         columns=COLUMNS,
-        keys=("product", "recommended"),
+        # To a person each is suggested once, whatever leads to it.
+        keys=("recommended",) if owned is not None else ("product", "recommended"),
         measure="lift",
         adds_up=False,
     )
@@ -162,7 +163,8 @@ def products_sql(part: Part, based_on: BasedOn) -> str:
     if based_on == "bought" and journeys.columns_of("order_lines"):
         return (
             f"SELECT l.{unit} AS unit, l.product_id, l.name FROM {part.rows('order_lines', 'ordered_at')} AS l "
-            "WHERE l.product_id IS NOT NULL AND COALESCE(l.returned_quantity, 0) < COALESCE(l.quantity, 1)"
+            "WHERE l.product_id IS NOT NULL AND NOT l.cancelled "
+            "AND COALESCE(l.returned_quantity, 0) < COALESCE(l.quantity, 1)"
         )
     journeys.with_events()
     joined = f"FROM {part.rows()} AS t JOIN events AS e ON e.source = t.source AND e.event_id = t.event_id"

@@ -23,6 +23,8 @@ from polku_analytics.analyses.intervals import (
     WeekStart,
     bucket_sql,
     calendar,
+    first_interval,
+    intervals_since,
     span,
 )
 from polku_analytics.analyses.scope import Part, Scope, check_unit
@@ -127,7 +129,9 @@ def _find(question: RetentionQuestion, part: Part) -> Finding:
         counted = list(pool.map(lambda piece: _counted(question, part, piece[0], piece[1], days), pieces))
     as_of = part.journeys.as_of
     end = days.begins[0] if as_of is None else round(as_of.timestamp() * 1_000_000)
-    return Finding(rows=_rows(question, np.sum(counted, axis=0), days, int(end)), sql=sql, why_empty=why)
+    first = first_interval(part, question.interval, question.week_start)
+    rows = _rows(question, np.sum(counted, axis=0), days, int(end), first)
+    return Finding(rows=rows, sql=sql, why_empty=why)
 
 
 class _Moments(Struct, frozen=True):
@@ -291,16 +295,18 @@ def _rolling(
     return np.asarray(np.logical_or.accumulate(hits, axis=0)) if question.mode == "on-or-before" else hits
 
 
-def _rows(question: RetentionQuestion, counted: np.ndarray, days: Calendar, end: int) -> list[list[Any]]:
+def _rows(
+    question: RetentionQuestion, counted: np.ndarray, days: Calendar, end: int, first: datetime.date
+) -> list[list[Any]]:
     sizes, counts = counted[0], counted[1:]
     present = np.flatnonzero(sizes)
     if len(present) == 0:
         return []
-    first = int(present[0])
     rows: list[list[Any]] = []
     totals = [[0, 0] for _ in counts]
-    for cohort in range(first, int(present[-1]) + 1):
+    for cohort in range(int(present[0]), int(present[-1]) + 1):
         size, day = int(sizes[cohort]), days.days[cohort]
+        number = 1 + intervals_since(first, day, question.interval)
         for k in range(question.intervals + 1):
             begin, finish = _reach(question, days, cohort, k)
             if begin > end:
@@ -309,7 +315,7 @@ def _rows(question: RetentionQuestion, counted: np.ndarray, days: Calendar, end:
             if complete:
                 totals[k][0] += count
                 totals[k][1] += size
-            rows.append([cohort - first + 1, day.isoformat(), size, k, count, share(count, size), complete])
+            rows.append([number, day.isoformat(), size, k, count, share(count, size), complete])
     overall: list[list[Any]] = [
         [0, ALL, size, k, count, share(count, size), True] for k, (count, size) in enumerate(totals) if size
     ]

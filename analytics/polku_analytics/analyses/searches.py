@@ -107,10 +107,10 @@ def _terms(part: Part, top: int, *, zero_only: bool) -> Finding:
         return f"COUNT(CASE WHEN {condition} THEN 1 END)"
 
     zero = count("x.zero_results")
-    having, first = (f" HAVING {zero} > 0", "zero_results DESC, ") if zero_only else ("", "")
+    having, first = (f" HAVING {zero} > 0", "zeros DESC, ") if zero_only else ("", "")
     sql = (
         f"SELECT x.words AS term, COUNT(*) AS searches, COUNT(DISTINCT x.{part.unit_column}) AS units, "
-        f"{zero} AS zero_results, {count('x.zero_results IS NOT NULL')} AS told, {count('x.refined')} AS refined, "
+        f"{zero} AS zeros, {count('x.zero_results IS NOT NULL')} AS told, {count('x.refined')} AS refined, "
         f"{count('x.clicked')} AS chosen, {count('x.success')} AS success, {count('x.exit_after')} AS exits "
         f"FROM {part.rows('searches', 'searched_at')} AS x GROUP BY x.words{having} "
         f"ORDER BY {first}searches DESC, term"

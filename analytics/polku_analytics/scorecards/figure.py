@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from polku_analytics.analyses.scope import Part
 from polku_analytics.journeys import PUSHED_CHANNELS, Journeys
+from polku_schemas import stage_values
 from polku_schemas.rules import sql_literal
 
 
@@ -34,6 +35,10 @@ class Figure(Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
     """At least one of these has to occur in the data: what nobody collects is not 0."""
+    counted: tuple[str, ...] = ()
+    """And at least one of these, where a figure is a share of the others: nobody sees who opens what was only sent."""
+    stage: str | None = None
+    """And one that leads to this stage."""
     target: tuple[str, str] | None = None
     """The measure and the goal or funnel whose target of the plan is the figure's."""
     smaller_is_better: bool = False
@@ -41,8 +46,6 @@ class Figure(Struct, frozen=True, kw_only=True):
 
 def missing(journeys: Journeys, figure: Figure) -> str | None:
     """Why a figure cannot be computed from this lake; None where it can."""
-    if figure.table == "events":
-        journeys.with_events()
     held = journeys.columns_of(figure.table)
     if not held and journeys.with_loaded(figure.table):
         held = journeys.columns_of(figure.table)
@@ -51,10 +54,16 @@ def missing(journeys: Journeys, figure: Figure) -> str | None:
     lacking = [name for name in figure.columns if name not in held]
     if lacking:
         return f"{figure.table} has no column {', '.join(lacking)}"
-    if figure.events:
-        names = ", ".join(sql_literal(name) for name in figure.events)
+    needed = [figure.events, figure.counted]
+    if figure.stage is not None:
+        events = journeys.plan.events.values()
+        needed.append(tuple(event.name for event in events if figure.stage in stage_values(event)))
+        if not needed[-1]:
+            return f"the plan has no event of the stage {figure.stage}"
+    for some in filter(None, needed):
+        names = ", ".join(sql_literal(name) for name in some)
         if not journeys.rows(f"SELECT 1 FROM touchpoints WHERE event_name IN ({names}) LIMIT 1"):
-            return f"not collected: no event {' or '.join(figure.events)} was ever seen"
+            return f"not collected: no event {' or '.join(some)} was ever seen"
     return None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from msgspec import structs
+
 from polku_analytics.analyses.attribution import spend_of
 from polku_analytics.analyses.contacts import COMPLAINT_COLUMNS, CONTACT_COLUMNS, find_complaints, find_contacts
 from polku_analytics.analyses.scope import NONE, Part
@@ -59,7 +61,7 @@ def _margin(part: Part) -> Value:
 def _digital(part: Part) -> Value:
     column = money_column(part)
     (digital, whole), currency = money(
-        part, [f"CASE WHEN o.event_name = '{_STORE}' THEN 0 ELSE o.{column} END", f"o.{column}"]
+        part, [f"CASE WHEN o.event_name <> '{_STORE}' THEN o.{column} END", f"o.{column}"]
     )
     return Value(ratio(digital, whole).number, currency or None)
 
@@ -89,11 +91,11 @@ def _buyers(condition: str) -> Callable[[Part], Value]:
 def _product_group(order: str) -> Callable[[Part], Value]:
     def find(part: Part) -> Value:
         found = part.journeys.rows(
-            "SELECT l.category, SUM(l.revenue) AS revenue "
+            "SELECT l.category, SUM(l.revenue) AS sold "
             f"FROM {part.rows('order_lines', 'ordered_at')} AS l "
-            "WHERE l.category IS NOT NULL AND l.revenue IS NOT NULL "
+            "WHERE l.category IS NOT NULL AND l.revenue IS NOT NULL AND NOT l.cancelled "
             f"AND COALESCE(l.currency, '') = {sql_literal(main_currency(part))} "
-            f"GROUP BY l.category ORDER BY revenue {order}, l.category LIMIT 1"
+            f"GROUP BY l.category ORDER BY sold {order}, l.category LIMIT 1"
         )
         return Value(round(float(found[0][1]), 6), found[0][0]) if found else Value(None)
 
@@ -133,7 +135,8 @@ def _gap(part: Part) -> Value:
         f"FROM {visits_sql(part)} AS s WHERE s.device IN ('mobile', 'desktop') GROUP BY s.device"
     )
     rates = {device: converted / visits for device, visits, converted in rows}
-    return ratio(rates.get("mobile"), rates.get("desktop"))
+    # Without a visit on a phone there is no conversion of one: it is not 0.
+    return ratio(rates["mobile"], rates.get("desktop")) if "mobile" in rates else Value(None)
 
 
 def _weakest_browser(part: Part) -> Value:
@@ -153,9 +156,8 @@ def _load_times(part: Part) -> list[tuple[str | None, float]]:
     return [
         (browser, float(milliseconds))
         for browser, milliseconds in part.journeys.rows(
-            f"SELECT t.browser, CAST(e.load_ms AS DOUBLE) AS load_ms FROM {part.rows()} AS t "
-            "JOIN events AS e ON e.source = t.source AND e.event_id = t.event_id AND e.event_name = t.event_name "
-            "WHERE t.event_name = 'page_performance_measured' AND e.load_ms IS NOT NULL"
+            f"SELECT w.browser, w.load_ms FROM {part.rows('web_vitals', 'measured_at')} AS w "
+            "WHERE w.load_ms IS NOT NULL"
         )
     ]
 
@@ -176,6 +178,16 @@ def _slowest_browser(part: Part) -> Value:
 
 def _per(above: tuple[str, ...], below: tuple[str, ...]) -> Callable[[Part], Value]:
     return lambda part: ratio(events_in(part, *above), events_in(part, *below))
+
+
+def _payments_failed(part: Part) -> Value:
+    failed, paid = first_row(
+        part,
+        "SELECT COUNT(CASE WHEN t.event_name = 'payment_failed' THEN 1 END), "
+        "COUNT(CASE WHEN t.event_name = 'order_completed' AND t.order_id IS NOT NULL THEN 1 END) "
+        f"FROM {part.rows()} AS t",
+    )
+    return ratio(failed, failed + paid)
 
 
 def _checkout(name: str) -> Callable[[Part], Value]:
@@ -224,17 +236,26 @@ def _referrers(part: Part) -> Value:
     )
 
 
-def _return_on_spend(part: Part) -> Value:
-    # What was spent was spent on everybody: there is no share of it for a segment.
-    if part.segment is not None or part.value is not None:
-        return Value(None)
+def _spent(part: Part) -> dict[str | None, dict[str, float]]:
+    """What was spent in the part's days, by currency and campaign."""
     spent: dict[str | None, dict[str, float]] = {}
     for (campaign, currency), amount in spend_of("campaign", part).items():
         if campaign != NONE and amount > 0:
             spent.setdefault(currency, {})[campaign] = amount
+    return spent
+
+
+def _return_on_spend(part: Part) -> Value:
+    # What was spent was spent on everybody: there is no share of it for a segment.
+    if part.segment is not None or part.value is not None:
+        return Value(None)
+    # The period before is in the currency of the one it is compared with, where anything was spent then.
+    asked = _spent(structs.replace(part, period=part.asked)) if part.asked is not None else {}
+    spent = _spent(part)
     if not spent:
         return Value(None)
-    currency, of_campaign = max(spent.items(), key=lambda one: (sum(one[1].values()), one[0] or ""))
+    currency = max((asked or spent).items(), key=lambda one: (sum(one[1].values()), one[0] or ""))[0]
+    of_campaign = spent.get(currency, {})
     earned = part.journeys.rows(
         "SELECT c.campaign, SUM(c.net_revenue) AS revenue "
         f"FROM {part.rows('campaign_steps', 'happened_at')} AS c WHERE c.step = 'order' "
@@ -314,20 +335,20 @@ REPEAT_ORDERS = Figure(
 BEST_GROUP = Figure(
     name="best_product_group",
     formula="greatest Σ revenue of order lines of one category",
-    definition="in the currency of most orders; the category stands beside it",
+    definition="in the currency of most orders, without those that were cancelled; the category stands beside it",
     decision="what to show and stock more of",
     find=_product_group("DESC"),
     table="order_lines",
-    columns=("category", "revenue", "currency"),
+    columns=("category", "revenue", "currency", "cancelled"),
 )
 WORST_GROUP = Figure(
     name="worst_product_group",
     formula="smallest Σ revenue of order lines of one category",
-    definition="in the currency of most orders, among categories that sold anything",
+    definition="likewise, among categories that sold anything",
     decision="what to drop or to price anew",
     find=_product_group("ASC"),
     table="order_lines",
-    columns=("category", "revenue", "currency"),
+    columns=("category", "revenue", "currency", "cancelled"),
 )
 LATE = Figure(
     name="late_delivery_share",
@@ -361,6 +382,7 @@ CONVERSION = Figure(
     definition="visits as above",
     decision="whether the shop or the traffic has to get better",
     find=_of_visits("s.orders > 0"),
+    events=("order_completed", _STORE),
 )
 OPENED = Figure(
     name="mails_opened",
@@ -369,6 +391,7 @@ OPENED = Figure(
     decision="which subjects and times of sending to keep",
     find=_per(("email_opened",), ("email_sent",)),
     events=("email_sent",),
+    counted=("email_opened",),
 )
 CLICKED = Figure(
     name="mails_clicked",
@@ -377,6 +400,7 @@ CLICKED = Figure(
     decision="which offers to keep in mails",
     find=_per(("email_clicked",), ("email_sent",)),
     events=("email_sent",),
+    counted=("email_clicked",),
 )
 ADS = Figure(
     name="ads_clicked",
@@ -385,6 +409,7 @@ ADS = Figure(
     decision="which ads to stop",
     find=_per(("ad_clicked",), ("ad_viewed",)),
     events=("ad_viewed",),
+    counted=("ad_clicked",),
 )
 CAMPAIGN_VISITS = Figure(
     name="campaign_visit_share",
@@ -418,6 +443,7 @@ REFERRERS = Figure(
     definition="the stage is the plan's",
     decision="whether to ask for recommendations more",
     find=_referrers,
+    stage="referral",
     target=("people", "recommendation_given"),
 )
 ABANDONED = Figure(
@@ -437,6 +463,7 @@ CHECKOUT = Figure(
     decision="whether to mend the checkout before buying traffic",
     find=_checkout("share_finished"),
     events=("checkout_started",),
+    counted=("order_completed",),
 )
 CHECKOUT_TIME = Figure(
     name="checkout_median_seconds",
@@ -445,6 +472,7 @@ CHECKOUT_TIME = Figure(
     decision="which step of the checkout to shorten",
     find=_checkout("median_seconds"),
     events=("checkout_started",),
+    counted=("order_completed",),
     smaller_is_better=True,
 )
 ZERO_RESULTS = Figure(
@@ -478,9 +506,9 @@ ERRORS = Figure(
 PAYMENT_FAILURES = Figure(
     name="payments_failed",
     formula="payment_failed ÷ (payment_failed + order_completed)",
-    definition="events in the period",
+    definition="events in the period; an order counts once, however often it is reported",
     decision="whether to change the payment provider or its form",
-    find=_per(("payment_failed",), ("payment_failed", "order_completed")),
+    find=_payments_failed,
     events=("payment_failed",),
     smaller_is_better=True,
 )
@@ -497,6 +525,7 @@ MOBILE_GAP = Figure(
     definition="1 is no difference",
     decision="whether the mobile shop loses orders",
     find=_gap,
+    events=("order_completed", _STORE),
 )
 WEAKEST_BROWSER = Figure(
     name="weakest_browser_conversion",
@@ -504,6 +533,7 @@ WEAKEST_BROWSER = Figure(
     definition="browsers with at least 1 % of the visits; its name stands beside it",
     decision="which browser to optimise first",
     find=_weakest_browser,
+    events=("order_completed", _STORE),
 )
 PEAK = Figure(
     name="peak_hour_visits",
@@ -518,8 +548,8 @@ LOAD_TIME = Figure(
     definition="of all pages measured in the period, linear between two measurements",
     decision="whether speed needs money",
     find=_load_time,
-    table="events",
-    columns=("load_ms",),
+    table="web_vitals",
+    columns=("measured_at", "browser", "load_ms"),
     events=("page_performance_measured",),
     smaller_is_better=True,
 )
@@ -529,8 +559,8 @@ SLOWEST_BROWSER = Figure(
     definition="browsers with at least 1 % of the measurements; its name stands beside it",
     decision="for which browser to make pages faster first",
     find=_slowest_browser,
-    table="events",
-    columns=("load_ms",),
+    table="web_vitals",
+    columns=("measured_at", "browser", "load_ms"),
     events=("page_performance_measured",),
     smaller_is_better=True,
 )
