@@ -86,8 +86,10 @@ def test_sizes_stand_side_by_side_and_nobody_is_zero(shop: Journeys) -> None:
     by_channel = run_segments(shop, SegmentsQuestion(scope=Scope(segments=("orders >= 1",), breakdown="trait_city")))
     assert [row[:3] for row in by_channel.rows] == [["orders >= 1", "Oulu", 1], ["orders >= 1", "(none)", 2]]
     period = Period(datetime.date(2026, 3, 3), datetime.date(2026, 3, 5))
-    before = run_segments(shop, SegmentsQuestion(scope=Scope(segments=("orders >= 1",), period=period, previous=True)))
+    some = ("orders >= 1", "orders >= 5")
+    before = run_segments(shop, SegmentsQuestion(scope=Scope(segments=some, period=period, previous=True)))
     assert before.rows[0][1] == 2 and before.rows[0][-2:] == [2, 0.0]
+    assert before.rows[1][1] == 0 and before.rows[1][-2:] == [0, None]
     accounts = run_segments(shop, SegmentsQuestion(scope=Scope(segments=("orders >= 1",), unit="account")))
     assert accounts.rows[0][1:5] == [2, 1.0, 2, 1]
     with pytest.raises(AnalyticsError, match="the plan has no segments"):

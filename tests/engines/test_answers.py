@@ -12,7 +12,7 @@ import shlex
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import pytest
@@ -59,6 +59,7 @@ def ask(lake: Lake, plan: Plan, spark_remote: str) -> Ask:
         newest = opened["duckdb"].as_of
     assert newest is not None
     days = {
+        "earlier": (newest - datetime.timedelta(days=70)).date(),
         "late": (newest - datetime.timedelta(days=40)).date(),
         "later": (newest - datetime.timedelta(days=10)).date(),
     }
@@ -100,6 +101,41 @@ def test_a_question_has_an_answer_that_could_differ(line: str, ask: Ask) -> None
     answer = ask("duckdb", line)
     numbers = [value for row in answer["rows"] for value in row if isinstance(value, int | float) and value]
     assert len(answer["rows"]) > 1 and len(numbers) > 3
+
+
+COMPARED: Final = (
+    ("funnel product_viewed product_added order_completed", ("step",), "count"),
+    ("lifecycle --interval week", ("interval",), "active"),
+    ("graph --variants --top 99", ("variant",), "units"),
+    ("routes order_completed --top 99", ("route",), "journeys"),
+    ("search --show terms --top 99", ("term",), "searches"),
+    ("attribution --by touchpoint --model linear", ("model", "item", "currency"), "conversions"),
+    ("contacts --by reason", ("reason",), "contacts"),
+    ("performance --by page --fewest 1 --top 99", ("page", "device", "browser"), "p75_load_ms"),
+    ("deliveries", ("carrier",), "kept_share"),
+)
+"""Questions, what tells their rows apart, and their main figure."""
+
+
+@pytest.mark.parametrize(("line", "keys", "figure"), COMPARED)
+def test_the_period_before_is_what_it_answers_by_itself(
+    line: str, keys: tuple[str, ...], figure: str, ask: Ask
+) -> None:
+    """For two segments, and in each for the values of a breakdown."""
+    line += " --segment 'orders >= 1' --segment 'orders = 0' --breakdown device --time-zone Europe/Helsinki"
+    keys = ("segment", "device", *keys)
+
+    def figures(asked: str, column: str) -> dict[tuple[Any, ...], Any]:
+        answer = ask("duckdb", f"{line} {asked}")
+        rows = [dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]]
+        return {tuple(row[key] for key in keys): row[column] for row in rows}
+
+    earlier = figures("--since {earlier} --until {late}", figure)
+    before = figures("--since {late} --until {later} --previous", "previous")
+    assert len(before) > 3 and any(before.values())
+    assert {key: value for key, value in before.items() if value} == {
+        key: value for key, value in earlier.items() if value
+    }
 
 
 def test_every_command_that_takes_an_engine_is_asked() -> None:

@@ -36,7 +36,7 @@ _PIECE_ROWS: Final = 500_000
 """So many are counted at a time: larger arrays take longer to be made than to be counted."""
 
 LEFT: Final = "(left)"
-"""The journey ended here, as far as the data goes."""
+"""The journey ended here, as far as the period and the data go."""
 
 COLUMNS: Final = ("step", "from", "to", "transitions", "people", "median_seconds")
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from polku_analytics.analyses.answer import Finding, answer
+from polku_analytics.analyses.answer import PREVIOUS, Finding, answer
 from polku_analytics.analyses.scope import Part, Scope, check_unit
 from polku_analytics.analyses.segments import parse_segment
 from polku_analytics.errors import AnalyticsError
@@ -50,7 +50,7 @@ def run_segments(journeys: Journeys, question: SegmentsQuestion) -> AnalysisResu
     blank: list[Any] = [None] * (len(found.columns) - 1)
     empty: list[list[Any]] = [[parse_segment(journeys, name).label, *blank] for name in names if name not in filled]
     for row in empty:
-        for column in _NONE_OF_NOBODY:
+        for column in (*_NONE_OF_NOBODY, *([PREVIOUS] if scope.previous else [])):
             row[found.columns.index(column)] = 0
     labels = [parse_segment(journeys, name).label for name in names]
     rows = sorted([*found.rows, *empty], key=lambda row: labels.index(row[0])) if filled else empty
