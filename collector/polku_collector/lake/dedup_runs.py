@@ -200,6 +200,9 @@ def write_run(directory: Path, number: int, info: RunInfo, pieces: Sequence[Piec
                 files.write(descriptor, [values])
                 checksum = crc32(values, checksum)
         files.sync(descriptor)
+    except OSError:  # a full disk, say: each attempt would leave as much as there is room for
+        files.remove(path)
+        raise
     finally:
         files.close(descriptor)
     rows = sum(len(piece.order) for piece in pieces)

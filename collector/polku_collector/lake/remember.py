@@ -70,7 +70,11 @@ class Memory:
         )
 
     def level(self, table: Table, streams: Iterable[str]) -> None:
-        """Take in what the table holds beyond the index: after a crash, a commit proven only later, or a replay."""
+        """Take in what the table holds beyond the index: after a crash, a commit proven only later, or a replay.
+
+        A flush begins with it: what was asked about for one that failed is forgotten.
+        """
+        self._asked = None
         _level(self.index, table, {*streams}, self._window_seconds, time.time())
 
     def _numbers(self, keys: Keys, streams: list[str]) -> NDArray[np.uint16]:

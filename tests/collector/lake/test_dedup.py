@@ -394,6 +394,7 @@ def test_a_full_disk_leaves_the_index_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         append(index, numbered(6, 5), {"a": 10})
     assert index.covered() == {"a": 5}, "coverage ahead of the keys would hide them"
+    assert len([*tmp_path.glob("run-*.keys")]) == 1, "what was begun takes no space from the next"
     files.full = False
     append(index, numbered(11, 5), {"a": 15})
     index.close()

@@ -8,6 +8,7 @@ import pytest
 
 from polku_collector.batch import QuarantineLine, Schemas
 from polku_collector.files import Files
+from polku_collector.journal.reader import StreamReader, open_streams
 from polku_collector.journal.stream import segment_path, streams_directory
 from polku_collector.journal.writer import StreamWriter
 from tests.power_cut.test_journal import NOW, line
@@ -45,6 +46,36 @@ def test_ids_of_a_commit_that_proved_itself_later_are_known(
     Node(tmp_path, tmp_path / "lake", Files(), keep_ids=True).run()
     assert ids(tmp_path / "lake") == ["m1", "m2", "m3"]
     journal.close()
+
+
+def test_ids_of_a_flush_that_failed_are_not_taken_for_those_of_the_next(
+    tmp_path: Path, journal: StreamWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit landed, its answer was lost, and the next flush has no events and is of another stream."""
+    asyncio.run(journal.append([line("m1")], SCHEMAS, 10))
+    node = Node(tmp_path, tmp_path / "lake", Files())
+    settle = node.events.settle
+
+    def fail() -> None:
+        monkeypatch.setattr(node.events, "settle", settle)
+        raise OSError("the answer was lost")
+
+    monkeypatch.setattr(node.events, "settle", fail)
+    with pytest.raises(OSError, match="lost"):
+        node.committer.flush()
+    node.committer._reopen()
+    other = StreamWriter(tmp_path / "journal", max_bytes=1 << 30, segment_bytes=1 << 20)
+    refused = QuarantineLine(
+        received_at=NOW, source="web", event_id="q", code="wrong_type", path="$", message="m", original="{}"
+    )
+    asyncio.run(other.append([refused], SCHEMAS, 10))
+    readers: dict[str, StreamReader] = {}
+    open_streams(tmp_path / "journal", readers)
+    node.committer._streams = lambda: readers
+    node.run()
+    assert ids(tmp_path / "lake") == ["m1", "q"]
+    for opened in (journal, other, *readers.values()):
+        opened.close()
 
 
 def test_damage_in_a_half_done_flush_does_not_stop_the_others(tmp_path: Path, journal: StreamWriter) -> None:
