@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polku_analytics.analyses.satisfaction import SatisfactionQuestion, run_satisfaction
 from polku_analytics.build import build
 from polku_analytics.journeys import Journeys, open_journeys
 from polku_analytics.lake import Lake
@@ -102,6 +103,12 @@ def test_each_scale_has_its_bands(answers: Journeys, scale: str, bands: dict[flo
         f"SELECT score, band FROM satisfaction WHERE scale = '{scale}' AND event_name = 'survey_answered'"
     )
     assert {score: band for score, band in found if score in bands} == bands
+
+
+def test_the_mean_is_of_scores_within_the_scale(answers: Journeys) -> None:
+    found = run_satisfaction(answers, SatisfactionQuestion(by="event_name")).rows
+    means = {row[1]: row[4] for row in found if row[0] == "survey_answered"}
+    assert means == {"nps": 6.214286, "csat": 3.0, "ces": 4.0, "stars": 3.066667, "yes_no": 0.5, "other": 1.0}
 
 
 @pytest.fixture(scope="module")

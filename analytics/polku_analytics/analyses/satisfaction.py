@@ -15,6 +15,8 @@ from polku_analytics.result import AnalysisResult, share
 
 By = Literal["touchpoint_before", "event_before", "about", "survey_id", "event_name", "channel"]
 BANDS: Final = ("promoter", "passive", "detractor")
+SCALES: Final = ("nps", "csat", "ces", "stars", "yes_no")
+"""Those whose ends the table `satisfaction` knows: a score without a band lies outside of them."""
 
 SCORE_COLUMNS: Final = (
     "scale",
@@ -64,10 +66,12 @@ def run_satisfaction(journeys: Journeys, question: SatisfactionQuestion) -> Anal
 
 
 def _scores(part: Part, by: By) -> Finding:
+    known = ", ".join(f"'{scale}'" for scale in SCALES)
+    within = f"CASE WHEN s.band IS NOT NULL OR COALESCE(s.scale, '') NOT IN ({known}) THEN s.score END"
     counted = ", ".join(f"SUM(CASE WHEN s.band = '{band}' THEN 1 ELSE 0 END) AS {band}s" for band in BANDS)
     sql = (
         f"SELECT s.{by} AS value, s.scale, COUNT(*) AS answers, COUNT(DISTINCT s.person_key) AS people, "
-        f"AVG(s.score) AS mean_score, {counted} FROM {part.rows('satisfaction', 'answered_at')} AS s "
+        f"AVG({within}) AS mean_score, {counted} FROM {part.rows('satisfaction', 'answered_at')} AS s "
         f"WHERE s.score IS NOT NULL GROUP BY s.{by}, s.scale"
     )
     found = sorted(part.journeys.rows(sql), key=lambda row: (-row[2], row[0] or NONE, row[1] or ""))
@@ -76,9 +80,8 @@ def _scores(part: Part, by: By) -> Finding:
         promoters, passives, detractors = (int(count) for count in bands)
         banded = promoters + passives + detractors
         net = round((promoters - detractors) / banded, 6) if banded else None
-        rows.append(
-            [value or NONE, scale, answers, people, round(float(mean), 6), promoters, passives, detractors, net]
-        )
+        score = None if mean is None else round(float(mean), 6)
+        rows.append([value or NONE, scale, answers, people, score, promoters, passives, detractors, net])
     return Finding(rows=rows, sql=sql, why_empty="no answer, review or rating has a score")
 
 
