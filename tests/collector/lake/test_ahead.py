@@ -15,7 +15,7 @@ from polku_collector.journal.reader import StreamReader, open_streams
 from polku_collector.journal.writer import StreamWriter
 from polku_collector.lake.columns import ColumnsStep
 from tests.collector.lake.test_columns import AGENTS, block, judged, nothing_repeats, rows, track
-from tests.collector.lake.test_loop import SCHEMAS, journal
+from tests.collector.lake.test_loop import SCHEMAS, flush_without_an_answer, journal
 from tests.power_cut.test_journal import line
 from tests.power_cut.test_lake import Node, ids
 
@@ -101,15 +101,7 @@ def test_after_a_failure_nothing_is_taken_from_before_it(
     expected = fill(journal, 4)
     node = Node(tmp_path, tmp_path / "lake", Files())
     node.committer.flush()
-    settle = node.events.settle
-
-    def fail() -> None:
-        monkeypatch.setattr(node.events, "settle", settle)
-        raise OSError("the disk did not answer")
-
-    monkeypatch.setattr(node.events, "settle", fail)
-    with pytest.raises(OSError, match="did not answer"):
-        node.committer.flush()
+    flush_without_an_answer(node, monkeypatch)
     node.committer._reopen()
     node.run()
     assert read == [1, 2, 3, 4, 3, 4] and ids(tmp_path / "lake") == expected

@@ -24,21 +24,24 @@ def journal(tmp_path: Path) -> StreamWriter:
     return StreamWriter(tmp_path / "journal", max_bytes=1 << 30, segment_bytes=1 << 20)
 
 
+def flush_without_an_answer(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit to `events` lands; what would have made it durable fails."""
+
+    def fail() -> None:
+        raise OSError("the answer was lost")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="lost"):
+        patch.setattr(node.events, "settle", fail)
+        node.committer.flush()
+
+
 def test_ids_of_a_commit_that_proved_itself_later_are_known(
     tmp_path: Path, journal: StreamWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commit landed, then something failed before the ids were remembered: a retry is still no second event."""
     asyncio.run(journal.append([line("m1")], SCHEMAS, 10))
     node = Node(tmp_path, tmp_path / "lake", Files())
-    settle = node.events.settle
-
-    def fail() -> None:
-        monkeypatch.setattr(node.events, "settle", settle)
-        raise OSError("the answer was lost")
-
-    monkeypatch.setattr(node.events, "settle", fail)
-    with pytest.raises(OSError, match="lost"):
-        node.committer.flush()
+    flush_without_an_answer(node, monkeypatch)
     asyncio.run(journal.append([line("m2"), line("m1")], SCHEMAS, 10))
     node = Node(tmp_path, tmp_path / "lake", Files(), keep_ids=True)
     node.run()
@@ -54,15 +57,7 @@ def test_ids_of_a_flush_that_failed_are_not_taken_for_those_of_the_next(
     """The commit landed, its answer was lost, and the next flush has no events and is of another stream."""
     asyncio.run(journal.append([line("m1")], SCHEMAS, 10))
     node = Node(tmp_path, tmp_path / "lake", Files())
-    settle = node.events.settle
-
-    def fail() -> None:
-        monkeypatch.setattr(node.events, "settle", settle)
-        raise OSError("the answer was lost")
-
-    monkeypatch.setattr(node.events, "settle", fail)
-    with pytest.raises(OSError, match="lost"):
-        node.committer.flush()
+    flush_without_an_answer(node, monkeypatch)
     node.committer._reopen()
     other = StreamWriter(tmp_path / "journal", max_bytes=1 << 30, segment_bytes=1 << 20)
     refused = QuarantineLine(
