@@ -25,6 +25,9 @@ from .endpoint import EVENT_PATHS
 
 # After an answer the rest of the body is still read for so long: who is cut off while sending does not see the answer.
 LINGER_SECONDS: Final = 5.0
+# So long nothing is read of it each time, since read as fast as it comes megabytes of it would hold up the others. Who
+# sees the answer meanwhile sends no more of it.
+_LINGERING_PAUSE_SECONDS: Final = 0.02
 # What a closed connection may take to get rid of the last bytes.
 _CLOSING_SECONDS: Final = 5.0
 _TICKS_A_SWEEP: Final = 10  # uvicorn's, of a tenth of a second
@@ -208,6 +211,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._reading = False
         if self._at_once is not None and self._at_once.body:  # and there is more to come
             self.call_application()
+        elif self.cycle is not None and self.cycle.response_complete and self.cycle.more_body:
+            self._pause()
         if self.cycle is None or self.cycle.scope is not self.scope:  # the head is not complete
             self.head_bytes += size
             if self.head_bytes > self.guard.max_header_bytes and not self.transport.is_closing():
@@ -287,9 +292,21 @@ class GuardedProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        if self.cycle.response_complete and self.cycle.more_body:
+            self._pause()
+            return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+
+    def _pause(self) -> None:
+        """Read on in a while: the rest of a body that is answered already is of no use."""
+        self.flow.pause_reading()
+        self.loop.call_later(_LINGERING_PAUSE_SECONDS, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's answer to what is no HTTP, in our form."""

@@ -131,6 +131,30 @@ def test_who_sends_on_after_the_answer_is_cut_off(impatient: World, monkeypatch:
     assert "lingering" in impatient.counted.closings
 
 
+def test_who_reads_the_answer_only_after_all_is_sent_sees_it_and_may_go_on(impatient: World) -> None:
+    size = 4_000_000
+    with connected(impatient, HEAD.replace(b"web-key", b"wrong") + b"content-length: %d\r\n\r\n" % size) as connection:
+        connection.sendall(b"x" * size)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+        connection.sendall(HEAD + b'content-length: 12\r\n\r\n{"batch":[]}')
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_what_follows_an_answer_is_read_bit_by_bit() -> None:
+    """As fast as it comes it would hold up everybody else."""
+    with (
+        intake(limits=PATIENT) as world,
+        connected(world, HEAD.replace(b"web-key", b"wrong") + b"content-length: 1000000000000\r\n\r\n") as connection,
+    ):
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+        connection.settimeout(0.1)
+        sent, until = 0, time.monotonic() + 1
+        while time.monotonic() < until:
+            with contextlib.suppress(TimeoutError):
+                sent += connection.send(b"x" * 1_000_000)
+    assert sent < 100_000_000, "a second's worth, and what the kernel has room for"
+
+
 def test_at_its_bound_idle_connections_make_room_and_nobody_is_refused() -> None:
     limits = msgspec.structs.replace(PATIENT, max_connections=32)
     with intake(limits=limits) as world, contextlib.ExitStack() as stack:
