@@ -185,7 +185,7 @@ def _answers(lake: Path, rows: Path, events: int) -> list[Figure]:
     journeys.connection.execute(f"SET threads = {_THREADS}")
     journeys.connection.execute(
         "COPY (SELECT person_key, touchpoint_number, session_key, event_time, event_name, touchpoint FROM touchpoints "
-        f"ORDER BY person_key, touchpoint_number) TO '{rows}' (FORMAT parquet, COMPRESSION zstd)"
+        f"ORDER BY person_key, touchpoint_number) TO '{rows}' (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION V2)"
     )
     peers = _Peers(rows)
     size = f"{events:,} events"

@@ -29,7 +29,8 @@ class Calendar(Struct, frozen=True):
     def place(self, microseconds: np.ndarray) -> np.ndarray:
         """In which interval each moment lies; -1 is before all."""
         if self.even_length is not None:  # a division costs a fraction of a search
-            numbers = (microseconds - self.begins[0]) // self.even_length
+            numbers = microseconds - self.begins[0]
+            numbers //= self.even_length
             return np.asarray(np.clip(numbers, -1, len(self.begins) - 1, out=numbers))
         return np.asarray(np.searchsorted(self.begins, microseconds, side="right") - 1)
 

@@ -222,7 +222,8 @@ def _entries(question: RetentionQuestion, part: Part, started: _Moments, days: C
     unit, at = started.unit, started.at
     kept = begins(unit)
     if question.cohorts == "first-time":
-        unit, at = unit[kept], at[kept]
+        first = np.flatnonzero(kept)
+        unit, at = unit[first], at[first]
         kept = np.ones(len(unit), dtype=bool)
     cohort = days.place(at)
     if question.cohorts == "recurring":
@@ -244,7 +245,9 @@ def _by_calendar(
     if len(unit) == 0:
         return hits
     # The last of a unit's rows of the interval has its latest return.
-    last = np.append((unit[1:] != unit[:-1]) | (place[1:] != place[:-1]), True)
+    differs = unit[1:] != unit[:-1]
+    differs |= place[1:] != place[:-1]
+    last = np.append(np.flatnonzero(differs), len(unit) - 1)  # few: numbers of rows find them faster than a mask
     unit, at, place = unit[last], at[last], place[last]
     if question.mode == "on" and question.cohorts == "first-time":
         # One entry a unit: each return finds it, and need not be looked for once an interval.

@@ -90,7 +90,7 @@ def change_of(
             f" UNION ALL SELECT {columns} FROM read_parquet([{again}], filename = true, file_row_number = true) AS o "
             "ANTI JOIN gone_rows AS g ON g.filename = o.filename AND g.file_row_number = o.file_row_number"
         )
-    new = write_files(connection, sql, model, scratch / f"{model.name}-changed")
+    new = write_files(connection, sql, model, computed.columns, scratch / f"{model.name}-changed")
     kept = tuple(file.uri for file in old.files if local[file.uri] not in touched)
     seconds = computed.seconds + time.perf_counter() - clock
     return Change(model, kept, _filled(new), computed.columns, total, gone + arrived, seconds)
@@ -123,7 +123,7 @@ def sum_change_of(
         f"UNION ALL BY NAME SELECT {listed}, {signed} FROM ({fill(model.sql, filled)})) GROUP BY {listed} "
         f"HAVING SUM({quoted(sums[0])}) <> 0"
     )
-    new = write_files(connection, sql, model, scratch / f"{model.name}-changed")
+    new = write_files(connection, sql, model, computed.columns, scratch / f"{model.name}-changed")
     rows = sum(file.rows for file in new)
     return Change(model, (), new, computed.columns, rows, rows, computed.seconds + time.perf_counter() - clock)
 
