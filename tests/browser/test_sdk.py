@@ -142,6 +142,7 @@ def test_of_a_long_queue_a_page_that_is_left_sends_what_fits_and_the_next_page_t
     """Browsers let 64 KiB outlive a page: bytes, not characters."""
     page = context.new_page()
     page.goto(address(batchAgeSeconds=600))
+    assert flush(page), "a page that still begins would send some at once"
     page.evaluate(f"text => {{ for (let n = 0; n < 50; n++) polku.track('{name}', {{text}}) }}", text)
     queued = page.evaluate("""Object.entries(localStorage).filter(([name]) => name.startsWith('polku.web-key.')).sort()
         .map(([, event]) => event)""")
