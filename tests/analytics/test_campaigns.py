@@ -200,6 +200,23 @@ def test_days(shop: tuple[Journeys, dict[bool, list[int]]]) -> None:
     assert {(row[0], row[1]): row[2:] for row in found} == expected
 
 
+def test_the_orders_behind_a_days_revenue_are_counted(
+    event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]
+) -> None:
+    """A day's net_revenue ÷ `valued_orders` is its average order, whatever orders say no value or are in kronor."""
+    euros = {"user_id": "u", "currency": "EUR"}
+    rows = [
+        event("order_completed", 0, order_id="1", revenue=10.0, **euros),
+        event("order_completed", 1, order_id="2", revenue=30.0, **euros),
+        event("order_completed", 2, order_id="3", **euros),
+        event("order_completed", 3, order_id="4", revenue=99.0, user_id="v", currency="SEK"),
+        event("order_completed", DAY, order_id="5", **euros),
+        event("page_viewed", 2 * DAY, user_id="u"),
+    ]
+    found = built(rows).rows("SELECT orders, valued_orders, net_revenue, currency FROM daily_metrics ORDER BY day")
+    assert found == [(4, 2, 40.0, "EUR"), (1, 0, 0.0, "EUR"), (0, 0, 0.0, None)]
+
+
 def test_page_speed_and_conversion(event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]) -> None:
     draw, rows, loads, sessions = random.Random(1), [], defaultdict(list), defaultdict(set)
     bought = set()

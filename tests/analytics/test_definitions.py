@@ -168,8 +168,8 @@ def test_graph_and_transitions(two: Journeys) -> None:
 
 
 def test_figures_of_a_day(two: Journeys) -> None:
-    sql = "SELECT channel, people, touchpoints, orders, net_revenue FROM daily_metrics ORDER BY channel"
-    assert two.rows(sql) == [("ads", 1, 1, 0, 0.0), ("web", 2, 4, 1, 20.0)]
+    sql = "SELECT channel, people, touchpoints, orders, net_revenue, valued_orders FROM daily_metrics ORDER BY channel"
+    assert two.rows(sql) == [("ads", 1, 1, 0, 0.0, 0), ("web", 2, 4, 1, 20.0, 1)]
 
 
 def test_coverage_and_a_timeline(two: Journeys) -> None:

@@ -170,6 +170,30 @@ def test_money_is_compared_in_one_currency(new_history: Make, make_lake: Callabl
     assert empty["net_revenue"][0] == 0.0 and empty["net_revenue"][-2:] == [39.0, -1.0]
 
 
+def test_an_order_whose_value_is_not_known_is_not_worth_nothing(
+    new_history: Make, make_lake: Callable[..., Lake], plan: Plan
+) -> None:
+    """This week 10 and 30 EUR, and an order that says no revenue; the week before only such a one."""
+    event, week = new_history(), 7 * DAY
+    rows = [
+        event("order_completed", 0, user_id="t", order_id="0", currency="EUR"),
+        event("order_completed", week, user_id="u", order_id="1", revenue=10.0, currency="EUR"),
+        event("order_completed", week + 1, user_id="v", order_id="2", revenue=30.0, currency="EUR"),
+        event("order_completed", week + 2, user_id="w", order_id="3", currency="EUR"),
+        event("page_viewed", 2 * week, user_id="x"),
+    ]
+    lake = make_lake(rows)
+    build(lake, plan)
+    journeys = open_journeys(lake, plan)
+    figures = card(journeys, "management")
+    assert (figures["orders"][0], figures["net_revenue"][0], figures["average_order_value"][0]) == (3, 40.0, 20.0)
+    # What nobody knows is no figure to compare with.
+    assert figures["net_revenue"][-2:] == figures["average_order_value"][-2:] == [None, None]
+    for role, without in (("management", 1), ("ecommerce", 1), ("it", None)):
+        result = run_scorecard(journeys, role, Scope(period=WEEK))
+        assert result.coverage.get("orders_without_value") == without
+
+
 def test_shares_are_of_what_is_known_and_of_all_visits(
     new_history: Make, make_lake: Callable[..., Lake], plan: Plan
 ) -> None:

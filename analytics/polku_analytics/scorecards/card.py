@@ -13,7 +13,8 @@ from polku_analytics.errors import UnknownNameError
 from polku_analytics.journeys import Journeys
 from polku_analytics.period import Period, zone
 from polku_analytics.result import AnalysisResult
-from polku_analytics.scorecards.figure import Figure, missing
+from polku_analytics.scorecards.figure import Figure, missing, orders_without_value
+from polku_analytics.scorecards.figures import ORDER_VALUE
 from polku_analytics.scorecards.roles import FIGURES, QUESTIONS
 from polku_schemas import Target
 
@@ -46,7 +47,11 @@ def run_scorecard(journeys: Journeys, role: str, scope: Scope) -> AnalysisResult
     return answer(
         journeys,
         scope,
-        lambda part: Finding(rows=[_row(part, figure, reasons[figure.name]) for figure in figures], sql=""),
+        lambda part: Finding(
+            rows=[_row(part, figure, reasons[figure.name]) for figure in figures],
+            sql="",
+            coverage={"orders_without_value": orders_without_value(part)} if ORDER_VALUE in figures else {},
+        ),
         question=f"{role}: {QUESTIONS[role]}",
         columns=COLUMNS,
         keys=("figure",),

@@ -24,6 +24,7 @@ from polku_analytics.scorecards.figure import (
     money_column,
     orders_in,
     ratio,
+    valued_term,
     visits_sql,
 )
 from polku_schemas.rules import sql_literal
@@ -43,13 +44,15 @@ def _complaint(name: str) -> Callable[[Part], Value]:
 
 
 def _revenue(part: Part) -> Value:
-    (revenue,), currency = money(part, [f"o.{money_column(part)}"])
-    return Value(revenue, currency or None)
+    column = f"o.{money_column(part)}"
+    (revenue, orders, valued), currency = money(part, [column, "1", valued_term(part)])
+    # Without an order it is 0; of orders that all say no value nobody knows what they brought.
+    return Value(None if orders and not valued else revenue, currency or None)
 
 
 def _order_value(part: Part) -> Value:
-    (revenue, orders), currency = money(part, [f"o.{money_column(part)}", "1"])
-    return Value(round(revenue / orders, 6) if orders else None, currency or None)
+    (revenue, valued), currency = money(part, [f"o.{money_column(part)}", valued_term(part)])
+    return Value(round(revenue / valued, 6) if valued else None, currency or None)
 
 
 def _margin(part: Part) -> Value:
@@ -277,7 +280,7 @@ ORDERS = Figure(
 REVENUE = Figure(
     name="net_revenue",
     formula="Σ revenue of orders, net of returns where the build knows them",
-    definition="in the currency of most orders of the period; others are not in it",
+    definition="in the currency of most orders of the period; others, and orders without a value, are not in it",
     decision="whether the target is in reach, and if not, which lever to pull",
     find=_revenue,
     events=("order_completed", _STORE),
@@ -302,7 +305,7 @@ DIGITAL = Figure(
 )
 ORDER_VALUE = Figure(
     name="average_order_value",
-    formula="net revenue ÷ orders",
+    formula="net revenue ÷ orders whose value is known",
     definition="orders in the currency of most orders",
     decision="whether to work on order size: cross-selling, thresholds for free delivery",
     find=_order_value,
