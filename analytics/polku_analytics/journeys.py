@@ -18,6 +18,7 @@ from polku_analytics.errors import AnalyticsError, LakeError, QueryError
 from polku_analytics.fillings import expected_event_columns
 from polku_analytics.lake import Lake
 from polku_analytics.period import Period
+from polku_analytics.session_rules import SessionRules
 from polku_schemas import Plan
 
 TABLES: Final = (
@@ -62,6 +63,8 @@ class Journeys(Struct, frozen=True, kw_only=True):
     """Names that the plan does not know, and how many events have them: a touchpoint and no stage."""
     tables: frozenset[str]
     """Those that are open, of the build's."""
+    sessions: SessionRules
+    """Where the build ended sessions."""
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -144,6 +147,7 @@ def open_journeys(
         bot_events=record.counts.bots,
         unplaced=record.counts.unplaced,
         tables=frozenset(names),
+        sessions=record.sessions,
     )
 
 

@@ -132,7 +132,7 @@ DESCRIPTIONS: Final[dict[FindingCode, str]] = {
     FindingCode.UNREACHED_STAGE: "No event places anybody in the stage.",
     FindingCode.UNKNOWN_EVENT: "There is no such event.",
     FindingCode.INVALID_FUNNEL: "A funnel without two steps that are not optional, or whose window is no duration.",
-    FindingCode.INVALID_TARGET: "A target that cannot be measured or reached.",
+    FindingCode.INVALID_TARGET: "A target that cannot be measured or reached, or whose currency no event can be in.",
     FindingCode.INVALID_DATE: "Not a date such as 2026-01-31.",
     FindingCode.STALE_ACCEPT: "An entry of `accept` that no warning answers to.",
 }

@@ -170,7 +170,20 @@ class JourneyReader:
             of=of,
             value=float(value or 0),
             period=cast("Any", entry.one_of("period", _PERIODS)),
+            currency=self._target_currency(entry, measure, plan),
         )
+
+    def _target_currency(self, entry: Members, measure: str, plan: Plan) -> str | None:
+        currency = entry.text("currency", required=False)
+        known = plan.properties["currency"].enum if "currency" in plan.properties else ()
+        if currency and measure and measure != "value":
+            message = f"a target of the measure `{measure}` is no amount of money"
+            entry.report(FindingCode.INVALID_TARGET, ("currency",), message, "Leave `currency` out")
+        elif currency and known and currency not in known:
+            message = f"the property `currency` is never `{currency}`"
+            remedy = _meant(currency, [str(one) for one in known]) or "Use a value of its enum"
+            entry.report(FindingCode.INVALID_TARGET, ("currency",), message, remedy)
+        return currency or None
 
     def _check_target_of(self, entry: Members, of: str, measure: str, plan: Plan) -> None:
         kind, known = ("funnel", plan.funnels.keys()) if measure == "conversion" else ("goal", plan.goals.keys())

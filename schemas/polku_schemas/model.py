@@ -180,7 +180,7 @@ class Funnel(Struct, frozen=True, kw_only=True):
     unit: Literal["person", "session"] = "person"
 
 
-class Target(Struct, frozen=True, kw_only=True):
+class Target(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What should be reached: the measure `measure` of the goal or funnel `of`, per period."""
 
     name: str
@@ -188,9 +188,11 @@ class Target(Struct, frozen=True, kw_only=True):
     measure: Literal["count", "people", "value", "conversion", "return_on_spend"]
     of: str
     value: float
-    """A number, an amount in the currency of the events for `conversion` a share between 0 and 1, for
-    `return_on_spend` how many times what was spent comes back."""
+    """A number, an amount of money for `value`, a share between 0 and 1 for `conversion`, for `return_on_spend` how
+    many times what was spent comes back."""
     period: Literal["day", "week", "month", "quarter", "year"]
+    currency: str | None = None
+    """That of an amount of money; None for whatever the events are in."""
 
 
 class Change(Struct, frozen=True, kw_only=True):

@@ -215,12 +215,46 @@ def test_what_was_spent_stands_beside_what_came_back(
     ]
     by_campaign = run_attribution(journeys, AttributionQuestion(by="campaign", scope=first_week))
     assert [row[1:3] for row in by_campaign.rows] == [["spring", 1.0], ["spring", 1.0], ["viral", 0.0]]
+    assert result.coverage["conversions_without_value"] == 0
     # A step is worth nothing that is known, whether something led to it or not.
     of_step = run_attribution(journeys, AttributionQuestion(conversion="order_completed", scope=first_week))
     assert [row[1:] for row in of_step.rows] == [
         ["ads", 2.0, 1.0, None, None, None, None],
         ["ads", 0.0, 0.0, None, "EUR", 10.0, None],
         ["social", 0.0, 0.0, None, "EUR", 7.0, None],
+    ]
+
+
+def test_what_was_spent_on_no_campaign_is_not_what_visits_without_one_cost(
+    event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]
+) -> None:
+    """A visit of a campaign and one without; 4 EUR were spent on ads in general, and 3 on who knows what."""
+    rows = [
+        visit(event, "a", 0, "ads", 1, utm_campaign="spring"),
+        event("order_completed", 5, user_id="a", session_id="v1", order_id="1", revenue=30.0, currency="EUR"),
+        visit(event, "b", 0, "search", 2),
+        event("order_completed", 5, user_id="b", session_id="v2", order_id="2", revenue=20.0, currency="EUR"),
+        event("order_completed", 6, user_id="b", session_id="v2", order_id="3", currency="EUR"),
+    ]
+    journeys = built(rows)
+    spend = [
+        {"date": datetime.date(2026, 3, 2), "marketing_channel": channel, "utm_campaign": campaign, "amount": amount}
+        for channel, campaign, amount in [("ads", "spring", 10.0), ("ads", None, 4.0), (None, None, 3.0)]
+    ]
+    table = pa.Table.from_pylist(spend).append_column("currency", pa.array(["EUR"] * 3))
+    write_deltalake(str(Path(journeys.lake.uri) / "spend"), table)
+    by_campaign = run_attribution(journeys, AttributionQuestion(by="campaign"))
+    assert [row[1:] for row in by_campaign.rows] == [
+        ["(none)", 2.0, 0.666667, 20.0, "EUR", None, None],
+        ["spring", 1.0, 0.333333, 30.0, "EUR", 10.0, 3.0],
+        ["(spend without campaign)", 0.0, 0.0, None, "EUR", 7.0, None],
+    ]
+    assert by_campaign.coverage["conversions_without_value"] == 1
+    by_channel = run_attribution(journeys, AttributionQuestion())
+    assert [[row[1], *row[6:]] for row in by_channel.rows] == [
+        ["search", None, None],
+        ["ads", 14.0, round(30 / 14, 6)],
+        ["(spend without marketing channel)", 3.0, None],
     ]
 
 

@@ -200,6 +200,23 @@ def test_days(shop: tuple[Journeys, dict[bool, list[int]]]) -> None:
     assert {(row[0], row[1]): row[2:] for row in found} == expected
 
 
+def test_the_orders_behind_a_days_revenue_are_counted(
+    event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]
+) -> None:
+    """A day's net_revenue ÷ `valued_orders` is its average order, whatever orders say no value or are in kronor."""
+    euros = {"user_id": "u", "currency": "EUR"}
+    rows = [
+        event("order_completed", 0, order_id="1", revenue=10.0, **euros),
+        event("order_completed", 1, order_id="2", revenue=30.0, **euros),
+        event("order_completed", 2, order_id="3", **euros),
+        event("order_completed", 3, order_id="4", revenue=99.0, user_id="v", currency="SEK"),
+        event("order_completed", DAY, order_id="5", **euros),
+        event("page_viewed", 2 * DAY, user_id="u"),
+    ]
+    found = built(rows).rows("SELECT orders, valued_orders, net_revenue, currency FROM daily_metrics ORDER BY day")
+    assert found == [(4, 2, 40.0, "EUR"), (1, 0, 0.0, "EUR"), (0, 0, 0.0, None)]
+
+
 def test_page_speed_and_conversion(event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]) -> None:
     draw, rows, loads, sessions = random.Random(1), [], defaultdict(list), defaultdict(set)
     bought = set()
@@ -277,6 +294,7 @@ def test_the_table_knows_what_was_spent(
     draw, event, rows, spend = random.Random(8), new_history(), [], []
     earned: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     paid: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    bills: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for number in range(60):
         campaign, currency, amount = f"c{draw.randrange(8)}", draw.choice(["EUR", "SEK"]), float(draw.randrange(1, 50))
         visit = {"user_id": f"u{number}", "session_id": f"s{number}", "utm_campaign": campaign}
@@ -290,8 +308,14 @@ def test_the_table_knows_what_was_spent(
         day = datetime.date(2026, 3, 2) + datetime.timedelta(days=number)
         if campaign not in ("c0", "c7"):
             paid[campaign][currency] += amount
+            bills[campaign][currency] += 1
             spend.append((day, "email", campaign, amount, currency))
     spend.append((datetime.date(2026, 3, 2), "email", None, 1000.0, "EUR"))
+    # Kronor are small money: one large bill in SEK beside two in EUR is not more.
+    for currency, amount in (("SEK", 100.0), ("EUR", 7.0), ("EUR", 8.0)):
+        paid["d"][currency] += amount
+        bills["d"][currency] += 1
+        spend.append((datetime.date(2026, 3, 2), "email", "d", amount, currency))
     columns = ("date", "marketing_channel", "utm_campaign", "amount", "currency")
     table = pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in spend])
 
@@ -308,7 +332,7 @@ def test_the_table_knows_what_was_spent(
         if counts:
             currency: str | None = min(counts, key=lambda one: (-len(counts[one]), one))
         else:
-            currency = min(costs, key=lambda one: (-costs[one], one), default=None)
+            currency = min(costs, key=lambda one: (-bills[campaign][one], one), default=None)
         revenue = sum(counts[str(currency)]) if counts else 0.0
         cost = costs.get(str(currency))
         wanted.append((campaign, currency, revenue, cost, pytest.approx(revenue / cost) if cost else None))
@@ -371,7 +395,8 @@ def test_return_on_spend_of_a_period(
 def test_return_on_spend_is_compared_in_one_currency(
     make_lake: Callable[..., Lake], plan: Plan, new_history: Callable[[], Any]
 ) -> None:
-    """Last week most was spent in SEK, this week in EUR: 3 times in EUR are held against what EUR brought before."""
+    """Twice something was spent in EUR this week, and once in SEK, which is more as a bare number: EUR it is, also of
+    the week before."""
     event, rows = new_history(), []
     orders = [(0, "EUR", 30.0), (0, "SEK", 1000.0), (7, "EUR", 60.0), (7, "SEK", 50.0)]
     for number, (day, currency, revenue) in enumerate(orders):
@@ -380,7 +405,8 @@ def test_return_on_spend_is_compared_in_one_currency(
     lake = make_lake(rows)
     build(lake, plan)
     before, now = datetime.date(2026, 3, 2), datetime.date(2026, 3, 9)
-    spend = [(before, 10.0, "EUR"), (before, 100.0, "SEK"), (now, 20.0, "EUR"), (now, 5.0, "SEK")]
+    spend = [(before, 10.0, "EUR"), (before, 100.0, "SEK"), (now, 15.0, "EUR")]
+    spend += [(now, 5.0, "EUR"), (now, 500.0, "SEK")]
     table = pa.Table.from_pylist([dict(zip(("date", "amount", "currency"), row, strict=True)) for row in spend])
     for name, value in (("utm_campaign", "a"), ("marketing_channel", "ads")):
         table = table.append_column(name, pa.array([value] * len(spend)))

@@ -168,8 +168,8 @@ def test_graph_and_transitions(two: Journeys) -> None:
 
 
 def test_figures_of_a_day(two: Journeys) -> None:
-    sql = "SELECT channel, people, touchpoints, orders, net_revenue FROM daily_metrics ORDER BY channel"
-    assert two.rows(sql) == [("ads", 1, 1, 0, 0.0), ("web", 2, 4, 1, 20.0)]
+    sql = "SELECT channel, people, touchpoints, orders, net_revenue, valued_orders FROM daily_metrics ORDER BY channel"
+    assert two.rows(sql) == [("ads", 1, 1, 0, 0.0, 0), ("web", 2, 4, 1, 20.0, 1)]
 
 
 def test_coverage_and_a_timeline(two: Journeys) -> None:
@@ -208,9 +208,10 @@ def shop(make_lake: Callable[..., Any], new_history: Callable[..., Any]) -> Jour
         event("agent_contacted", 5 * HOUR, contact_reason="return", duration_seconds=300.0, resolved=False, **veikko),
         event("survey_answered", 2 * DAY, survey_id="n", scale="nps", score=9.0, **veikko),
         event("order_completed", 3 * DAY, order_id="v2", revenue=10.0, currency="EUR", **veikko),
-        event("product_viewed", 4 * DAY, anonymous_id="u1"),
-        event("product_viewed", 4 * DAY, anonymous_id="u2"),
-        event("product_added", 4 * DAY + 10, anonymous_id="u2"),
+        event("product_viewed", 4 * DAY - HOUR, anonymous_id="u1"),
+        event("product_viewed", 4 * DAY - HOUR, anonymous_id="u2"),
+        event("product_added", 4 * DAY - HOUR + 10, anonymous_id="u2"),
+        event("product_viewed", 4 * DAY, anonymous_id="u3"),
     ]
     return opened(make_lake, rows)
 
@@ -245,7 +246,8 @@ def test_service_and_bands(shop: Journeys) -> None:
 
 def test_prompts(shop: Journeys) -> None:
     found = named(run_prompt(shop, PromptQuestion(fewest=2, scope=Scope(unit="event"))))
-    assert [(row["step"], row["passes"], row["then_left"], row["share"]) for row in found] == [("product", 2, 1, 0.5)]
+    shown = ("step", "passes", "open", "then_left", "share")
+    assert [tuple(row[name] for name in shown) for row in found] == [("product", 3, 1, 1, 0.5)]
 
 
 @pytest.fixture(scope="module")

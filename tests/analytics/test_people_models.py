@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polku_analytics.analyses.satisfaction import SatisfactionQuestion, run_satisfaction
+from polku_analytics.analyses.scope import Scope
+from polku_analytics.analyses.segment_sizes import run_rfm
 from polku_analytics.build import build
 from polku_analytics.journeys import Journeys, open_journeys
 from polku_analytics.lake import Lake
@@ -181,6 +183,26 @@ def test_a_profile_gathers_what_is_known(built: Make, event: Make) -> None:
         ("u", "Oulu", 3, "EUR", 2, 40.0, 40.0, 40.0, 2, 20.0, 2.0, "1-1-1", "tables", 1, "beta", None),
         ("nobody", None, 0, None, 0, 0.0, 0.0, 0.0, 0, None, None, None, None, 0, None, None),
     ]
+
+
+def test_the_money_of_a_day_is_of_days_whose_money_is_known(built: Make, event: Make) -> None:
+    """An order that says no revenue, and one in another currency, make a day with an order, and none of 0 EUR."""
+    euros = {"currency": "EUR"}
+    journeys = built(
+        [
+            event("order_completed", 0, user_id="u", order_id="1", **euros),
+            event("order_completed", DAY, user_id="u", order_id="2", revenue=99.0, currency="SEK"),
+            event("order_completed", 2 * DAY, user_id="u", order_id="3", revenue=8.0, **euros),
+            event("order_completed", 0, user_id="v", order_id="4", revenue=5.0, **euros),
+            event("order_completed", 2 * DAY, user_id="w", order_id="5", **euros),
+        ]
+    )
+    found = journeys.rows(
+        "SELECT person_id, frequency, net_revenue, monetary, m_score FROM profiles ORDER BY person_id"
+    )
+    assert found == [("u", 3, 8.0, 8.0, 4), ("v", 1, 5.0, 5.0, 2), ("w", 1, 0.0, None, 1)]
+    scores = {(row["r_score"], row["f_score"]): row["mean_monetary"] for row in run_rfm(journeys, Scope()).dicts()}
+    assert scores == {(2, 4): 8.0, (1, 1): 5.0, (2, 1): None}
 
 
 def score(values: dict[str, float], name: str) -> int:

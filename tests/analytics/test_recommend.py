@@ -14,10 +14,14 @@ import pytest
 from polku_analytics.analyses.prompts import PromptQuestion, run_prompt
 from polku_analytics.analyses.recommend import RecommendQuestion, run_recommend
 from polku_analytics.analyses.scope import Scope
+from polku_analytics.build import build
 from polku_analytics.errors import AnalyticsError, UnknownNameError
-from polku_analytics.journeys import Journeys
+from polku_analytics.journeys import Journeys, open_journeys
+from polku_analytics.lake import Lake
 from polku_analytics.period import Period
 from polku_analytics.printing import explained
+from polku_analytics.session_rules import SessionRules
+from polku_schemas import Plan
 
 DAY = 86_400
 
@@ -167,16 +171,54 @@ def test_the_step_after_which_unknown_people_leave_or_ask(shop: Shop) -> None:
                 ended[step][0] += following == "delivery"
                 ended[step][1] += following is None
     result = run_prompt(journeys, PromptQuestion(contact="touchpoint:delivery", fewest=1))
-    assert {row[0]: [row[1], row[3], row[4]] for row in result.rows} == {
+    assert {row[0]: [row[1], row[4], row[5]] for row in result.rows} == {
         step: [count, *ended[step]] for step, count in passes.items()
     }
-    assert [row[6] for row in result.rows] == sorted((row[6] for row in result.rows), reverse=True)
-    assert all(row[6] < row[5] for row in result.rows)
+    assert [row[7] for row in result.rows] == sorted((row[7] for row in result.rows), reverse=True)
+    assert all(row[7] < row[6] for row in result.rows)
     broken = run_prompt(journeys, PromptQuestion(fewest=1, scope=Scope(unit="event", breakdown="device")))
     assert {row[0] for row in broken.rows} == {"phone"}
     assert run_prompt(journeys, PromptQuestion(fewest=10_000)).rows == []
     with pytest.raises(UnknownNameError, match="Did you mean delivery"):
         run_prompt(journeys, PromptQuestion(contact="touchpoint:deliver"))
+
+
+@pytest.mark.parametrize(
+    ("rules", "newest", "expected"),
+    [
+        # The session goes on at exactly 30:00, and what could go on is not left.
+        (SessionRules(), 1800, [4, 1, 1, 1, 0.666667]),
+        (SessionRules(), 1801, [4, 0, 1, 2, 0.75]),
+        (SessionRules(new_at_gap=True), 1800, [4, 0, 1, 2, 0.75]),
+        (SessionRules(gap_seconds=3600), 3500, [4, 1, 1, 1, 0.666667]),
+    ],
+)
+def test_whose_visit_may_go_on_has_not_left(
+    make_lake: Callable[..., Lake],
+    event: Callable[..., dict[str, Any]],
+    plan: Plan,
+    rules: SessionRules,
+    newest: int,
+    expected: list[float],
+) -> None:
+    """Yesterday three looked: one left, one asked for help, one filled the cart. Today somebody looks at a product."""
+    rows = [
+        event("product_viewed", -DAY, anonymous_id="left"),
+        event("product_viewed", -DAY, anonymous_id="asked"),
+        event("order_delivered", 60 - DAY, anonymous_id="asked"),
+        event("product_viewed", -DAY, anonymous_id="filled"),
+        event("product_added", 60 - DAY, anonymous_id="filled"),
+        event("product_viewed", 0, anonymous_id="here"),
+        event("order_completed", newest, user_id="another", order_id="o1"),
+    ]
+    lake = make_lake(rows)
+    build(lake, plan, sessions=rules)
+    asked = PromptQuestion(contact="touchpoint:delivery", fewest=2)
+    (found,) = run_prompt(open_journeys(lake, plan), asked).dicts()
+    assert [found[name] for name in ("passes", "open", "then_service", "then_left", "share")] == expected
+    fewest = expected[0] - expected[1] + 1
+    nothing = run_prompt(open_journeys(lake, plan), PromptQuestion(contact="touchpoint:delivery", fewest=int(fewest)))
+    assert nothing.rows == [] and f"lower --fewest to {fewest - 1}" in nothing.coverage["no_rows_because"]
 
 
 def test_an_answer_without_rows_says_why_and_what_to_lower(shop: Shop) -> None:

@@ -189,12 +189,27 @@ def test_revenue_is_that_of_the_currency_of_most_orders(
         event("order_completed", 2, order_id="2", revenue=20.0, currency="EUR", user_id="u", session_id="s"),
         event("order_completed", 3, order_id="3", revenue=500.0, currency="SEK", user_id="u", session_id="s"),
     ]
+    unknown = event("order_completed", 4, order_id="4", currency="EUR", user_id="v")
     lake = make_lake(rows)
     build(lake, PLAN)
     figures = write_report(lake, PLAN, tmp_path / "two.html")
     head = {figure.label: figure for figure in figures.key_figures}
     assert (head["Orders"].value, head["Revenue"].value, head["Revenue"].unit) == (3, 30.0, "EUR")
     assert head["Revenue"].note == "15.00 per order; 1 order in other currencies left out"
+    notes = {}
+    for name, some in (("one", [*rows, unknown]), ("none", [unknown])):
+        lake = make_lake(some)
+        build(lake, PLAN)
+        (notes[name],) = (
+            (figure.value, figure.note)
+            for figure in write_report(lake, PLAN, tmp_path / f"{name}.html").key_figures
+            if figure.label == "Revenue"
+        )
+    assert notes["one"] == (
+        30.0,
+        "15.00 per order; 1 order without a value and 1 order in other currencies left out",
+    )
+    assert notes["none"] == (None, "– per order; 1 order without a value left out")
     assert figures.orders is not None and (figures.orders.orders, figures.orders.revenue) == ((3,), (30.0,))
     assert readings.of_orders(figures.orders).startswith("3 orders brought 30.00 EUR, without 1 in other currencies;")
     for channels in (figures.channels, figures.marketing_channels):

@@ -170,6 +170,54 @@ def test_money_is_compared_in_one_currency(new_history: Make, make_lake: Callabl
     assert empty["net_revenue"][0] == 0.0 and empty["net_revenue"][-2:] == [39.0, -1.0]
 
 
+def test_an_order_whose_value_is_not_known_is_not_worth_nothing(
+    new_history: Make, make_lake: Callable[..., Lake], plan: Plan
+) -> None:
+    """This week 10 and 30 EUR, and an order that says no revenue; the week before only such a one."""
+    event, week = new_history(), 7 * DAY
+    rows = [
+        event("order_completed", 0, user_id="t", order_id="0", currency="EUR"),
+        event("order_completed", week, user_id="u", order_id="1", revenue=10.0, currency="EUR"),
+        event("order_completed", week + 1, user_id="v", order_id="2", revenue=30.0, currency="EUR"),
+        event("order_completed", week + 2, user_id="w", order_id="3", currency="EUR"),
+        event("page_viewed", 2 * week, user_id="x"),
+    ]
+    lake = make_lake(rows)
+    build(lake, plan)
+    journeys = open_journeys(lake, plan)
+    figures = card(journeys, "management")
+    assert (figures["orders"][0], figures["net_revenue"][0], figures["average_order_value"][0]) == (3, 40.0, 20.0)
+    # What nobody knows is no figure to compare with.
+    assert figures["net_revenue"][-2:] == figures["average_order_value"][-2:] == [None, None]
+    for role, without in (("management", 1), ("ecommerce", 1), ("it", None)):
+        result = run_scorecard(journeys, role, Scope(period=WEEK))
+        assert result.coverage.get("orders_without_value") == without
+
+
+@pytest.mark.parametrize(
+    ("currency", "met", "why"),
+    [
+        ("EUR", True, None),
+        (None, True, None),
+        ("SEK", None, "the target is in SEK, the figure in EUR"),
+    ],
+)
+def test_a_target_of_money_is_compared_in_its_currency(
+    shop: Journeys, monkeypatch: pytest.MonkeyPatch, currency: str | None, met: bool | None, why: str | None
+) -> None:
+    """40 EUR in a week: 30 are reached, and 30 SEK are something else."""
+    a_week = {"name": "money", "description": "", "measure": "value", "of": "order", "value": 30.0, "period": "week"}
+    plan = replace(shop.plan, targets={"money": Target(**a_week, currency=currency)})
+    aimed, nobody = replace(shop, plan=plan), Period(datetime.date(2020, 1, 1), datetime.date(2020, 1, 8))
+    for period, expected in ((WEEK, [40.0, "EUR", 30.0, met, why]), (nobody, [0.0, None, 30.0, False, None])):
+        assert card(aimed, "management", period=period)["net_revenue"][:5] == expected
+    monkeypatch.setattr(options, "load_plan", lambda folder: plan)
+    asked = ["--lake", shop.lake.uri, "management", "--since", "2026-03-09", "--until", "2026-03-16"]
+    printed = CliRunner().invoke(scorecard, asked, standalone_mode=False).stdout
+    assert ("net_revenue is not compared with its target: " in printed) == (why is not None)
+    assert why is None or why in printed
+
+
 def test_shares_are_of_what_is_known_and_of_all_visits(
     new_history: Make, make_lake: Callable[..., Lake], plan: Plan
 ) -> None:

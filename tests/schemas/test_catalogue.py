@@ -299,6 +299,8 @@ def test_targets_are_sentences(builtin: Plan) -> None:
         "3 % of those who begin the funnel `purchase` finish it, per month",
         "200 people reach the goal `recommendation_given` per quarter",
     ]
+    money = replace(builtin.targets["revenue_per_month"], currency="EUR")
+    assert flat(target_words(money, builtin)) == "100,000 EUR of `revenue` from the goal `order` per month"
 
 
 literals = {

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import polku_schemas
@@ -243,3 +244,23 @@ def test_the_builtin_plan_is_found_inside_an_installed_package(tmp_path: Path) -
     path, fingerprint = output.stdout.decode().split()
     assert Path(path) == tmp_path / "polku_schemas" / "builtin_plan"
     assert fingerprint == load_plan(builtin_plan_path()).fingerprint
+
+
+def test_a_target_of_money_may_name_a_currency_that_events_can_be_in(write_plan: WritePlan) -> None:
+    """A plan whose targets name none has the fingerprint that it had before targets could."""
+    currency = "currency: {type: string, description: Code., privacy: none, enum: [EUR, SEK]}\n"
+    goals = "paying: {description: Paid., events: [paid], value: amount}\n"
+    target = "a_week: {description: Money., measure: value, of: paying, value: 9, period: week"
+
+    def written(more: str) -> Path:
+        files = {"properties.yaml": SMALL_PLAN["properties.yaml"] + currency, "journey/goals.yaml": goals}
+        paid = SMALL_PLAN["events/paid.yaml"].replace("  count: {}\n", "  count: {}\n  currency: {}\n")
+        return write_plan({**files, "events/paid.yaml": paid, "journey/targets.yaml": target + more})
+
+    without = load_plan(written("}\n"))
+    named = load_plan(written(", currency: SEK}\n"))
+    assert (without.targets["a_week"].currency, named.targets["a_week"].currency) == (None, "SEK")
+    assert named.fingerprint != without.fingerprint and "currency" not in str(msgspec.to_builtins(without.targets))
+    assert findings_of(written(", currency: EURO}\n")) == [
+        "journey/targets.yaml:1: the property `currency` is never `EURO`"
+    ]

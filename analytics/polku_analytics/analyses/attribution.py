@@ -34,6 +34,11 @@ VISITS: Final = ("marketing_channel", "campaign")
 
 UNATTRIBUTED: Final = "(unattributed)"
 """Conversions without any touch within the lookback."""
+SPENT_ON_NONE: Final = {
+    "campaign": "(spend without campaign)",
+    "marketing_channel": "(spend without marketing channel)",
+}
+"""What was spent on nothing that is named; it is not what visits cost that came without anything named."""
 DIRECT: Final = "direct"
 """The marketing channel of visits that nobody sent."""
 
@@ -141,6 +146,7 @@ def _find(question: AttributionQuestion, conversion: Conversion, has_spend: bool
     currencies = [None if value is None else str(value) for value in converted["currency"].to_pylist()]
     values = [float(value or 0.0) for value in converted["value"].to_pylist()]
     spent = spend_of(question.by, part) if has_spend and part.segment is None and part.value is None else {}
+    spent = {(SPENT_ON_NONE[question.by] if item == NONE else item, money): n for (item, money), n in spent.items()}
     rows: list[list[Any]] = []
     for model in question.models:
         weights = weigh(model, seen, items, touches["direct"], question.half_life_seconds * 1_000_000)
@@ -152,6 +158,7 @@ def _find(question: AttributionQuestion, conversion: Conversion, has_spend: bool
         coverage={
             "conversions": len(currencies),
             "unattributed_conversions": int(np.count_nonzero(seen.last == seen.first)),
+            **({"conversions_without_value": converted["value"].null_count} if conversion.value is not None else {}),
         },
         why_empty=f"there are no conversions: no {conversion.label}",
     )
@@ -338,14 +345,14 @@ def _rows(
                     round(value / cost, 6) if cost and has_value else None,
                 ]
             )
-    # What cost and brought nothing is a finding, too; of conversions that are worth nothing it brought nothing known.
-    there, nothing = {(row[1], row[5]) for row in rows}, 0.0 if has_value else None
-    rows += [
-        [model, *(key[0], 0.0, 0.0, nothing, key[1]), cost, nothing if cost else None]
-        for key, cost in spent.items()
-        if key not in there
-    ]
-    return sorted(rows, key=lambda row: (row[1] == UNATTRIBUTED, -row[2], row[1], row[5] or ""))
+    # What cost and brought nothing is a finding, too. Of conversions that are worth nothing it brought nothing known;
+    # likewise what was spent on nothing that is named.
+    there, unnamed = {(row[1], row[5]) for row in rows}, SPENT_ON_NONE.values()
+    for (item, currency), cost in spent.items():
+        if (item, currency) not in there:
+            nothing = 0.0 if has_value and item not in unnamed else None
+            rows.append([model, item, 0.0, 0.0, nothing, currency, cost, nothing if cost else None])
+    return sorted(rows, key=lambda row: (row[1] in unnamed, row[1] == UNATTRIBUTED, -row[2], row[1], row[5] or ""))
 
 
 def _rounded_each(parts: Sequence[float], total: float, digits: int) -> list[float]:
@@ -369,15 +376,20 @@ def _rounded_together(parts: Sequence[float], total: float, digits: int) -> list
 
 def spend_of(by: By, part: Part) -> dict[tuple[str, str | None], float]:
     """What was spent in the part's days, by item and currency."""
+    return {key: amount for key, (amount, _) in spend_and_rows_of(by, part).items()}
+
+
+def spend_and_rows_of(by: By, part: Part) -> dict[tuple[str, str | None], tuple[float, int]]:
+    """The same with the number of rows of `spend` behind it, which can be compared over currencies."""
     column = "marketing_channel" if by == "marketing_channel" else "utm_campaign"
     days = [f"s.date >= DATE '{part.period.since}'"] if part.period.since else []
     days += [f"s.date < DATE '{part.period.until}'"] if part.period.until else []
     rows = part.journeys.rows(
-        f"SELECT COALESCE(s.{column}, {sql_literal(NONE)}) AS item, s.currency, SUM(s.amount) AS amount "
+        f"SELECT COALESCE(s.{column}, {sql_literal(NONE)}) AS item, s.currency, SUM(s.amount) AS amount, COUNT(*) AS n "
         f"FROM spend AS s WHERE {' AND '.join(['s.amount IS NOT NULL', *days])} "
         f"GROUP BY s.{column}, s.currency ORDER BY item, s.currency"
     )
-    return {(str(item), currency): round(float(amount), _MONEY_DIGITS) for item, currency, amount in rows}
+    return {(str(item), currency): (round(float(amount), _MONEY_DIGITS), n) for item, currency, amount, n in rows}
 
 
 def _array(column: Any) -> np.ndarray:

@@ -5,6 +5,7 @@ That is the step after which they most often leave, or turn to service: there a 
 
 from __future__ import annotations
 
+import datetime
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -26,7 +27,7 @@ SERVICE: Final = "touchpoint:service"
 
 _COLUMN: Final[dict[By, str]] = {"touchpoint": "touchpoint", "event": "event_name", "page": "page_path"}
 
-COLUMNS: Final = ("step", "passes", "people", "then_service", "then_left", "share", "at_least")
+COLUMNS: Final = ("step", "passes", "people", "open", "then_service", "then_left", "share", "at_least")
 
 
 class PromptQuestion(Struct, frozen=True, kw_only=True):
@@ -36,7 +37,7 @@ class PromptQuestion(Struct, frozen=True, kw_only=True):
     contact: str | None = None
     """The step that is turning to service; None for that of the built-in plan, if this plan has it."""
     fewest: int = 20
-    """Steps that were passed less often are left out."""
+    """Steps with fewer passes of which it is known what followed are left out."""
     top: int = 10
     scope: Scope = Scope(unit="event")
 
@@ -82,27 +83,32 @@ def _find(question: PromptQuestion, contact: Step | None, part: Part) -> Finding
     sql = (
         f"SELECT s.item, COUNT(*) AS passes, COUNT(DISTINCT s.person_key) AS people, "
         f"COUNT(CASE WHEN s.next_asked = 1 THEN 1 END) AS then_service, "
-        f"COUNT(CASE WHEN s.next_asked IS NULL THEN 1 END) AS then_left FROM ("
+        f"COUNT(CASE WHEN s.next_asked IS NULL AND v.may_go_on = 0 THEN 1 END) AS then_left, "
+        f"COUNT(CASE WHEN s.next_asked IS NULL AND v.may_go_on = 1 THEN 1 END) AS still_open FROM ("
         f"SELECT t.*, t.{column} AS item, {asked} AS asked, LEAD(NULLIF({asked}, -1)) OVER ("
         f"PARTITION BY t.session_key ORDER BY t.touchpoint_number) AS next_asked, "
         f"COUNT(t.order_id) OVER (PARTITION BY t.session_key ORDER BY t.touchpoint_number "
         f"ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS ordered "
         f"FROM touchpoints AS t WHERE t.stage IS NOT NULL OR {asked} = 1) AS s "
+        f"JOIN ({_visits_sql(part.journeys)}) AS v ON v.visit = s.session_key "
         f"WHERE s.item IS NOT NULL AND s.asked = 0 AND s.ordered = 0 AND NOT s.known_person "
         f"AND COALESCE(s.channel, '') NOT IN ({pushed}) AND {part.condition('s')} GROUP BY s.item"
     )
     rows: list[list[Any]] = []
     passes_in_all = most = 0
-    for item, passes, people, service, left in part.journeys.rows(sql):
-        passes_in_all, most = passes_in_all + passes, max(most, passes)
-        if passes >= question.fewest:
-            share = (service + left) / passes
-            at_least = round(wilson(service + left, passes)[0], 6)
-            rows.append([item, passes, people, service, left, round(share, 6), at_least])
-    rows.sort(key=lambda row: (-row[6], -row[1], row[0]))
+    for item, passes, people, service, left, still_open in part.journeys.rows(sql):
+        over = passes - still_open
+        passes_in_all, most = passes_in_all + passes, max(most, over)
+        if over >= question.fewest:
+            share = (service + left) / over
+            at_least = round(wilson(service + left, over)[0], 6)
+            rows.append([item, passes, people, still_open, service, left, round(share, 6), at_least])
+    rows.sort(key=lambda row: (-row[7], -row[1], row[0]))
     why = None
     if not rows:
         why = "nobody who is not known has passed a step"
+        if passes_in_all:
+            why = "nobody who is not known has passed a step in a visit that is over"
         if most:
             why = (
                 f"people who are not known passed the most frequent step {most} times, and a row must stand on "
@@ -114,4 +120,17 @@ def _find(question: PromptQuestion, contact: Step | None, part: Part) -> Finding
         sql=sql,
         coverage={"passes_unknown": passes_in_all},
         why_empty=why,
+    )
+
+
+def _visits_sql(journeys: Journeys) -> str:
+    """Each session, and whether it may go on: an event could come that would still belong to it."""
+    if journeys.as_of is None:
+        return "SELECT v.session_key AS visit, 0 AS may_go_on FROM sessions AS v"
+    rules = journeys.sessions
+    compared = ">" if rules.new_at_gap else ">="
+    since = journeys.engine.dialect.moment(journeys.as_of - datetime.timedelta(seconds=rules.gap_seconds))
+    return (
+        f"SELECT v.session_key AS visit, CASE WHEN v.ended_at {compared} {since} THEN 1 ELSE 0 END AS may_go_on "
+        "FROM sessions AS v"
     )

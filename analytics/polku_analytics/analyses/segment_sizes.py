@@ -174,7 +174,8 @@ def _rfm(part: Part) -> Finding:
     buyers = sum(row[3] for row in found)
     return Finding(
         rows=[
-            [c, r, f, n, share(n, buyers), *(round(float(mean), 6) for mean in means)] for c, r, f, n, *means in found
+            [c, r, f, n, share(n, buyers), *(None if mean is None else round(float(mean), 6) for mean in means)]
+            for c, r, f, n, *means in found
         ],
         sql=sql,
         why_empty="nobody has ordered",

@@ -24,6 +24,10 @@ def _show_scorecard(result: AnalysisResult, given: Mapping[str, Any]) -> None:
     why, figure = result.columns.index("left_out_because"), result.columns.index("figure")
     kept = [[row[place] for place in places] for row in result.rows if row[why] is None]
     show(structs.replace(result, columns=names, rows=kept), given)
+    because = result.columns.index("target_not_compared_because")
+    for row in result.rows:
+        if row[because] is not None:
+            click.echo(f"\n{row[figure]} is not compared with its target: {row[because]}")
     left_out = dict.fromkeys(f"  {row[figure]}: {row[why]}" for row in result.rows if row[why] is not None)
     if left_out:
         click.echo("\nleft out:")

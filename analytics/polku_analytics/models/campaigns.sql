@@ -5,8 +5,8 @@
 -- Increment: whole
 -- Order: campaign
 -- Definition: sent, opened, clicked: people; visits, carts: sessions; orders: orders made in its visits. currency is the one
---   most of them are in (ties: the first by name), and without orders the one that most was spent in; net_revenue and margin
---   are of the orders in it, the others are counted in orders_in_other_currencies. spend: what the table spend had for the
+--   most of them are in (ties: the first by name), and without orders that of most rows of spend (ties likewise): amounts of
+--   different currencies are not compared. net_revenue and margin are of the orders in it, the others are counted in orders_in_other_currencies. spend: what the table spend had for the
 --   campaign in that currency when the tables were built, none where it had nothing; return_on_spend: net_revenue ÷ spend.
 --   A campaign that was paid for and reached nobody is there too.
 WITH amounts AS (
@@ -21,7 +21,7 @@ WITH amounts AS (
 spent AS (
   SELECT
     utm_campaign AS campaign, currency, SUM(amount) AS amount,
-    ROW_NUMBER() OVER (PARTITION BY utm_campaign ORDER BY SUM(amount) DESC, currency) AS place
+    ROW_NUMBER() OVER (PARTITION BY utm_campaign ORDER BY COUNT(*) DESC, currency) AS place
   FROM spend
   WHERE utm_campaign IS NOT NULL AND amount IS NOT NULL
   GROUP BY utm_campaign, currency

@@ -6,6 +6,7 @@
 -- Order: day, channel
 -- Definition: people and sessions with a touchpoint of the channel on that day (so they do not add up over channels or
 --   days), touchpoints, orders made there, and their net_revenue in the currency that most orders of the lake are in.
+--   valued_orders: those it is of, in that currency and with a value that is known.
 WITH usual AS (
   SELECT currency
   FROM (
@@ -20,6 +21,8 @@ sold AS (
     COUNT(*) AS orders,
     SUM(CASE WHEN o.currency = u.currency OR (o.currency IS NULL AND u.currency IS NULL) THEN o.net_revenue END)
       AS net_revenue,
+    COUNT(CASE WHEN o.currency = u.currency OR (o.currency IS NULL AND u.currency IS NULL) THEN o.net_revenue END)
+      AS valued_orders,
     MIN(u.currency) AS currency
   FROM orders AS o
   CROSS JOIN usual AS u
@@ -32,6 +35,7 @@ SELECT
   m.sessions,
   m.touchpoints,
   COALESCE(s.orders, 0) AS orders,
+  COALESCE(s.valued_orders, 0) AS valued_orders,
   COALESCE(s.net_revenue, 0.0) AS net_revenue,
   s.currency
 FROM daily_visits AS m

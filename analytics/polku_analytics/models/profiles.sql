@@ -6,8 +6,9 @@
 -- Increment: whole
 -- Definition: money is in `currency`, that of the person's latest order; orders in others are in none of the sums. lifetime_value is
 --   net_revenue so far. recency_days: from the latest order to the newest event of anybody. frequency: different days (UTC)
---   with an order; monetary: net_revenue of such a day on average. rfm: three scores from 1 to 5, each 1 + floor(5 × share of the
---   buyers who are strictly worse). satisfaction_band is that of the latest answer to a survey that has one. margin: known
+--   with an order; monetary: net_revenue of a day on average, among days with an order in the currency whose value is known;
+--   none without such a day. rfm: three scores from 1 to 5, each 1 + floor(5 × share of the buyers who are strictly worse); no
+--   monetary counts as 0. satisfaction_band is that of the latest answer to a survey that has one. margin: known
 --   where that of each of these orders is. open_cart: the cart last used of those that are neither ordered nor emptied.
 WITH latest_order AS (
   SELECT
@@ -27,6 +28,10 @@ money AS (
         THEN SUM(CASE WHEN COALESCE(o.currency, '') = COALESCE(l.currency, '') THEN o.margin END)
     END AS margin,
     COUNT(DISTINCT {{ day_of o.ordered_at }}) AS frequency,
+    COUNT(DISTINCT CASE
+      WHEN COALESCE(o.currency, '') = COALESCE(l.currency, '') AND o.net_revenue IS NOT NULL
+        THEN {{ day_of o.ordered_at }}
+    END) AS valued_days,
     MAX(o.ordered_at) AS last_ordered_at
   FROM orders AS o
   JOIN latest_order AS l ON l.person_key = o.person_key AND l.place = 1
@@ -38,7 +43,7 @@ as_of AS (
 habits AS (
   SELECT
     m.*,
-    COALESCE(m.net_revenue, 0.0) / m.frequency AS monetary,
+    CASE WHEN m.valued_days > 0 THEN m.net_revenue / m.valued_days END AS monetary,
     CAST({{ seconds_between m.last_ordered_at | a.newest }} AS DOUBLE) / 86400.0 AS recency_days
   FROM money AS m
   CROSS JOIN as_of AS a
@@ -49,7 +54,7 @@ ranked AS (
     COUNT(*) OVER () AS buyers,
     RANK() OVER (ORDER BY h.recency_days DESC) - 1 AS worse_recency,
     RANK() OVER (ORDER BY h.frequency) - 1 AS worse_frequency,
-    RANK() OVER (ORDER BY h.monetary) - 1 AS worse_monetary
+    RANK() OVER (ORDER BY COALESCE(h.monetary, 0.0)) - 1 AS worse_monetary
   FROM habits AS h
 ),
 scored AS (

@@ -193,8 +193,12 @@ def _key_figures(journeys: Journeys, currency: str) -> tuple[KeyFigure, ...]:
     )[0]
     sessions = journeys.rows("SELECT COUNT(*) FROM sessions")[0][0]
     orders = journeys.rows("SELECT COUNT(*) FROM orders")[0][0]
-    summed, revenue = journeys.rows(f"SELECT COUNT(*), SUM(revenue) FROM orders WHERE {_in(currency)}")[0]
-    others = f"; {counted(orders - summed, 'order')} in other currencies left out" if orders > summed else ""
+    summed, valued, revenue = journeys.rows(
+        f"SELECT COUNT(*), COUNT(revenue), SUM(revenue) FROM orders WHERE {_in(currency)}"
+    )[0]
+    without = [f"{counted(summed - valued, 'order')} without a value"] if summed > valued else []
+    without += [f"{counted(orders - summed, 'order')} in other currencies"] if orders > summed else []
+    others = f"; {' and '.join(without)} left out" if without else ""
     figures = [
         KeyFigure("People", people, "", f"{_percent(known, people)} of them known by a user id"),
         KeyFigure("Sessions", sessions, "", f"{_ratio(sessions, people)} per person"),
@@ -202,7 +206,7 @@ def _key_figures(journeys: Journeys, currency: str) -> tuple[KeyFigure, ...]:
     if orders:
         figures += [
             KeyFigure("Orders", orders, "", f"{_ratio(orders, buyers)} per buyer"),
-            KeyFigure("Revenue", revenue or 0.0, currency, f"{_ratio(revenue or 0.0, summed, 2)} per order{others}"),
+            KeyFigure("Revenue", revenue, currency, f"{_ratio(revenue or 0.0, valued, 2)} per order{others}"),
             KeyFigure("Buyers", buyers, "", f"{_percent(buyers, people)} of all people"),
             KeyFigure("Repeat buyers", repeat_buyers, "", f"{_percent(repeat_buyers, buyers)} of buyers ordered again"),
         ]

@@ -85,7 +85,7 @@ def recent(answers: Answers) -> Section:
             _figure(row, row["value"]),
             _figure(row, row["previous"]),
             None if row["change"] is None else change(row["change"]),
-            None if row["target"] is None else _figure(row, row["target"]),
+            row["target_not_compared_because"] or (None if row["target"] is None else _figure(row, row["target"])),
             f"{row['formula']}; {row['definition']}",
         ]
         for row in shown
@@ -107,7 +107,9 @@ def _card(row: Row) -> str:
     said = "nothing to compare with" if row["previous"] is None else f"{_figure(row, row['previous'])} before"
     if row["change"] is not None and _FIGURES[row["figure"]][1] in ("count", "money"):
         said += f" ({change(row['change'])})"
-    if row["target"] is not None:
+    if row["target_not_compared_because"] is not None:
+        said += f"; not compared: {row['target_not_compared_because']}"
+    elif row["target"] is not None:
         said += f"; target {_figure(row, row['target'])} {'met' if row['target_met'] else 'not met'}"
     name, kind = _FIGURES[row["figure"]]
     value = escape(_figure(row, row["value"]))

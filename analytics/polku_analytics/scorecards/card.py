@@ -13,7 +13,8 @@ from polku_analytics.errors import UnknownNameError
 from polku_analytics.journeys import Journeys
 from polku_analytics.period import Period, zone
 from polku_analytics.result import AnalysisResult
-from polku_analytics.scorecards.figure import Figure, missing
+from polku_analytics.scorecards.figure import Figure, missing, orders_without_value
+from polku_analytics.scorecards.figures import ORDER_VALUE
 from polku_analytics.scorecards.roles import FIGURES, QUESTIONS
 from polku_schemas import Target
 
@@ -23,6 +24,7 @@ COLUMNS: Final = (
     "of",
     "target",
     "target_met",
+    "target_not_compared_because",
     "decision",
     "formula",
     "definition",
@@ -46,7 +48,11 @@ def run_scorecard(journeys: Journeys, role: str, scope: Scope) -> AnalysisResult
     return answer(
         journeys,
         scope,
-        lambda part: Finding(rows=[_row(part, figure, reasons[figure.name]) for figure in figures], sql=""),
+        lambda part: Finding(
+            rows=[_row(part, figure, reasons[figure.name]) for figure in figures],
+            sql="",
+            coverage={"orders_without_value": orders_without_value(part)} if ORDER_VALUE in figures else {},
+        ),
         question=f"{role}: {QUESTIONS[role]}",
         columns=COLUMNS,
         keys=("figure",),
@@ -67,24 +73,30 @@ def _period(journeys: Journeys, period: Period) -> Period:
 def _row(part: Part, figure: Figure, reason: str | None) -> list[Any]:
     said = [figure.decision, figure.formula, figure.definition]
     if reason is not None:
-        return [figure.name, None, None, None, None, *said, reason]
+        return [figure.name, None, None, None, None, None, *said, reason]
     value = figure.find(part)
     target = _target(part, figure)
-    met = None
-    if target is not None and value.number is not None:
-        met = value.number <= target if figure.smaller_is_better else value.number >= target
-    return [figure.name, value.number, value.of, target, met, *said, None]
+    if target is None:
+        return [figure.name, value.number, value.of, None, None, None, *said, None]
+    aim, met, why = _scaled(target, part.period), None, None
+    # Nothing is 0 in every currency.
+    if target.currency is not None and value.number and value.of != target.currency:
+        why = f"the target is in {target.currency}, the figure in {value.of or 'no currency that orders name'}"
+    elif value.number is not None:
+        met = value.number <= aim if figure.smaller_is_better else value.number >= aim
+    return [figure.name, value.number, value.of, aim, met, why, *said, None]
 
 
-def _target(part: Part, figure: Figure) -> float | None:
-    """The plan's target for a period as long as this one. It is meant for all people: a segment has none."""
+def _target(part: Part, figure: Figure) -> Target | None:
+    """The plan's target of a figure. It is meant for all people: a segment has none."""
     if figure.target is None or part.segment is not None or part.value is not None:
         return None
-    wanted = [target for target in part.journeys.plan.targets.values() if (target.measure, target.of) == figure.target]
-    return _scaled(wanted[0], part.period) if wanted else None
+    targets = part.journeys.plan.targets.values()
+    return next((target for target in targets if (target.measure, target.of) == figure.target), None)
 
 
 def _scaled(target: Target, period: Period) -> float:
+    """What is to be reached in a period as long as this one."""
     if period.since is None or period.until is None or target.measure in ("conversion", "return_on_spend"):
         return target.value
     return round(target.value * (period.until - period.since).days / _DAYS[target.period], 6)

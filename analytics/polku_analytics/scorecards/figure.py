@@ -100,6 +100,17 @@ def money_column(part: Part) -> str:
     return "net_revenue" if "net_revenue" in part.journeys.columns_of("orders") else "revenue"
 
 
+def valued_term(part: Part) -> str:
+    """1 for an order `o` whose value is known: what is not known is not 0."""
+    return f"CASE WHEN o.{money_column(part)} IS NOT NULL THEN 1 ELSE 0 END"
+
+
+def orders_without_value(part: Part) -> int:
+    """How many orders of the part, in whatever currency, do not say what they are worth."""
+    orders = f"{part.rows('orders', 'ordered_at')} AS o"
+    return int(first_row(part, f"SELECT COUNT(*) FROM {orders} WHERE o.{money_column(part)} IS NULL")[0])
+
+
 def main_currency(part: Part) -> str:
     """The currency of most of the orders in the period, of whomever; empty where orders say none.
 

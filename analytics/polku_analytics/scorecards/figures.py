@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from polku_analytics.analyses.attribution import spend_of
+from polku_analytics.analyses.attribution import spend_and_rows_of
 from polku_analytics.analyses.contacts import COMPLAINT_COLUMNS, CONTACT_COLUMNS, find_complaints, find_contacts
 from polku_analytics.analyses.scope import NONE, Part
 from polku_analytics.analyses.steps import Step
@@ -24,6 +24,7 @@ from polku_analytics.scorecards.figure import (
     money_column,
     orders_in,
     ratio,
+    valued_term,
     visits_sql,
 )
 from polku_schemas.rules import sql_literal
@@ -43,13 +44,15 @@ def _complaint(name: str) -> Callable[[Part], Value]:
 
 
 def _revenue(part: Part) -> Value:
-    (revenue,), currency = money(part, [f"o.{money_column(part)}"])
-    return Value(revenue, currency or None)
+    column = f"o.{money_column(part)}"
+    (revenue, orders, valued), currency = money(part, [column, "1", valued_term(part)])
+    # Without an order it is 0; of orders that all say no value nobody knows what they brought.
+    return Value(None if orders and not valued else revenue, currency or None)
 
 
 def _order_value(part: Part) -> Value:
-    (revenue, orders), currency = money(part, [f"o.{money_column(part)}", "1"])
-    return Value(round(revenue / orders, 6) if orders else None, currency or None)
+    (revenue, valued), currency = money(part, [f"o.{money_column(part)}", valued_term(part)])
+    return Value(round(revenue / valued, 6) if valued else None, currency or None)
 
 
 def _margin(part: Part) -> Value:
@@ -236,12 +239,12 @@ def _referrers(part: Part) -> Value:
     )
 
 
-def _spent(part: Part) -> dict[str | None, dict[str, float]]:
-    """What was spent in the part's days, by currency and campaign."""
-    spent: dict[str | None, dict[str, float]] = {}
-    for (campaign, currency), amount in spend_of("campaign", part).items():
+def _spent(part: Part) -> dict[str | None, dict[str, tuple[float, int]]]:
+    """What was spent in the part's days, and how many rows of spend say so, by currency and campaign."""
+    spent: dict[str | None, dict[str, tuple[float, int]]] = {}
+    for (campaign, currency), (amount, rows) in spend_and_rows_of("campaign", part).items():
         if campaign != NONE and amount > 0:
-            spent.setdefault(currency, {})[campaign] = amount
+            spent.setdefault(currency, {})[campaign] = amount, rows
     return spent
 
 
@@ -254,8 +257,10 @@ def _return_on_spend(part: Part) -> Value:
     spent = _spent(part)
     if not spent:
         return Value(None)
-    currency = max((asked or spent).items(), key=lambda one: (sum(one[1].values()), one[0] or ""))[0]
-    of_campaign = spent.get(currency, {})
+    # Rows and not amounts: 500 SEK are not more than 100 EUR.
+    rows = {money: sum(rows for _, rows in campaigns.values()) for money, campaigns in (asked or spent).items()}
+    currency = min(rows, key=lambda money: (-rows[money], money or ""))
+    of_campaign = {campaign: amount for campaign, (amount, _) in spent.get(currency, {}).items()}
     earned = part.journeys.rows(
         "SELECT c.campaign, SUM(c.net_revenue) AS revenue "
         f"FROM {part.rows('campaign_steps', 'happened_at')} AS c WHERE c.step = 'order' "
@@ -277,7 +282,7 @@ ORDERS = Figure(
 REVENUE = Figure(
     name="net_revenue",
     formula="Σ revenue of orders, net of returns where the build knows them",
-    definition="in the currency of most orders of the period; others are not in it",
+    definition="in the currency of most orders of the period; others, and orders without a value, are not in it",
     decision="whether the target is in reach, and if not, which lever to pull",
     find=_revenue,
     events=("order_completed", _STORE),
@@ -302,7 +307,7 @@ DIGITAL = Figure(
 )
 ORDER_VALUE = Figure(
     name="average_order_value",
-    formula="net revenue ÷ orders",
+    formula="net revenue ÷ orders whose value is known",
     definition="orders in the currency of most orders",
     decision="whether to work on order size: cross-selling, thresholds for free delivery",
     find=_order_value,
@@ -421,7 +426,7 @@ CAMPAIGN_VISITS = Figure(
 RETURN_ON_SPEND = Figure(
     name="return_on_spend",
     formula="net revenue of campaigns ÷ their spend",
-    definition="campaigns with a spend in the period, orders in their visits, in the currency of most spend",
+    definition="campaigns with a spend in the period, orders in their visits, in the currency of most rows of spend",
     decision="which campaigns to give more money",
     find=_return_on_spend,
     table="spend",

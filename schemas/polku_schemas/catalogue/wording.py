@@ -196,7 +196,8 @@ def target_words(target: Target, plan: Plan) -> Words:
         return ("the goal ", Code(target.of), f" is reached {_amount(target.value)} times", per)
     value = plan.goals[target.of].value
     what: Words = () if value is None else (" of ", Code(value))
-    return (f"{_amount(target.value)}", *what, " from the goal ", Code(target.of), per)
+    money = f" {target.currency}" if target.currency else ""
+    return (f"{_amount(target.value)}{money}", *what, " from the goal ", Code(target.of), per)
 
 
 def duration_words(seconds: int) -> str:
