@@ -120,7 +120,7 @@ TOLD_EVENTS: Final = (
     "complaint_solved",
     *ANSWER_EVENTS,
     "product_viewed",
-    "product_added",
+    *CART_ADDING_EVENTS,
 )
 """The events that contacts, complaints, satisfaction and preferences are made of."""
 

@@ -80,7 +80,7 @@ BUYING = (
     _event("order_returned", value=_maybe(3.0, 50.0), products=_lines, **_order, **_money),
     _event("order_refunded", revenue=_maybe(4.0), total=_maybe(6.0), products=_lines, **_order),
     _event("order_cancelled", **_order),
-    _event("order_shipped", shipment_id=_maybe("x"), promised=_maybe(50, 5000), carrier=_maybe("post"), **_order),
+    _event("order_shipped", shipment_id=_maybe("x", "a"), promised=_maybe(50, 5000), carrier=_maybe("post"), **_order),
     _event(
         "order_delivered",
         shipment_id=_maybe("x", "y"),
@@ -297,10 +297,13 @@ def steps_of(events: list[Row]) -> list[tuple[Any, ...]]:
         if row["event_name"] == "checkout_step_completed":
             filled.setdefault(step, row["event_time"])
     found = []
+    went = [
+        (0 if row["event_name"] == "checkout_started" else row["step"], row) for row in events if not row["is_order"]
+    ]
     for step, at in entered.items():
-        ends = [entered[later] for later in entered if later > step]
+        ends = [row["event_time"] for later, row in went if later > step and row["event_time"] >= at]
         done = filled.get(step)
-        if done is None and ends and min(ends) >= at:
+        if done is None and ends:
             done = min(ends)
         if done is None and ordered and ordered[0]["event_time"] >= at:
             done = ordered[0]["event_time"]
@@ -483,7 +486,7 @@ def deliveries(rows: list[Row]) -> list[tuple[Any, ...]]:
         shipments: dict[tuple[str, str | None], list[Row]] = {}
         for row in told:
             ids = [r["shipment_id"] for r in told if r["order_id"] == row["order_id"] and "shipment_id" in r]
-            name = row.get("shipment_id", min(ids, default=None))
+            name = row.get("shipment_id", next(iter(ids), None))
             shipments.setdefault((row["order_id"], name), []).append(row)
         for (order, name), events in shipments.items():
             shipped = [row["event_time"] for row in events if row["event_name"] == "order_shipped"]

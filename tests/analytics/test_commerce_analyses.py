@@ -548,3 +548,10 @@ def test_commands(crowd: tuple[Journeys, Rows], command: Any, arguments: list[st
     assert shown.exception is None and said in shown.output
     as_json = CliRunner().invoke(command, [*arguments, "--lake", lake, "--json"])
     assert '"question":' in as_json.output and "NaN" not in as_json.output
+
+
+def test_a_cart_that_lies_for_exactly_so_long_is_abandoned(shop: Make, event: Make) -> None:
+    """65 minutes as hours, times 3600, are a little less than 3900 seconds."""
+    journeys = shop([event("product_added", 0, user_id="a", product_id="p"), event("page_viewed", 3900, user_id="b")])
+    found = [table(run_carts(journeys, CartsQuestion(idle_seconds=3900 + more)))[0] for more in (0, 1)]
+    assert [(row["abandoned"], row["open"]) for row in found] == [(1, 0), (0, 1)]

@@ -245,3 +245,27 @@ def test_members_of_structs_are_read_from_the_name_of_their_type() -> None:
         "f": "DECIMAL(9,2)",
     }
     assert struct_members("VARCHAR") == struct_members("VARCHAR[]") == {}
+
+
+def test_who_goes_back_to_a_step_completes_it_by_going_on_again(shop: Make, event: Make) -> None:
+    def step(at: float, number: int) -> dict[str, Any]:
+        return event("checkout_step_viewed", at, user_id="u", checkout_id="k", step=number)
+
+    journeys = shop([step(0, 1), step(10, 3), step(20, 2), step(50, 3), event("order_completed", 900, user_id="u")])
+    taken = "EPOCH_US(completed_at) - EPOCH_US(entered_at)"
+    found = journeys.rows(f"SELECT step_number, {taken} FROM checkout_steps ORDER BY step_number")
+    assert found == [(1, 10_000_000), (2, 30_000_000), (3, 890_000_000)]
+
+
+def test_a_delivery_that_names_no_shipment_is_that_of_the_first_one_sent(shop: Make, event: Make) -> None:
+    """By name the tenth shipment would come before the ninth."""
+    journeys = shop(
+        [
+            event("order_completed", 0, user_id="u", order_id="1"),
+            event("order_shipped", 10, user_id="u", order_id="1", shipment_id="9"),
+            event("order_shipped", 20, user_id="u", order_id="1", shipment_id="10"),
+            event("order_delivered", 30, user_id="u", order_id="1"),
+        ]
+    )
+    found = journeys.rows("SELECT shipment_id, delivered_at IS NOT NULL FROM deliveries ORDER BY shipped_at")
+    assert found == [("9", True), ("10", False)]

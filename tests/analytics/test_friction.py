@@ -22,7 +22,7 @@ DAY = 86_400
 SECOND = 1_000_000
 
 Event = tuple[int, int, int, bool, bool, bool]
-"""Seconds, place, page (-1: none), staged, error, converts. The event is the place."""
+"""Seconds, place (-1: not known), page (-1: none), staged, error, converts. The event is the place."""
 
 
 def signs_by_hand(visit: list[Event]) -> list[tuple[str, int]]:
@@ -41,9 +41,14 @@ def signs_by_hand(visit: list[Event]) -> list[tuple[str, int]]:
             found.append(("repeat", place))
         if len(same) == 2 and visit[i][0] - visit[i - 2][0] <= 10:
             found.append(("rage", place))
-        if i >= 2 and visit[i - 2][1] == place != visit[i - 1][1] and not any(e[4] for e in visit[i - 2 : i + 1]):
+        if (
+            i >= 2
+            and visit[i - 2][1] == place >= 0
+            and place != visit[i - 1][1]
+            and not any(e[4] for e in visit[i - 2 : i + 1])
+        ):
             found.append(("back", visit[i - 1][1]))
-    return found
+    return [sign for sign in found if sign[1] >= 0]
 
 
 def count_by_hand(visits: list[list[Event]]) -> dict[tuple[str, int], tuple[int, int, int, int]]:
@@ -62,7 +67,7 @@ def count_by_hand(visits: list[list[Event]]) -> dict[tuple[str, int], tuple[int,
 
 
 events = st.tuples(
-    st.integers(0, 30), st.integers(0, 2), st.integers(-1, 1), st.booleans(), st.booleans(), st.booleans()
+    st.integers(0, 30), st.integers(-1, 2), st.integers(-1, 1), st.booleans(), st.booleans(), st.booleans()
 )
 
 
@@ -140,3 +145,19 @@ def test_an_injected_fault_ranks_first_and_its_shuffled_twin_shows_nothing(
 
     twin = run_friction(built(visits(event, shuffled=True)), FrictionQuestion())
     assert {row[-1] for row in twin.rows} == {"not shown to cost"}
+
+
+def test_nobody_turns_back_from_a_page_between_two_that_are_not_known(
+    event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]
+) -> None:
+    rows = []
+    for number in range(40):
+        at, visit = number * 3600, {"user_id": f"u{number}", "session_id": f"s{number}"}
+        if number < 20:
+            rows.append(event("products_searched", at, query="tent", **visit))
+        rows.append(event("product_viewed", at + 5, page_path="/tent", **visit))
+        rows.append(event("products_searched", at + 10, query="lamp", **visit))
+    journeys = built(rows)
+    assert run_friction(journeys, FrictionQuestion(by="page")).rows == []
+    (back,) = run_friction(journeys, FrictionQuestion(by="touchpoint")).rows
+    assert back[:3] == ["back", "product", 20]

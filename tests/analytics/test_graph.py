@@ -194,3 +194,22 @@ def test_nothing_there_and_names_nobody_knows(example: Journeys) -> None:
         routes_question(example, "order", length=1)
     with pytest.raises(AnalyticsError, match="at least one row"):
         run_graph(example, GraphQuestion(top=0))
+
+
+def test_who_was_there_just_before_the_period_ended_is_not_lost(
+    built: Callable[..., Journeys], event: Callable[..., Any]
+) -> None:
+    """Aino orders on the day after the period; the data goes on for two months. Eino never comes back."""
+    journeys = built(
+        [
+            event("product_viewed", 0, user_id="eino"),
+            event("product_added", 5, user_id="eino"),
+            event("product_viewed", 9 * 86400, user_id="aino"),
+            event("product_added", 9 * 86400 + 5, user_id="aino"),
+            event("order_completed", 10 * 86400, user_id="aino", order_id="1"),
+            event("product_viewed", 60 * 86400, user_id="veikko"),
+        ]
+    )
+    until = Scope(period=Period(datetime.date(2026, 3, 2), datetime.date(2026, 3, 12)))
+    found = run_routes(journeys, routes_question(journeys, "order", show="micro-paths", scope=until))
+    assert found.rows == [["product → cart", 1, 0, 1, 1.0]]

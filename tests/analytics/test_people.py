@@ -161,3 +161,27 @@ def test_the_commands_print_and_write(shop: Journeys, monkeypatch: pytest.Monkey
     assert [json.loads(line)["product_ids"] for line in out.read_text().splitlines()] == [["p3"], ["p9"]]
     with pytest.raises(AnalyticsError, match="an audience needs"):
         run(audience)
+
+
+def test_a_timeline_has_each_event_once_also_where_it_was_sent_again(
+    built: Callable[..., Journeys], event: Callable[..., Any]
+) -> None:
+    look = event("product_viewed", 0, user_id="aino", price=5.0)
+    again = look | {"stream": "in-2", "price": 6.0, "received_at": look["received_at"] + datetime.timedelta(days=1)}
+    journeys = built([again, look, event("order_completed", 60, user_id="aino", order_id="1")])
+    found = run_person(journeys, PersonQuestion(id="aino"))
+    assert [(row[4], row[9]) for row in found.rows] == [
+        ("product_viewed", '{"price":5.0}'),
+        ("order_completed", '{"order_id":"1"}'),
+    ]
+    assert found.coverage["touchpoints"] == 2
+
+
+@pytest.mark.parametrize("idle", [400, 3900])
+def test_a_cart_left_alone_for_exactly_so_long_is_left_alone(
+    built: Callable[..., Journeys], event: Callable[..., Any], idle: int
+) -> None:
+    """As hours with four decimals 400 seconds are less; 3900 seconds as hours, times 3600, are less, too."""
+    journeys = built([event("product_added", 0, user_id="aino", price=5.0), event("page_viewed", idle, user_id="eino")])
+    asked = [run_audience(journeys, AudienceQuestion(cart_idle_seconds=idle + more)).rows for more in (0, 1)]
+    assert [len(rows) for rows in asked] == [1, 0]

@@ -270,3 +270,31 @@ def test_a_plan_that_means_something_else_by_a_name_gives_nulls(
     assert open_journeys(lake, other).rows("SELECT reason, reason_text, agent_role FROM contacts") == [
         ("delivery", None, None)
     ]
+
+
+def test_orders_of_an_account_are_those_of_its_sessions(built: Make, event: Make) -> None:
+    """Whose account becomes known only after the order, and who changes the account in the middle of a visit."""
+    order = {"revenue": 10.0, "currency": "EUR"}
+    journeys = built(
+        [
+            event("order_completed", 0, user_id="early", order_id="1", **order),
+            event("group", 5, user_id="early", group_id="acme"),
+            event("page_viewed", 6, user_id="early"),
+            event("page_viewed", 0, user_id="both", group_id="beta"),
+            event("order_completed", 5, user_id="both", order_id="2", **order),
+            event("page_viewed", 9, user_id="both", group_id="gamma"),
+        ]
+    )
+    found = journeys.rows("SELECT account_id, people, orders, net_revenue FROM accounts ORDER BY account_id")
+    assert found == [("acme", 1, 1, 10.0), ("gamma", 1, 1, 10.0)]
+
+
+def test_what_goes_from_the_wishlist_into_the_cart_is_put_into_the_cart(built: Make, event: Make) -> None:
+    journeys = built(
+        [
+            event("product_viewed", 0, user_id="u", category="tents"),
+            event("wishlist_product_added_to_cart", 5, user_id="u", category="lamps"),
+            event("product_viewed", 9, user_id="u", category="tents"),
+        ]
+    )
+    assert journeys.rows("SELECT preferred_category FROM profiles") == [("lamps",)]

@@ -10,6 +10,7 @@ import pytest
 
 from polku_analytics.analyses.funnel import funnel_question, run_funnel
 from polku_analytics.analyses.scope import Scope
+from polku_analytics.analyses.segments import parse_segment
 from polku_analytics.api import OpenLake
 from polku_analytics.errors import AnalyticsError, UnknownNameError
 from polku_analytics.journeys import Journeys
@@ -216,3 +217,19 @@ def test_each_segment_has_its_own_values_in_the_period_before(
         ("did:share_clicked", "mobile", 1, 2),
         ("not did:share_clicked", "mobile", 2, 1),
     ]
+
+
+def test_a_text_in_quotes_may_look_like_a_comparison(
+    built: Callable[..., Journeys], event: Callable[..., dict[str, Any]]
+) -> None:
+    """A word before `in`, `like` or `=` within the text is no property, and `and` within it joins nothing."""
+    words = ("made in finland", "it's like new", "kind = a", "salt and pepper")
+    journeys = built([event("products_searched", n, user_id=f"u{n}", query=text) for n, text in enumerate(words)])
+    for text in words:
+        step = f'products_searched[query = "{text}"]'
+        counts = [row[2] for row in run_funnel(journeys, funnel_question(journeys, [step, "order_completed"])).rows]
+        assert counts == [1, 0]
+    cities = built([event("identify", n, user_id=f"u{n}", trait_city=text) for n, text in enumerate(words)])
+    for text in words:
+        found = cities.rows(parse_segment(cities, f'trait_city = "{text}" and orders = 0').keys_sql)
+        assert found == [(words.index(text),)]

@@ -67,9 +67,9 @@ def run_audience(journeys: Journeys, question: AudienceQuestion) -> AnalysisResu
             continue
         row = list(facts)
         if cart is not None:
-            if question.cart_idle_seconds is not None and cart.idle_hours * 3600 < question.cart_idle_seconds:
+            if question.cart_idle_seconds is not None and round(cart.idle_hours * 3600, 6) < question.cart_idle_seconds:
                 continue
-            row += [cart.idle_hours, cart.value, cart.currency]
+            row += [round(cart.idle_hours, 4), cart.value, cart.currency]
         if products:
             row.append(cart.products if cart is not None and products == "cart" else viewed.get(key, []))
         rows.append(row)
@@ -95,7 +95,7 @@ def open_carts(journeys: Journeys, where: str) -> dict[int, _Cart]:
         f"WHERE {where}"
     )
     return {
-        key: _Cart(products=products or [], value=value, currency=currency, idle_hours=round(idle, 4))
+        key: _Cart(products=products or [], value=value, currency=currency, idle_hours=idle)
         for key, products, value, currency, idle in rows
     }
 

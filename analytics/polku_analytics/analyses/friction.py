@@ -189,6 +189,7 @@ def find_signs(
         at_once[2:] = same[2:] & same[1:-1] & (times[2:] - times[:-2] <= RAGE_MICROSECONDS)
         back[2:] = (units[2:] == units[:-2]) & (places[2:] == places[:-2]) & (places[2:] != places[1:-1])
         back[2:] &= ~(errors[2:] | errors[1:-1] | errors[:-2])
+        back[2:] &= places[2:] >= 0  # of two pages that are not known nobody knows that they are the same
     signs["rage"] = np.where(at_once, places, none)
     # What a person turns back from is where the friction is.
     signs["back"] = np.where(back, np.roll(places, 1), none)

@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from polku_analytics.analyses.answer import Finding, answer
+from polku_analytics.analyses.funnel import data_end
 from polku_analytics.analyses.graph import grouped_texts
 from polku_analytics.analyses.scope import Part, Scope, check_unit
 from polku_analytics.analyses.sequences import (
@@ -161,8 +162,9 @@ def _find(question: RoutesQuestion, names: list[str], part: Part) -> Finding:
         whole = reached
         why = f"nobody reached {question.goal}"
     else:
-        end = part.journeys.as_of
-        idle_since = 0 if end is None else round((end.timestamp() - question.idle_seconds) * 1_000_000)
+        # What came after the period is not looked at: who was there shortly before its end may have gone on.
+        end = data_end(part.journeys, part.period)
+        idle_since = 0 if end is None else end - question.idle_seconds * 1_000_000
         found = _micro_paths(question, pieces, names, idle_since)
         whole = len(np.unique(rows.person))
         why = f"no journey that is over has {question.length} touchpoints: shorten --length, or --idle"

@@ -21,7 +21,7 @@ from polku_schemas.rules import Kind, sql_literal
 PEOPLE: Final = "profiles"
 """The table whose columns a segment may ask about."""
 
-_AND: Final = re.compile(r"\s+and\s+(?![^\[]*\])(?=(?:[^']*'[^']*')*[^']*$)", re.IGNORECASE)
+_AND: Final = re.compile(r"""\s+and\s+(?![^\[]*\])(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""", re.IGNORECASE)
 _TERM: Final = re.compile(r"(?P<no>not\s+)?(?P<kind>did|stage):(?P<rest>.+)", re.IGNORECASE | re.DOTALL)
 
 

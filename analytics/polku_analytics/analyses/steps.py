@@ -22,6 +22,8 @@ StepKind = Literal["event_name", "touchpoint", "stage"]
 
 _PREFIXES: Final[dict[str, StepKind]] = {"event": "event_name", "touchpoint": "touchpoint", "stage": "stage"}
 _STEP: Final = re.compile(r"(?:(?P<prefix>[a-z]+):)?(?P<name>[^\[\]]+?)\s*(?:\[(?P<when>.*)\])?", re.DOTALL)
+_QUOTED: Final = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")""")
+"""A text in quotes: what looks like a comparison in it is none."""
 _BARE_VALUE: Final = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*(?P<op>!=|=|like)\s*(?P<value>[A-Za-z_][\w./-]*)")
 
 
@@ -142,9 +144,11 @@ def _narrowed(step: Step) -> str:
 
 def condition(when: str, text: str, kinds: Mapping[str, Kind]) -> tuple[Comparison, ...]:
     """Read comparisons joined by `and`; `kinds` says what may be asked about, `text` what the person wrote in all."""
-    for name in re.findall(r"([A-Za-z_]\w*)\s*(?:!=|<=|>=|=|<|>|\bin\b|\blike\b)", when):
-        if name not in kinds:
-            raise UnknownNameError("property", name, kinds)
+    pieces = _QUOTED.split(when)
+    for piece in pieces[::2]:
+        for name in re.findall(r"([A-Za-z_]\w*)\s*(?:!=|<=|>=|=|<|>|\bin\b|\blike\b)", piece):
+            if name not in kinds:
+                raise UnknownNameError("property", name, kinds)
 
     def quote(match: re.Match[str]) -> str:
         # In a shell nobody wants to quote twice: query=shoes means query = 'shoes'.
@@ -153,7 +157,8 @@ def condition(when: str, text: str, kinds: Mapping[str, Kind]) -> tuple[Comparis
         return f"{match['name']} {match['op']} {value}"
 
     try:
-        return parse_when(_BARE_VALUE.sub(quote, when), kinds)
+        pieces[::2] = [_BARE_VALUE.sub(quote, piece) for piece in pieces[::2]]
+        return parse_when("".join(pieces), kinds)
     except RuleError as error:
         raise AnalyticsError(f"cannot read the condition in {text!r}: {error}") from None
 

@@ -1,7 +1,7 @@
 -- accounts: one row per account (group id): its people, what they did and bought, the furthest stage any of them is in.
 -- Grain: account
 -- Keys: account_id
--- Inputs: sessions, profiles, touchpoints, orders
+-- Inputs: sessions, profiles, orders
 -- Order: account_id
 -- Increment: whole
 -- Definition: people are those with a session of the account, also if they belong to another one now. orders are those made in its
@@ -32,14 +32,14 @@ seen AS (
 ),
 bought AS (
   SELECT
-    t.account_id,
+    s.account_id,
     o.net_revenue,
     o.currency,
     o.ordered_at,
-    ROW_NUMBER() OVER (PARTITION BY t.account_id ORDER BY o.ordered_at DESC, o.order_id DESC, o.event_name DESC) AS place
+    ROW_NUMBER() OVER (PARTITION BY s.account_id ORDER BY o.ordered_at DESC, o.order_id DESC, o.event_name DESC) AS place
   FROM orders AS o
-  JOIN touchpoints AS t ON t.person_key = o.person_key AND t.source = o.source AND t.event_id = o.event_id
-  WHERE t.account_id IS NOT NULL AND t.order_id IS NOT NULL
+  JOIN sessions AS s ON s.person_key = o.person_key AND s.session_key = o.session_key
+  WHERE s.account_id IS NOT NULL
 ),
 money AS (
   SELECT

@@ -8,8 +8,8 @@
 --   session since the person's last order, else to the checkout without an id, which a checkout_started begins anew. Step 0 is
 --   checkout_started. The others are those of checkout_step_viewed, checkout_step_completed and payment_info_entered, by their
 --   number; entered_at is the first such event. completed_at is the first checkout_step_completed of the step, else the first
---   entry into a later step or the order after it. outcome: left at the furthest step of a checkout without an order,
---   completed elsewhere. started_at and last_at are the first and the last event of the checkout. value and currency are what
+--   event of a later step at or after entered_at (who goes back goes on again), else the order after it. outcome: left at the
+--   furthest step of a checkout without an order, completed elsewhere. started_at and last_at are the first and the last event of the checkout. value and currency are what
 --   its events, the order left out, told last (value, else revenue), the same at every step.
 WITH moves AS (
   SELECT
@@ -100,14 +100,20 @@ entries AS (
   WHERE step_number IS NOT NULL
   GROUP BY checkout_key, step_number
 ),
+went_on AS (
+  SELECT e.checkout_key, e.step_number, MIN(k.event_time) AS later_at
+  FROM entries AS e
+  JOIN keyed AS k
+    ON k.checkout_key = e.checkout_key AND k.step_number > e.step_number AND k.event_time >= e.entered_at
+  GROUP BY e.checkout_key, e.step_number
+),
 followed AS (
   SELECT
     entries.*,
-    MIN(entered_at) OVER (
-      PARTITION BY checkout_key ORDER BY step_number ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
-    ) AS later_entered_at,
-    step_number = MAX(step_number) OVER (PARTITION BY checkout_key) AS furthest
+    l.later_at,
+    entries.step_number = MAX(entries.step_number) OVER (PARTITION BY entries.checkout_key) AS furthest
   FROM entries
+  LEFT JOIN went_on AS l ON l.checkout_key = entries.checkout_key AND l.step_number = entries.step_number
 )
 SELECT
   person_key,
@@ -122,7 +128,7 @@ SELECT
   entered_at,
   COALESCE(
     told_completed_at,
-    CASE WHEN later_entered_at >= entered_at THEN later_entered_at END,
+    later_at,
     CASE WHEN ordered_at >= entered_at THEN ordered_at END
   ) AS completed_at,
   CASE WHEN furthest AND order_id IS NULL THEN 'left' ELSE 'completed' END AS outcome,

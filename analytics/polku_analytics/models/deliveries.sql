@@ -5,14 +5,20 @@
 -- Increment: person
 -- Order: dispatched_at, order_id, shipment_id
 -- Definition: the order_shipped and order_delivered events of one order id and shipment id; without a shipment id they belong to
---   the order's first one, if it has any. The person is the one who ordered, else the one the events belong to. promised_at is
+--   the one that the order's events name first, if they name any. The person is the one who ordered, else the one the events belong to. promised_at is
 --   the promise made first; delivered_at the first delivery (the time of the event where it gives none). on_time: delivered not
 --   after the promise; unknown without a promise or while it is not delivered. late_hours: hours from the promise to the
 --   delivery, 0 if on time. dispatched_at: when it was shipped, else delivered.
 WITH told AS (
   SELECT
     order_id,
-    COALESCE(shipment_id, MIN(shipment_id) OVER (PARTITION BY order_id)) AS shipment_id,
+    COALESCE(
+      shipment_id,
+      FIRST_VALUE(shipment_id IGNORE NULLS) OVER (
+        PARTITION BY order_id ORDER BY event_time, event_id, source
+        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+      )
+    ) AS shipment_id,
     event_name,
     event_id,
     event_time,

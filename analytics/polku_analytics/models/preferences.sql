@@ -4,16 +4,16 @@
 -- Inputs: told_events
 -- Order: person_key, place
 -- Increment: person
--- Definition: viewed and added count product_viewed and product_added events with the category. place 1 is the preferred one: most
+-- Definition: viewed counts product_viewed events with the category, added what puts something into the cart. place 1 is the preferred one: most
 --   often added, then most often viewed, then seen last, then by name.
 WITH seen AS (
   SELECT
     person_key,
     category,
-    CASE WHEN event_name = 'product_added' THEN 1 ELSE 0 END AS is_added,
+    CASE WHEN event_name IN ({{ cart_adding_event_names }}) THEN 1 ELSE 0 END AS is_added,
     event_time
   FROM told_events
-  WHERE event_name IN ('product_viewed', 'product_added') AND person_key IS NOT NULL
+  WHERE event_name IN ('product_viewed', {{ cart_adding_event_names }}) AND person_key IS NOT NULL
 ),
 counted AS (
   SELECT
