@@ -187,7 +187,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self.seen_scope: object = None
         self.seen_at = 0.0
         self._large_read = False
+        self._head_is_uncounted = False
         self._reading = False
+        self._message_ended = False
         self._head_to_reread: bytes | None = None
         self._at_once: Any = None
         """The request whose body may come in one piece, so that it needs no task. Many clients send the head first."""
@@ -217,8 +219,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         size = len(data)
-        self._large_read = size > self.guard.max_header_bytes
-        self._reading = True
+        self._large_read = size > self.guard.max_header_bytes or self._head_is_uncounted
+        self._reading, self._message_ended = True, False
         self._read(data)
         self._reading = False
         if self._at_once is not None and self._at_once.body:  # and there is more to come
@@ -226,7 +228,10 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self.cycle is not None and self.cycle.response_complete and self.cycle.more_body:
             self._pause()
         if self.cycle is None or self.cycle.scope is not self.scope:  # the head is not complete
-            self.head_bytes += size
+            if self._message_ended:  # it began somewhere in what was read, most of which is of the request before
+                self.head_bytes, self._head_is_uncounted = 0, self._large_read
+            else:
+                self.head_bytes += size
             if self.head_bytes > self.guard.max_header_bytes and not self.transport.is_closing():
                 self._refuse_head()
 
@@ -252,7 +257,7 @@ class GuardedProtocol(HttpToolsProtocol):
             if self.parser.get_method() != b"CONNECT":
                 self._head_to_reread = self._head_without_upgrade()
             return
-        self.head_bytes = 0
+        self.head_bytes, self._head_is_uncounted = 0, False
         if self._large_read or len(self.headers) > _MAX_HEADERS:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > self.guard.max_header_bytes or len(self.headers) > _MAX_HEADERS:
@@ -285,6 +290,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
             return
+        self._message_ended = True
         super().on_message_complete()
         if self.cycle is not None and self.cycle.response_complete:
             self.cycle.more_body = False  # what followed the answer has come to its end

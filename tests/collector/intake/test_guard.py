@@ -188,6 +188,22 @@ def test_a_connection_whose_refused_body_came_to_its_end_is_kept_as_any_other(mo
         assert world.counted.closings == []
 
 
+def test_of_a_head_that_comes_with_the_end_of_a_body_only_its_own_bytes_are_counted(impatient: World) -> None:
+    """As when a client hears of a refusal before its body was read, and sends the next request right behind it."""
+    body = b'{"batch":[%b]}' % (b" " * 3 * IMPATIENT.max_header_bytes)
+    request = HEAD + b"content-length: %d\r\n\r\n" % len(body) + body
+    impatient.counted.closings.clear()
+    with connected(impatient, request + HEAD) as connection:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b'content-length: 12\r\n\r\n{"batch":[]}')
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(request + HEAD)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"x: " + b"x" * IMPATIENT.max_header_bytes + b"\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 431 ")
+    assert impatient.counted.closings == ["head_too_large"]
+
+
 @pytest.mark.parametrize("pieces", [1, 2, 7])
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 def test_a_body_is_read_though_its_head_asks_for_another_protocol(impatient: World, framing: str, pieces: int) -> None:
