@@ -39,6 +39,15 @@ PSEUDONYM_OF = pseudonyms(b"a key of sixteen bytes or more")
         ("10.0.0.1", "forwarded", "proto=https;For=1.1.1.1, for=10.0.0.2", "1.1.1.1"),
         ("10.0.0.1", "forwarded", "for=_hidden", None),
         ("10.0.0.1", "forwarded", "by=1.1.1.1", None),
+        # The client says the host, and a proxy puts it in quotes.
+        ("10.0.0.1", "forwarded", 'host="a;for=6.6.6.6";for=1.1.1.1', "1.1.1.1"),
+        ("10.0.0.1", "forwarded", 'host="a,for=6.6.6.6";for=1.1.1.1, for=10.0.0.2', "1.1.1.1"),
+        ("10.0.0.1", "forwarded", r'host="a\";for=6.6.6.6,\\";for=1.1.1.1', "1.1.1.1"),
+        ("10.0.0.1", "forwarded", 'for=1.1.1.1;host="x,for=6.6.6.6"', "1.1.1.1"),
+        # What it wrote itself stands before what a proxy says, whatever it leaves open.
+        ("10.0.0.1", "forwarded", 'for="6.6.6.6, for=1.1.1.1', "1.1.1.1"),
+        ("10.0.0.1", "forwarded", 'for="6.6.6.6, for=1.1.1.1;host="x"', "1.1.1.1"),
+        ("10.0.0.1", "forwarded", 'for="6.6.6.6;a=\\, for="1.1.1.1"', "1.1.1.1"),
     ],
 )
 def test_the_client_is_the_nearest_that_is_none_of_ours(peer: str, header: str, value: str, client: str | None) -> None:
