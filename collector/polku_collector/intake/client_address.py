@@ -163,8 +163,17 @@ _IN_CONTEXT: Final = ("ip",)
 _IN_ITEM: Final = ("ip", "request_ip")
 # A name may be written with escapes; then a backslash and a u say so.
 _MAY_HOLD_ADDRESS: Final = re.compile(rb'"(?:request_)?ip"|\\u')
+
+
+def _in_any_writing(name: str) -> bytes:
+    return b"".join(rb"(?:%b|\\u00(?i:%02x))" % (letter.encode(), ord(letter)) for letter in name)
+
+
 # For bytes that no parser takes: the member by its looks, its value up to where a value can end.
-_BY_LOOKS: Final = re.compile(rb'("(?:request_)?ip"\s*:\s*)("(?:[^"\\]|\\.)*"?|[^,}\s]*)')
+_BY_LOOKS: Final = re.compile(
+    rb'("(?:%b)?%b"\s*:\s*)("(?:[^"\\]|\\.)*"?|\[[^]]*\]?|[^,}\s]*)'
+    % (_in_any_writing("request_"), _in_any_writing("ip"))
+)
 
 
 def _rewritten(raw: bytes, of_text: Callable[[object], str | None]) -> bytes:

@@ -126,6 +126,9 @@ def test_the_policy_holds_for_the_connection_the_event_and_its_batch(behind: Wor
         b'{"type":"track","userId":"u","context":{"ip":["203.0.113.77"]}}',
         b'{"type":"track","userId":"u","context":{"ip":"203.0.113.77"},"properties":tru}',
         b'{"type":"track","userId":"\xff","context":{"ip" : "203.0.113.77"}}',
+        b'{"type":"track","userId":"u","context":{"\\u0069\\u0070":"203.0.113.77"},"properties":tru}',
+        b'{"type":"track","userId":"u","\\u0072equest_ip":"203.0.113.77","properties":tru}',
+        b'{"type":"track","userId":"u","context":{"ip":["198.51.100.1","203.0.113.77"]},"properties":tru}',
     ],
 )
 def test_the_original_of_a_refused_event_obeys_too(behind: World, policy: str, event: bytes) -> None:
