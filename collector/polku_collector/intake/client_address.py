@@ -118,14 +118,33 @@ def parsed(text: str) -> Address | None:
 
 def _hops(values: str, header: bytes) -> list[str]:
     """The addresses of a header in the order in which proxies added them."""
-    parts = [part.strip() for part in values.split(",") if part.strip()]
     if header != b"forwarded":
-        return parts
+        return [part.strip() for part in values.split(",") if part.strip()]
     hops = []
-    for part in parts:
-        found = re.search(r'(?:^|;)\s*for\s*=\s*("[^"]*"|[^;]*)', part, re.IGNORECASE)
-        hops.append(found[1] if found else "")
+    for element in _elements(values):
+        named = (pair for pair in _PAIR.finditer(element) if pair[1].lower() == "for")
+        hops.append(next((pair[2] for pair in named), ""))
     return hops
+
+
+def _elements(values: str) -> list[str]:
+    """The elements of a `Forwarded` header. Read from its end: that is our proxy's and well-formed, and no quote that a
+    client left open before it reaches into it. A comma in quotes, of a host that the client said, ends nothing."""
+    elements, end, quoted = [], len(values), False
+    for at in range(len(values) - 1, -1, -1):
+        if values[at] == '"':
+            first = at
+            while values[first - 1 : first] == "\\":
+                first -= 1
+            quoted ^= (at - first) % 2 == 0  # else it is escaped
+        elif values[at] == "," and not quoted:
+            elements.append(values[at + 1 : end])
+            end = at
+    return [element for element in reversed([*elements, values[:end]]) if element.strip()]
+
+
+# A name and its value, which may be in quotes and then hold anything.
+_PAIR: Final = re.compile(r'(?:^|;)\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
 
 
 def _with_address(extra: str | None, address: str) -> str:
@@ -144,8 +163,17 @@ _IN_CONTEXT: Final = ("ip",)
 _IN_ITEM: Final = ("ip", "request_ip")
 # A name may be written with escapes; then a backslash and a u say so.
 _MAY_HOLD_ADDRESS: Final = re.compile(rb'"(?:request_)?ip"|\\u')
+
+
+def _in_any_writing(name: str) -> bytes:
+    return b"".join(rb"(?:%b|\\u00(?i:%02x))" % (letter.encode(), ord(letter)) for letter in name)
+
+
 # For bytes that no parser takes: the member by its looks, its value up to where a value can end.
-_BY_LOOKS: Final = re.compile(rb'("(?:request_)?ip"\s*:\s*)("(?:[^"\\]|\\.)*"?|[^,}\s]*)')
+_BY_LOOKS: Final = re.compile(
+    rb'("(?:%b)?%b"\s*:\s*)("(?:[^"\\]|\\.)*"?|\[[^]]*\]?|[^,}\s]*)'
+    % (_in_any_writing("request_"), _in_any_writing("ip"))
+)
 
 
 def _rewritten(raw: bytes, of_text: Callable[[object], str | None]) -> bytes:

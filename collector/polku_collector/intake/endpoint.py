@@ -468,5 +468,5 @@ def _time(header: bytes | None) -> datetime | None:
         return None
     try:
         return msgspec.convert(header.decode("latin-1"), datetime, strict=False)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, ValueError):  # the latter for the first second of the year 10000
         return None

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, Final, Literal
 
+import httptools
 import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -25,8 +26,11 @@ from .endpoint import EVENT_PATHS
 
 # After an answer the rest of the body is still read for so long: who is cut off while sending does not see the answer.
 LINGER_SECONDS: Final = 5.0
-# So long nothing is read of it each time, since read as fast as it comes megabytes of it would hold up the others. Who
-# sees the answer meanwhile sends no more of it.
+# A piece of it is read so seldom, of all connections together, since read as fast as they come megabytes would hold up
+# the others. Who sends alone gets some 60 MB a second through, so that he comes to see his answer: many clients look
+# for it only when they have sent all.
+_LINGERING_PIECE_SECONDS: Final = 0.004
+# But no piece waits longer than this, however many connections there are and were.
 _LINGERING_PAUSE_SECONDS: Final = 0.02
 # What a closed connection may take to get rid of the last bytes.
 _CLOSING_SECONDS: Final = 5.0
@@ -68,7 +72,7 @@ class Guard:
         self._files, self._proxies, self._on_close, self.now = files, proxies, on_close, now
         self.on_error = on_error
         self._of_address: Counter[str] = Counter()
-        self._room, self._next_eviction = 0, 0.0
+        self._room, self._next_eviction, self._next_piece = 0, 0.0, 0.0
         self.at_once: AtOnce | None = None
         self.limits = limits
         self.use(limits)
@@ -124,6 +128,13 @@ class Guard:
             elif now - connection.seen_at > longest[stage]:
                 self._close(connection, stage)
 
+    def lingering_pause(self) -> float:
+        """For how many seconds the rest of a body that is answered already is to be left where it is."""
+        now = self.now()
+        turn = max(now, self._next_piece) + _LINGERING_PIECE_SECONDS
+        self._next_piece = min(turn, now + _LINGERING_PAUSE_SECONDS)
+        return self._next_piece - now
+
     def closed(self, reason: Closed) -> None:
         """Count a connection that was closed."""
         self._on_close(reason)
@@ -176,7 +187,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self.seen_scope: object = None
         self.seen_at = 0.0
         self._large_read = False
+        self._head_is_uncounted = False
         self._reading = False
+        self._message_ended = False
+        self._head_to_reread: bytes | None = None
         self._at_once: Any = None
         """The request whose body may come in one piece, so that it needs no task. Many clients send the head first."""
 
@@ -205,27 +219,53 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         size = len(data)
-        self._large_read = size > self.guard.max_header_bytes
-        self._reading = True
-        super().data_received(data)
+        self._large_read = size > self.guard.max_header_bytes or self._head_is_uncounted
+        self._reading, self._message_ended = True, False
+        self._read(data)
         self._reading = False
         if self._at_once is not None and self._at_once.body:  # and there is more to come
             self.call_application()
         elif self.cycle is not None and self.cycle.response_complete and self.cycle.more_body:
             self._pause()
         if self.cycle is None or self.cycle.scope is not self.scope:  # the head is not complete
-            self.head_bytes += size
+            if self._message_ended:  # it began somewhere in what was read, most of which is of the request before
+                self.head_bytes, self._head_is_uncounted = 0, self._large_read
+            else:
+                self.head_bytes += size
             if self.head_bytes > self.guard.max_header_bytes and not self.transport.is_closing():
                 self._refuse_head()
 
+    def _read(self, data: bytes) -> None:
+        """As uvicorn does, which takes the body of a request that asks for another protocol for the next request."""
+        pieces = [memoryview(data)]
+        while pieces:
+            piece = pieces.pop()
+            try:
+                self.parser.feed_data(piece)
+            except httptools.HttpParserError:
+                self.send_400_response("")
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                head, self._head_to_reread = self._head_to_reread, None
+                if head is None:  # CONNECT: this is no proxy
+                    self.send_400_response("")
+                    return
+                pieces += [piece[upgrade.args[0] :], memoryview(head)]
+
     def on_headers_complete(self) -> None:
-        self.head_bytes = 0
+        if self.parser.should_upgrade():
+            if self.parser.get_method() != b"CONNECT":
+                self._head_to_reread = self._head_without_upgrade()
+            return
+        self.head_bytes, self._head_is_uncounted = 0, False
         if self._large_read or len(self.headers) > _MAX_HEADERS:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > self.guard.max_header_bytes or len(self.headers) > _MAX_HEADERS:
                 self._refuse_head()
                 return  # without a request to belong to, the rest of what was read ends in `send_400_response`
         super().on_headers_complete()
+        if not self.cycle.keep_alive:
+            self.cycle.transport = _ClosedLate(self.transport, self.cycle)  # type: ignore[assignment]  # all it uses
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # Any: uvicorn's business
         if (
@@ -241,8 +281,21 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             super()._start_asgi_task(cycle, app)
 
+    def _head_without_upgrade(self) -> bytes:
+        """The head at hand, as who does not know the other protocol reads it (RFC 9110, 7.8)."""
+        parts = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        parts += [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"".join([*parts, b"\r\n"])
+
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        self._message_ended = True
         super().on_message_complete()
+        if self.cycle is not None and self.cycle.response_complete:
+            self.cycle.more_body = False  # what followed the answer has come to its end
+            if not self.cycle.keep_alive:
+                self.transport.close()
         cycle = self._at_once
         if cycle is None or cycle is not self.cycle:
             return
@@ -302,7 +355,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _pause(self) -> None:
         """Read on in a while: the rest of a body that is answered already is of no use."""
         self.flow.pause_reading()
-        self.loop.call_later(_LINGERING_PAUSE_SECONDS, self._read_on)
+        self.loop.call_later(self.guard.lingering_pause(), self._read_on)
 
     def _read_on(self) -> None:
         if not self.transport.is_closing():
@@ -334,6 +387,23 @@ class GuardedProtocol(HttpToolsProtocol):
         most = self.guard.max_header_bytes
         self.answer(431, "head_too_large", f"address and headers are larger than {most} bytes")
         self.close("head_too_large")
+
+
+class _ClosedLate:
+    """The transport of a request that is the last of its connection: it is closed when all of its body was read too.
+
+    Closed before, it would be reset under who still sends, and he would not see the answer. Proxies send like this.
+    """
+
+    def __init__(self, transport: asyncio.Transport, cycle: Any) -> None:  # Any: uvicorn's business
+        self._transport, self._cycle = transport, cycle
+        self.write, self.is_closing = transport.write, transport.is_closing
+
+    def close(self) -> None:
+        if self._cycle.response_complete and self._cycle.more_body and not self.is_closing():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
 
 
 class GuardedServer(uvicorn.Server):

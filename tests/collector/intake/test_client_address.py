@@ -39,6 +39,15 @@ PSEUDONYM_OF = pseudonyms(b"a key of sixteen bytes or more")
         ("10.0.0.1", "forwarded", "proto=https;For=1.1.1.1, for=10.0.0.2", "1.1.1.1"),
         ("10.0.0.1", "forwarded", "for=_hidden", None),
         ("10.0.0.1", "forwarded", "by=1.1.1.1", None),
+        # The client says the host, and a proxy puts it in quotes.
+        ("10.0.0.1", "forwarded", 'host="a;for=6.6.6.6";for=1.1.1.1', "1.1.1.1"),
+        ("10.0.0.1", "forwarded", 'host="a,for=6.6.6.6";for=1.1.1.1, for=10.0.0.2', "1.1.1.1"),
+        ("10.0.0.1", "forwarded", r'host="a\";for=6.6.6.6,\\";for=1.1.1.1', "1.1.1.1"),
+        ("10.0.0.1", "forwarded", 'for=1.1.1.1;host="x,for=6.6.6.6"', "1.1.1.1"),
+        # What it wrote itself stands before what a proxy says, whatever it leaves open.
+        ("10.0.0.1", "forwarded", 'for="6.6.6.6, for=1.1.1.1', "1.1.1.1"),
+        ("10.0.0.1", "forwarded", 'for="6.6.6.6, for=1.1.1.1;host="x"', "1.1.1.1"),
+        ("10.0.0.1", "forwarded", 'for="6.6.6.6;a=\\, for="1.1.1.1"', "1.1.1.1"),
     ],
 )
 def test_the_client_is_the_nearest_that_is_none_of_ours(peer: str, header: str, value: str, client: str | None) -> None:
@@ -117,6 +126,9 @@ def test_the_policy_holds_for_the_connection_the_event_and_its_batch(behind: Wor
         b'{"type":"track","userId":"u","context":{"ip":["203.0.113.77"]}}',
         b'{"type":"track","userId":"u","context":{"ip":"203.0.113.77"},"properties":tru}',
         b'{"type":"track","userId":"\xff","context":{"ip" : "203.0.113.77"}}',
+        b'{"type":"track","userId":"u","context":{"\\u0069\\u0070":"203.0.113.77"},"properties":tru}',
+        b'{"type":"track","userId":"u","\\u0072equest_ip":"203.0.113.77","properties":tru}',
+        b'{"type":"track","userId":"u","context":{"ip":["198.51.100.1","203.0.113.77"]},"properties":tru}',
     ],
 )
 def test_the_original_of_a_refused_event_obeys_too(behind: World, policy: str, event: bytes) -> None:

@@ -1,6 +1,7 @@
 """Connections that are slow, idle, too many or no HTTP at all, on a real server whose limits are small."""
 
 import contextlib
+import json
 import resource
 import socket
 import subprocess
@@ -138,6 +139,107 @@ def test_who_reads_the_answer_only_after_all_is_sent_sees_it_and_may_go_on(impat
         assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
         connection.sendall(HEAD + b'content-length: 12\r\n\r\n{"batch":[]}')
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_many_times_too_large_is_sent_to_its_end_and_the_sender_told() -> None:
+    """Most clients look for an answer only when they have sent all. Cut off they would send it again and again."""
+    size = 100_000_000
+    with (
+        intake(limits=PATIENT) as world,
+        connected(world, HEAD + b"content-length: %d\r\n\r\n" % size) as connection,
+    ):
+        connection.sendall(b" " * size)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("asked", [b"HTTP/1.1\r\nconnection: close", b"HTTP/1.0"])
+def test_a_last_request_sees_its_answer_too_though_its_body_is_of_no_use(impatient: World, asked: bytes) -> None:
+    """nginx sends each request like this, unless it is told otherwise."""
+    size, head = 20_000_000, HEAD.replace(b"web-key", b"wrong").replace(b"HTTP/1.1", asked)
+    with connected(impatient, head + b"content-length: %d\r\n\r\n" % size) as connection:
+        connection.sendall(b" " * size)
+        answer = until_closed(connection)
+    assert answer.startswith(b"HTTP/1.1 401 ") and b"connection: close" in answer
+
+
+def test_who_never_ends_his_last_request_is_cut_off(impatient: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polku_collector.intake.guard.LINGER_SECONDS", 0.3)
+    impatient.counted.closings.clear()
+    head = HEAD.replace(b"web-key", b"wrong") + b"connection: close\r\ncontent-length: 1000\r\n\r\n"
+    with connected(impatient, head) as connection:
+        assert until_closed(connection).startswith(b"HTTP/1.1 401 ")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            for _ in range(100):
+                connection.sendall(b"x")
+                time.sleep(0.1)
+    assert impatient.counted.closings == ["lingering"]
+
+
+def test_a_connection_whose_refused_body_came_to_its_end_is_kept_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polku_collector.intake.guard.LINGER_SECONDS", 0.3)
+    with intake(limits=PATIENT) as world:
+        refused = HEAD.replace(b"web-key", b"wrong") + b"content-length: 100\r\n\r\n"
+        with connected(world, refused) as connection:
+            assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+            connection.sendall(b"x" * 100)
+            time.sleep(2.5)  # two looks at all connections
+            connection.sendall(HEAD + b'content-length: 12\r\n\r\n{"batch":[]}')
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert world.counted.closings == []
+
+
+def test_of_a_head_that_comes_with_the_end_of_a_body_only_its_own_bytes_are_counted(impatient: World) -> None:
+    """As when a client hears of a refusal before its body was read, and sends the next request right behind it."""
+    body = b'{"batch":[%b]}' % (b" " * 3 * IMPATIENT.max_header_bytes)
+    request = HEAD + b"content-length: %d\r\n\r\n" % len(body) + body
+    impatient.counted.closings.clear()
+    with connected(impatient, request + HEAD) as connection:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b'content-length: 12\r\n\r\n{"batch":[]}')
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(request + HEAD)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"x: " + b"x" * IMPATIENT.max_header_bytes + b"\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 431 ")
+    assert impatient.counted.closings == ["head_too_large"]
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_body_is_read_though_its_head_asks_for_another_protocol(impatient: World, framing: str, pieces: int) -> None:
+    """As Java's client does with each first request, and curl with --http2. It is not the head of the next one."""
+    body = json.dumps({"batch": [GOOD]}).encode()
+    head = HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+    if framing == "length":
+        request = head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    else:
+        request = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    impatient.taken()
+    with connected(impatient) as connection:
+        for _ in range(2):  # and the connection goes on
+            size = -(-len(request) // pieces)
+            for at in range(0, len(request), size):
+                connection.sendall(request[at : at + size])
+                time.sleep(0.01)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert len(impatient.taken()) == 2
+
+
+def test_many_requests_at_once_that_ask_for_another_protocol() -> None:
+    number = 1_500  # some 200 kB, which may be read at once and end within a head
+    limits = msgspec.structs.replace(PATIENT, max_header_bytes=1_000_000)
+    request = HEAD + b'Connection: upgrade\r\nUpgrade: x\r\nContent-Length: 12\r\n\r\n{"batch":[]}'
+    with intake(limits=limits) as world, connected(world, request * number) as connection:
+        received = b""
+        while received.count(b"HTTP/1.1 200 ") < number:
+            part = connection.recv(65536)
+            assert part, f"closed after {received.count(b'HTTP/1.1 200 ')} answers"
+            received += part
+
+
+def test_no_tunnel_is_made(impatient: World) -> None:
+    with connected(impatient, b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\nPOST /v1/batch HTTP/1.1\r\n\r\n") as connection:
+        assert until_closed(connection).count(b"HTTP/1.1 400 ") == 1
 
 
 def test_what_follows_an_answer_is_read_bit_by_bit() -> None:

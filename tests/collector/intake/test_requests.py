@@ -177,3 +177,10 @@ def test_a_trailing_slash_and_short_paths_work(world: World) -> None:
     assert world.post(GOOD, path="/v1/t").status_code == 200
     lines = world.taken()
     assert all(isinstance(line, Line) and line.event_name == "order_refunded" for line in lines)
+
+
+@pytest.mark.parametrize("time", ["253402300800", "253402300799.9999999", "-62135596801", "1e400", "nan", "soon", ""])
+def test_a_time_of_sending_that_is_none_is_passed_over(world: World, time: str) -> None:
+    assert world.post({"batch": [GOOD]}, headers={"x-polku-sent-at": time}).status_code == 200
+    (line,) = world.taken()
+    assert line.sent_at is None
