@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 from urllib.parse import unquote_to_bytes
 
 from .refused import Refused
@@ -16,9 +17,9 @@ _FIELD = b"data="
 
 
 def form_field(body: bytes) -> bytes:
-    """The JSON in a form's field `data`; any other body as it came. Raises Refused."""
+    """The JSON in a form's field `data`; any other body as it came, without a byte order mark. Raises Refused."""
     if not body.startswith(_FIELD):  # which no JSON does
-        return body
+        return body.removeprefix(codecs.BOM_UTF8)  # RFC 8259, 8.1: a reader may pass over it
     field = unquote_to_bytes(body[len(_FIELD) :].partition(b"&")[0].replace(b"+", b" ")).strip()
     if field.startswith((b"{", b"[")):
         return field

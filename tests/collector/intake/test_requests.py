@@ -5,6 +5,7 @@ import gzip
 import json
 import socket
 import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -184,3 +185,10 @@ def test_a_time_of_sending_that_is_none_is_passed_over(world: World, time: str) 
     assert world.post({"batch": [GOOD]}, headers={"x-polku-sent-at": time}).status_code == 200
     (line,) = world.taken()
     assert line.sent_at is None
+
+
+@pytest.mark.parametrize("encode", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_byte_order_mark_is_passed_over(world: World, encode: Callable[[bytes], bytes]) -> None:
+    body = json.dumps({"batch": [GOOD]}).encode("utf-8-sig")
+    assert world.post(encode(body)).json()["accepted"] == 1
+    assert len(world.taken()) == 1
