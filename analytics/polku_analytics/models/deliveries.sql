@@ -14,9 +14,8 @@ WITH told AS (
     order_id,
     COALESCE(
       shipment_id,
-      FIRST_VALUE(shipment_id IGNORE NULLS) OVER (
-        PARTITION BY order_id ORDER BY event_time, event_id, source
-        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+      FIRST_VALUE(shipment_id) OVER (
+        PARTITION BY order_id ORDER BY CASE WHEN shipment_id IS NULL THEN 1 ELSE 0 END, event_time, event_id, source
       )
     ) AS shipment_id,
     event_name,
