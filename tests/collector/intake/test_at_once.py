@@ -133,6 +133,8 @@ def test_a_plain_request_needs_no_task(worlds: tuple[World, World], monkeypatch:
     async def never(*arguments: object) -> None:
         raise AssertionError
 
+    # Which, once a second, calls the application for who has sent a head only.
+    monkeypatch.setattr(Guard, "sweep", lambda guard, connections: None)
     with connected(worlds[0]) as connection:
         monkeypatch.setattr(type(worlds[0].endpoint), "__call__", never)
         for parts in ([request(BATCH)], [request(BATCH)[: -len(BATCH)], BATCH]):
