@@ -43,8 +43,9 @@ PACKAGES = {
         "collector/polku_collector",
         _names("polku_schemas"),
         _names(
-            "starlette uvicorn httptools msgspec isal duckdb deltalake pyarrow boto3 botocore numpy structlog"
-            " prometheus_client click ua_parser ua_parser_rs crawleruseragents watchfiles pyiceberg backports yaml opentelemetry"
+            "starlette uvicorn httptools msgspec isal duckdb deltalake pyarrow boto3 botocore numpy"
+            " structlog prometheus_client click ua_parser ua_parser_rs crawleruseragents watchfiles pyiceberg"
+            " backports yaml opentelemetry"
         ),
         ("collector",),
     ),
