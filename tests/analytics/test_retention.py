@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from polku_analytics.analyses import retention
+from polku_analytics.analyses import pieces
 from polku_analytics.analyses.intervals import Activity, calendar
 from polku_analytics.analyses.lifecycle import activity_question, count_lifecycle, run_lifecycle, run_stickiness
 from polku_analytics.analyses.retention import retention_question, run_retention
@@ -115,7 +115,7 @@ def test_retention_equals_brute_force_in_every_mode(
     monkeypatch: pytest.MonkeyPatch,
     piece_rows: int,
 ) -> None:
-    monkeypatch.setattr(retention, "_PIECE_ROWS", piece_rows)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", piece_rows)
     end = world.as_of
     assert end is not None
     made = random.Random(3)

@@ -74,6 +74,7 @@ def run(work: Path, seconds: float) -> list[Figure]:
         raise NotAsExpected(f"{made} events were made, a {report['kind']} build counted {report['events']}")
     figures = [_full_figure(full, report, events)]
     figures += _answers(lake, work / "rows.parquet", events)
+    in_order = _alone(lake)
     new = events_sql(int(events * _NEW_SHARE), people, first=events // EVENTS_A_VISIT, begin_day=_DAYS, days=1)
     made += add_events(lake, new)
     tables = [table["name"] for table in report["tables"]]
@@ -84,7 +85,18 @@ def run(work: Path, seconds: float) -> list[Figure]:
     gone = {name: before[name] - _files(lake, name) for name in tables}
     figures.insert(1, _incremental_figure(more, full, report, events))
     figures.insert(2, _beside_the_least(more, full, _least(lake, gone), sum(map(len, gone.values()))))
-    return figures
+    return figures + [
+        Figure(
+            subject="analyses",
+            what=f"{name} after the build of what is new",
+            value=seconds,
+            unit="s",
+            baseline=in_order[name],
+            baseline_what="after that of everything",
+            lower_is_better=True,
+        )
+        for name, seconds in _alone(lake).items()
+    ]
 
 
 def _files(lake: Path, table: str) -> frozenset[str]:
@@ -216,6 +228,19 @@ def _answers(lake: Path, rows: Path, events: int) -> list[Figure]:
             f"paths, {_PATH_STEPS} steps, {size}", lambda: _paths(journeys), {"DuckDB by hand": peers.paths}, target=1.2
         ),
     ]
+
+
+def _alone(lake: Path) -> dict[str, float]:
+    """The seconds of each analysis that reads touchpoints in their order, in the lake as it is."""
+    journeys = open_journeys(Lake(lake, environ={}), load_plan(builtin_plan_path()))
+    journeys.connection.execute(f"SET threads = {_THREADS}")
+    took: dict[str, float] = {}
+    for name, ask in (("funnel", _funnel), ("retention", _retention), ("paths", _paths)):
+        for _ in range(_ROUNDS):
+            started = time.perf_counter()
+            ask(journeys)
+            took[name] = min(took.get(name, float("inf")), time.perf_counter() - started)
+    return took
 
 
 def _compared(what: str, ask: Callable[[], Answer], peers: dict[str, Callable[[], Answer]], target: float) -> Figure:

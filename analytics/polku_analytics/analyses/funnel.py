@@ -26,7 +26,7 @@ from polku_analytics.analyses.attempts import (
     count_funnel,
     quantile_seconds,
 )
-from polku_analytics.analyses.scope import Part, Scope, check_unit
+from polku_analytics.analyses.scope import BY_TIME, Arrays, Part, Scope, check_unit
 from polku_analytics.analyses.steps import Step, funnel_steps, parse_step, step_sql, touchpoint_names, vocabulary
 from polku_analytics.engines.engine import unit_numbers
 from polku_analytics.errors import AnalyticsError, UnknownNameError
@@ -284,13 +284,11 @@ def _why_none(question: FunnelQuestion, outcome: FunnelOutcome) -> str:
     return f"{began}, and none of them dropped out at {question.steps[question.drop_off - 1].label}"
 
 
-def _outcome(
-    question: FunnelQuestion, part: Part, names: Sequence[str]
-) -> tuple[FunnelOutcome, dict[str, np.ndarray], str]:
+def _outcome(question: FunnelQuestion, part: Part, names: Sequence[str]) -> tuple[FunnelOutcome, Arrays, str]:
     whole = question.order == "strict" or question.drop_off is not None
     sql = funnel_sql([*question.steps, *(one.step for one in question.exclusions)], part, whole=whole, names=names)
     joins = any(step.when for step in [*question.steps, *(one.step for one in question.exclusions)])
-    order = part.order("t") if whole else "unit, microseconds"
+    order = part.order("t") if whole else BY_TIME
     arrays = part.ordered(sql, order, joins=joins)
     bits = [
         arrays[f"steps_{n // _STEPS_PER_MASK}"] & (1 << (n % _STEPS_PER_MASK)) != 0
@@ -343,7 +341,7 @@ def funnel_sql(steps: Sequence[Step], part: Part, *, whole: bool = False, names:
     wanted = part.condition("t") if whole else f"({either}) AND {part.condition('t')}"
     return (
         f"SELECT t.{part.unit_column} AS unit, {say.microseconds('t.event_time')} AS microseconds, "
-        f"{', '.join(masks)}{item} FROM touchpoints AS t WHERE {wanted}"
+        f"{', '.join(masks)}{item}{part.number if whole else ''} FROM touchpoints AS t WHERE {wanted}"
     )
 
 

@@ -127,8 +127,8 @@ def paths_sql(question: PathsQuestion, names: list[str], part: Part) -> str:
     staged = " AND t.stage IS NOT NULL" if question.staged else ""
     return (
         f"SELECT t.{part.unit_column} AS unit, t.person_key, {say.read_microseconds('t.event_time')} AS microseconds, "
-        f"{say.code(column, names)} AS item "
-        f"FROM touchpoints AS t WHERE {part.condition('t')}{staged}"
+        f"{say.code(column, names)} AS item"
+        f"{part.number} FROM touchpoints AS t WHERE {part.condition('t')}{staged}"
     )
 
 

@@ -7,8 +7,6 @@ count until the end of the data, also beyond the period, which is that of the st
 from __future__ import annotations
 
 import datetime
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -27,9 +25,9 @@ from polku_analytics.analyses.intervals import (
     intervals_since,
     span,
 )
-from polku_analytics.analyses.scope import Part, Scope, check_unit
+from polku_analytics.analyses.pieces import count_by_time, cut_by_unit
+from polku_analytics.analyses.scope import BY_TIME, Arrays, Part, Scope, check_unit
 from polku_analytics.analyses.steps import Step, parse_step, step_sql, vocabulary
-from polku_analytics.engines.engine import unit_numbers
 from polku_analytics.errors import AnalyticsError
 from polku_analytics.journeys import Journeys, period_sql
 from polku_analytics.result import UNIT_WORDS, AnalysisResult, share
@@ -40,9 +38,6 @@ Cohorts = Literal["first-time", "recurring"]
 """A unit belongs to the cohort of its first start of all, or to that of each interval with a start."""
 
 ALL: Final = "(all)"
-
-_PIECE_ROWS: Final = 500_000
-"""So many are counted at a time: larger arrays take longer to be made than to be counted."""
 
 COLUMNS: Final = ("cohort_number", "cohort", "size", "interval", "count", "share", "complete")
 
@@ -120,13 +115,10 @@ def _find(question: RetentionQuestion, part: Part) -> Finding:
     if known is None:
         return Finding(rows=[], sql=sql)
     days = calendar(*known, question.interval, part.period.time_zone, question.week_start)
-    sql, started, returned = _read(question, part, days)
+    sql, counted = _read(question, part, days)
     why = "nobody began" if question.start is None else f"nobody has {question.start.label}"
-    if len(started.unit) == 0 and len(returned.unit) == 0:
+    if not counted:
         return Finding(rows=[], sql=sql, why_empty=why)
-    pieces = _pieces(started, returned)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # numpy lets go of the interpreter
-        counted = list(pool.map(lambda piece: _counted(question, part, piece[0], piece[1], days), pieces))
     as_of = part.journeys.as_of
     end = days.begins[0] if as_of is None else round(as_of.timestamp() * 1_000_000)
     first = first_interval(part, question.interval, question.week_start)
@@ -141,20 +133,8 @@ class _Moments(Struct, frozen=True):
     at: np.ndarray
 
 
-def _pieces(started: _Moments, returned: _Moments) -> list[tuple[_Moments, _Moments]]:
-    """Both for some of the units each, few enough to stay near the processor: they are counted side by side."""
-    edges = np.unique(returned.unit[_PIECE_ROWS::_PIECE_ROWS])  # the first unit of each piece but the first
-
-    def cut(moments: _Moments) -> list[_Moments]:
-        places = np.searchsorted(moments.unit, edges)
-        units, times = np.split(moments.unit, places), np.split(moments.at, places)
-        return [_Moments(unit, at) for unit, at in zip(units, times, strict=True)]
-
-    return list(zip(cut(started), cut(returned), strict=True))
-
-
-def _read(question: RetentionQuestion, part: Part, days: Calendar) -> tuple[str, _Moments, _Moments]:
-    """The SQL, the starts and the returns.
+def _read(question: RetentionQuestion, part: Part, days: Calendar) -> tuple[str, list[np.ndarray]]:
+    """The SQL, and what was counted of each piece of its rows.
 
     Of an interval of the calendar the first start and the latest return will do, so an engine that has to sort adds up
     first; where rows lie in order already, nothing is as fast as reading them.
@@ -162,20 +142,26 @@ def _read(question: RetentionQuestion, part: Part, days: Calendar) -> tuple[str,
     joins = any(step is not None and step.when for step in (question.start, question.back))
     every = question.rolling or (part.lies_in_order and not joins)
     sql = retention_sql(question, part, days, every=every)
+
+    def counted(rows: Arrays) -> np.ndarray:
+        started, returned = (_moments(rows, name, every=every) for name in ("started", "returned"))
+        return _counted(question, part, started, returned, days)
+
     if every:
-        order = "unit, microseconds"
-        arrays = part.ordered(sql, order, joins=joins)
-    else:
-        order = f"unit, MIN({part.journeys.engine.dialect.microseconds('t.event_time')})"
-        arrays = part.journeys.engine.columns(f"{sql} ORDER BY {order}")
-    numbers = unit_numbers(arrays["unit"])
-    found = []
-    for name in ("started", "returned"):
-        moments = arrays["microseconds"] if every else arrays[name]
-        held = arrays.get(name)
-        kept = slice(None) if held is None else held > 0 if every else held >= 0
-        found.append(_Moments(numbers[kept], moments[kept]))
-    return f"{sql} ORDER BY {order}", found[0], found[1]
+        return f"{sql} ORDER BY {BY_TIME}", count_by_time(part, sql, counted, joins=joins)
+    sql = f"{sql} ORDER BY unit, MIN({part.journeys.engine.dialect.microseconds('t.event_time')})"
+    return sql, [counted(piece) for piece in cut_by_unit(part.journeys.engine.columns(sql))]
+
+
+def _moments(rows: Arrays, name: str, *, every: bool) -> _Moments:
+    """The starts or the returns. Of `every` moment a column says whether it is one, where not each is."""
+    if not every:
+        there = rows[name] >= 0
+        return _Moments(rows["unit"][there], rows[name][there])
+    if name not in rows:
+        return _Moments(rows["unit"], rows["microseconds"])
+    there = rows[name] > 0
+    return _Moments(rows["unit"][there], rows["microseconds"][there])
 
 
 def retention_sql(question: RetentionQuestion, part: Part, days: Calendar, *, every: bool) -> str:

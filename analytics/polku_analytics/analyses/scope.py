@@ -10,7 +10,7 @@ of `touchpoints` or a property the first known one of the unit in the period (fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -23,6 +23,12 @@ from polku_analytics.journeys import Journeys, period_sql
 from polku_analytics.period import Period
 from polku_analytics.result import UNIT_COLUMNS, Unit
 from polku_schemas.rules import sql_literal
+
+Arrays = Mapping[str, np.ndarray]
+"""Columns of the same length, by name."""
+
+BY_TIME: Final = "unit, microseconds"
+"""Unit after unit in the order of time, in a SELECT that names them so; what happened at the same time, anyhow."""
 
 OTHER: Final = "(other)"
 """The values of a breakdown that are not among the `top` with most units."""
@@ -97,28 +103,36 @@ class Part(Struct, frozen=True, kw_only=True):
 
     @property
     def lies_in_order(self) -> bool:
-        """Whether the part's touchpoints come in the order of each unit without being sorted."""
+        """Whether the part's touchpoints come in the order of each unit, or in a few runs of which each does."""
         # A condition on units is a join, and a join may turn the order over.
         plain = self.unit in ("person", "session") and self.members("t") == "TRUE"
-        return plain and self.journeys.engine.lies_in_order("touchpoints")
+        return plain and self.journeys.engine.runs_in_order("touchpoints") > 0
 
-    def ordered(self, sql: str, order: str, *, joins: bool = False) -> dict[str, np.ndarray]:
-        """The columns of a SELECT from `touchpoints`, among them `unit` and `microseconds`, by unit and in this order.
+    @property
+    def number(self) -> str:
+        """A column for a SELECT from `touchpoints AS t` that `ordered` is to put in the order of their numbers.
+
+        None where they lie so already: it would be read for nothing.
+        """
+        runs = self.journeys.engine.runs_in_order("touchpoints")
+        return ", t.touchpoint_number AS number" if self.lies_in_order and runs > 1 else ""
+
+    def ordered(self, sql: str, order: str, *, joins: bool = False) -> Arrays:
+        """The columns of a SELECT from `touchpoints`, among them `unit` and `microseconds`, by unit and in this order,
+        which is `BY_TIME` or that of `order`; for the latter it has the column `number` where there is one.
 
         `joins`: its conditions look into other tables.
         Rows that already lie so are read as they are: to sort all rows costs more than to count them.
         """
         engine = self.journeys.engine
         if self.lies_in_order and not joins:
-            arrays = engine.columns(sql)
-            units = arrays["unit"]
-            if (units[1:] < units[:-1]).any():  # a person's sessions may run side by side
-                places = np.argsort(units, kind="stable")
-                arrays = {name: values[places] for name, values in arrays.items()}
-                units = arrays["unit"]
-            times = arrays["microseconds"]
-            if not ((times[1:] < times[:-1]) & (units[1:] == units[:-1])).any():
+            arrays = _merged(engine.columns(sql))
+            within = arrays.get("number", arrays["microseconds"])
+            wrong = _out_of_order(arrays["unit"], within)
+            if len(wrong) == 0:
                 return arrays
+            if order == BY_TIME or "number" in arrays:  # an event that came late, among what was built before
+                return _sorted_within(arrays, within, arrays["unit"][wrong])
         return engine.columns(f"{sql} ORDER BY {order}")
 
     def condition(self, alias: str, time: str = "event_time") -> str:
@@ -143,6 +157,31 @@ class Part(Struct, frozen=True, kw_only=True):
     def rows(self, table: str = "touchpoints", time: str = "event_time") -> str:
         """The rows of a table in the part, as something to put after FROM; give it an alias."""
         return f"(SELECT x.* FROM {table} AS x WHERE {self.condition('x', time)})"
+
+
+def _merged(arrays: Arrays) -> Arrays:
+    """Rows in the order of their units: runs are merged, and so are sessions of one person that run side by side."""
+    units = arrays["unit"]
+    if not (units[1:] < units[:-1]).any():
+        return arrays
+    places = np.argsort(units, kind="stable")  # of what lies in runs this is a merge
+    return {name: values[places] for name, values in arrays.items()}
+
+
+def _out_of_order(units: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """The rows that come before the one in front of them, in the same unit."""
+    return np.flatnonzero((within[1:] < within[:-1]) & (units[1:] == units[:-1])) + 1
+
+
+def _sorted_within(arrays: Arrays, within: np.ndarray, units: np.ndarray) -> Arrays:
+    """The same with the rows of these units in order, which are few."""
+    rows = np.flatnonzero(np.isin(arrays["unit"], np.unique(units)))
+    placed = rows[np.lexsort((within[rows], arrays["unit"][rows]))]
+    found = {}
+    for name, values in arrays.items():
+        found[name] = values.copy()
+        found[name][rows] = values[placed]
+    return found
 
 
 def parts(journeys: Journeys, scope: Scope) -> Iterator[Part]:

@@ -111,9 +111,13 @@ class DataFusion:
         """All rows as one array a column."""
         return table_arrays(self.arrow(sql))
 
-    def lies_in_order(self, table: str) -> bool:
+    def batches(self, sql: str, rows: int) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
+        """All rows at once."""
+        yield self.columns(sql)
+
+    def runs_in_order(self, table: str) -> int:
         """It promises no order that is not asked for."""
-        return False
+        return 0
 
     def keep(self, name: str, sql: str) -> None:
         """Compute a query into a table in memory, in the place of an earlier one of the name."""

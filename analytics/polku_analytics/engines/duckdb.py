@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import duckdb
@@ -13,7 +13,7 @@ import pyarrow as pa
 from polku_analytics.delta_types import quoted
 from polku_analytics.engines.dialect import Dialect
 from polku_analytics.engines.engine import table_arrays, table_rows
-from polku_analytics.engines.files import KEPT_IN_ORDER, files_in_order
+from polku_analytics.engines.files import KEPT_IN_ORDER, files_in_runs
 from polku_analytics.errors import MissingTableError, QueryError
 from polku_analytics.lake import Lake, TableSnapshot, attach
 
@@ -28,21 +28,21 @@ class DuckDB:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
-        self._in_order: set[str] = set()
+        self._runs: dict[str, int] = {}
 
     def open(self, lake: Lake, snapshot: TableSnapshot, expected: Mapping[str, str]) -> None:
         """Let SQL read one version of a table under its name; what no file holds is null."""
-        self._in_order.discard(snapshot.name)
+        self._runs.pop(snapshot.name, None)
         if snapshot.name in KEPT_IN_ORDER:
-            placed = files_in_order(lake.local_paths(snapshot.files), KEPT_IN_ORDER[snapshot.name])
-            if placed is not None:
-                snapshot = snapshot.only(snapshot.files[place] for place in placed)
-                self._in_order.add(snapshot.name)
+            runs = files_in_runs(lake.local_paths(snapshot.files), KEPT_IN_ORDER[snapshot.name])
+            if runs:
+                snapshot = snapshot.only(snapshot.files[place] for run in runs for place in run)
+                self._runs[snapshot.name] = len(runs)
         attach(self.connection, lake, snapshot, expected)
 
-    def lies_in_order(self, table: str) -> bool:
+    def runs_in_order(self, table: str) -> int:
         """DuckDB gives rows as its files hold them, one file after the other."""
-        return table in self._in_order
+        return self._runs.get(table, 0)
 
     def arrow(self, sql: str) -> pa.Table:
         """All rows as Arrow. QueryError with DuckDB's words."""
@@ -62,6 +62,13 @@ class DuckDB:
         """All rows as one array a column."""
         # Arrow and not `fetchnumpy`, which takes more than twice the time.
         return table_arrays(self.arrow(sql))
+
+    def batches(self, sql: str, rows: int) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
+        """All rows as arrays of about so many, while DuckDB reads on."""
+        try:
+            yield from map(table_arrays, self.connection.sql(sql).to_arrow_reader(rows))
+        except duckdb.Error as error:
+            raise _told(error) from error
 
     def keep(self, name: str, sql: str) -> None:
         """Compute a query into a temporary table, in the place of an earlier one of the name."""

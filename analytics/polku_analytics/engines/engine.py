@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,9 +40,13 @@ class Engine(Protocol):
     def keep(self, name: str, sql: str) -> None:
         """Compute a query once and let later ones read it under this name."""
 
-    def lies_in_order(self, table: str) -> bool:
-        """Whether a SELECT of columns and conditions from this table alone gives its rows in the order they are kept
-        in, without being asked to: each person's in theirs."""
+    def runs_in_order(self, table: str) -> int:
+        """In how many runs a SELECT of columns and conditions from this table alone gives its rows, each run in the
+        order in which rows are kept, without being asked to: a build of what is new adds a run. 0: there is no order.
+        """
+
+    def batches(self, sql: str, rows: int) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
+        """The same as `columns`, about so many rows at a time, while the next ones are read."""
 
 
 def unit_numbers(units: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -58,10 +62,11 @@ def table_rows(table: pa.Table) -> list[tuple[Any, ...]]:
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-def table_arrays(table: pa.Table) -> dict[str, np.ndarray[Any, Any]]:
+def table_arrays(table: pa.Table | pa.RecordBatch) -> dict[str, np.ndarray[Any, Any]]:
     """The columns of an Arrow table as arrays; times as microseconds since 1970 in UTC."""
     arrays = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
+    columns: list[Any] = table.columns  # the types of pyarrow do not tell arrays that are chunked from others
+    for name, column in zip(table.column_names, columns, strict=True):
         numbers = column.cast(pa.timestamp("us")).cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
         arrays[name] = np.asarray(numbers.to_numpy(zero_copy_only=False))
     return arrays

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -14,6 +13,9 @@ from polku_analytics.lake import Lake, TableSnapshot, open_duckdb, relation_sql
 
 KEPT_IN_ORDER: Final[Mapping[str, tuple[str, str]]] = {"touchpoints": ("person_key", "touchpoint_number")}
 """Tables whose files hold their rows by these two columns, as the model says; all rows of a person are of one build."""
+
+MANY_RUNS: Final = 32
+"""To merge more is not worth it. A build of what is new merges small files when there are a dozen of them."""
 
 
 class Files(Struct, frozen=True):
@@ -47,20 +49,30 @@ def files_of(lake: Lake, snapshot: TableSnapshot) -> list[Files]:
     return [Files(tuple(members), dict(key)) for key, members in groups.items()]
 
 
-def files_in_order(paths: Sequence[str], by: tuple[str, str]) -> list[int] | None:
-    """The places of the files such that their rows follow each other; None where files overlap, or do not say."""
+def files_in_runs(paths: Sequence[str], by: tuple[str, str]) -> list[list[int]]:
+    """The places of the files in runs, in each of which the rows of one file follow those of the file before.
+
+    Files of one build are one run; what later builds have added overlaps with it. No runs where files do not say what
+    they hold, or where there would be too many.
+    """
     spans = []
     for place, path in enumerate(paths):
         ends = [_ends(pq.read_metadata(path), column) for column in by]
         if ends[0] is None or ends[1] is None:
-            return None
+            return []
         (low, high), (first, _) = ends[0], ends[1]
         # Where one person fills several files, they differ in the number alone.
         spans.append((low, high, first, place))
-    spans.sort()
-    if any(one[1] > other[0] for one, other in itertools.pairwise(spans)):
-        return None
-    return [place for *_, place in spans]
+    runs: list[list[int]] = []
+    ends_at: list[int] = []
+    for low, high, _, place in sorted(spans):
+        number = next((number for number, end in enumerate(ends_at) if end <= low), len(runs))
+        if number == len(runs):
+            runs.append([])
+            ends_at.append(high)
+        runs[number].append(place)
+        ends_at[number] = high
+    return runs if len(runs) <= MANY_RUNS else []
 
 
 def _ends(footer: pq.FileMetaData, column: str) -> tuple[int, int] | None:
