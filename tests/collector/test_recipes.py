@@ -1,11 +1,18 @@
-"""What docs/operations.md says of a moved journal, a cloned one and an older lake, done as a user does it."""
+"""What docs/operations.md says of a moved journal, a cloned one, an older lake and a backup, done as a user does it."""
 
 import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import boto3
 import httpx
+import pytest
 
-from .world import CollectorProcess, collector, rows, wait_until
+from tests.s3_server import s3_bucket
+
+from .world import CONFIG, CollectorProcess, collector, rows, wait_until
 
 
 def send(process: CollectorProcess, *event_ids: str) -> None:
@@ -49,3 +56,52 @@ def test_a_moved_a_cloned_journal_and_an_older_lake(tmp_path: Path) -> None:
         send(process, "6")
         assert process.stop() == 0, process.log()
     assert ids(restored) == ["1", "6"]
+
+
+def test_a_copy_of_a_bucket_is_a_whole_lake_when_the_logs_are_copied_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While events come and checkpoints are made."""
+    config = f"{CONFIG}[lake]\ncheckpoint_commits = 2\n[maintenance]\nenabled = false\n"
+    done = threading.Event()
+    with s3_bucket("bucket", monkeypatch) as endpoint:
+        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        access = {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
+        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+        def held(lake: str) -> list[str]:
+            return sorted(row[0] for row in rows(f"s3://bucket/{lake}", "events", "event_id", access | keys))
+
+        with collector(tmp_path / "node", lake="s3://bucket/lake", config=config) as process:
+            sent = threading.Thread(target=send_until, args=(process, done))
+            sent.start()
+            try:
+                wait_until(lambda: process.log().count('"committed"') > 5, 120, process.log)
+                copy(client, lambda key: "/_delta_log/" in key and not key.endswith("/_last_checkpoint"))
+                before = len(held("lake"))
+                wait_until(lambda: len(held("lake")) > before, 60, process.log)  # more than the copied logs tell
+                copy(client, lambda key: "/_delta_log/" not in key)
+            finally:
+                done.set()
+                sent.join()
+            assert process.stop() == 0, process.log()
+        kept = held("backup")
+        assert 0 < len(kept) == len(set(kept)) < len(held("lake"))
+        with collector(tmp_path / "another", lake="s3://bucket/backup") as process:
+            send(process, "later")
+            assert process.stop() == 0, process.log()
+        assert held("backup") == sorted([*kept, "later"])
+
+
+def send_until(process: CollectorProcess, done: threading.Event) -> None:
+    number = 0
+    while not done.wait(0.2):
+        send(process, f"{number}")
+        number += 1
+
+
+def copy(client: Any, wanted: Callable[[str], bool]) -> None:  # Any: boto3 has no types
+    """What `aws s3 sync` does of the keys that are wanted."""
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket="bucket", Prefix="lake/"):
+        for key in [entry["Key"] for entry in page["Contents"] if wanted(entry["Key"])]:
+            client.copy_object(Bucket="bucket", Key=f"backup{key[4:]}", CopySource={"Bucket": "bucket", "Key": key})
