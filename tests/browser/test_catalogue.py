@@ -244,7 +244,9 @@ def test_the_calls_in_javascript_arrive_in_the_lake(browser: Any, tmp_path: Path
         setup = SETUP.javascript.replace("http://127.0.0.1:8080", process.url).replace('"dev"', '"web-key"')
         page = browser.new_page()
         page.goto(f"{process.url}/healthz")
-        page.add_script_tag(type="module", content="\n".join([setup, *(event_calls(event).javascript for event in events)]))
+        page.add_script_tag(
+            type="module", content="\n".join([setup, *(event_calls(event).javascript for event in events)])
+        )
         # Besides: who the person is, and the page that the SDK tracks by itself.
         wait_until(lambda: len(rows(process.lake, "events", "event_id")) == len(events) + 2, 60, process.log)
         page.close()
