@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from polku_analytics.build import build
 from polku_analytics.lake import Lake
 from polku_analytics.report import ReportFigures, readings, sections, write_report
 from polku_analytics.report.wording import amount, change
 from polku_analytics.result import AnalysisResult
-from polku_schemas import builtin_plan_path, load_plan
+from polku_schemas import Target, builtin_plan_path, load_plan
 from tests.analytics.conftest import START
 from tests.analytics.small_shop import write_shop_report
 
@@ -85,8 +86,8 @@ READINGS = {
     "carts": "Of 4 carts no longer open 2 (50 %) were abandoned, with 50.00 EUR left in them; 1 of these had begun the "
     "checkout.",
     "checkout": "67 % of 3 checkouts end in an order; most are left at Address (1, 33 % of those there).",
-    "campaigns": "Of 1 campaign “spring” leaves most: 2 orders, 50.00 EUR. For each EUR spent came back most by "
-    "“spring” (2.00).",
+    "campaigns": "Of 1 campaign, “spring” leaves most: 2 orders, 50.00 EUR. For each EUR spent, “spring” brought back "
+    "most (2.00).",
     "lifecycle": "In the week from 16 Mar 2026 0 people were active: 0 new, 0 who were there the week before, 0 back "
     "after a pause; 21 of the week before stayed away.",
     "retention": "Of those who come for the first time 4.2 % are there again one week later, and 0 % 2 weeks later.",
@@ -96,7 +97,7 @@ READINGS = {
     "returns": "1 of 12 orders (8.3 %) came back, worth 60.00 EUR (23 % of revenue); most by value: Wrong size.",
     "performance": "Most slow pages: Product · Mobile · Safari, 15 of 20 measurements (75 %); 50 % of the visits there "
     "end in an order.",
-    "friction": "1 sign costs orders, most of all error at Product: 0 % of the 10 visits with it end in an order, "
+    "friction": "Error at Product costs orders: 0 % of the 10 visits with it end in an order, "
     "100 % of those without; about 10 orders are lost.",
 }
 
@@ -217,6 +218,29 @@ def test_revenue_is_that_of_the_currency_of_most_orders(
         assert sum(channel.revenue for channel in channels) == 30.0
 
 
+def test_a_target_in_another_currency_is_shown_and_not_compared(
+    make_lake: Callable[..., Lake], event: Callable[..., Any], tmp_path: Path
+) -> None:
+    """30 EUR in 28 days, beside a target of 7 a week: 28 EUR are reached, and 28 SEK are something else."""
+    lake = make_lake(
+        [
+            event("order_completed", 0, order_id="1", revenue=30.0, currency="EUR", user_id="u"),
+            event("page_viewed", 86400, user_id="u"),
+        ]
+    )
+    build(lake, PLAN)
+    a_week = {"name": "money", "description": "", "measure": "value", "of": "order", "value": 7.0, "period": "week"}
+    told = {}
+    for currency in ("EUR", "SEK"):
+        plan = replace(PLAN, targets={"money": Target(**a_week, currency=currency)})
+        write_report(lake, plan, tmp_path / "report.html")
+        found = Sections((tmp_path / "report.html").read_text(encoding="utf-8"))
+        told[currency] = found.text("recent"), found.row("recent", "Net revenue")[4]
+    assert told["EUR"][1] == "28.00 EUR, met" and "target 28.00 EUR met" in told["EUR"][0]
+    why = "the target is in SEK, the figure in EUR"
+    assert told["SEK"][1] == f"not compared with 28: {why}" and f"target 28 not compared: {why}" in told["SEK"][0]
+
+
 def test_names_in_the_answers_cannot_become_markup(
     make_lake: Callable[..., Lake], event: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -272,7 +296,7 @@ def test_readings_of_what_the_small_shop_has_not() -> None:
     campaigns = "campaign orders net_revenue currency result return_on_spend"
     a, b = ("a", 3, 90.0, "EUR", 70.0, 4.5), ("b", 1, 10.0, "EUR", -10.0, 0.5)
     assert readings.of_campaigns(answered(campaigns, a, b)).endswith(
-        "For each EUR spent came back most by “a” (4.50) and least by “b” (0.50)."
+        "For each EUR spent, “a” brought back most (4.50) and “b” least (0.50)."
     )
     unpaid = ("a", 3, 90.0, "EUR", 90.0, None)
     assert readings.of_campaigns(answered(campaigns, unpaid)).endswith("not known: it comes with polku load spend.")

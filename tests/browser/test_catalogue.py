@@ -244,13 +244,15 @@ def test_the_calls_in_javascript_arrive_in_the_lake(browser: Any, tmp_path: Path
         setup = SETUP.javascript.replace("http://127.0.0.1:8080", process.url).replace('"dev"', '"web-key"')
         page = browser.new_page()
         page.goto(f"{process.url}/healthz")
-        for event in events:
-            call = event_calls(event).javascript.removesuffix(";\n")
-            answer = page.evaluate(f"async () => {{ {setup} return await (await {call}).json(); }}")
-            assert (answer["accepted"], answer["rejected"]) == (1, []), event.name
+        page.add_script_tag(
+            type="module", content="\n".join([setup, *(event_calls(event).javascript for event in events)])
+        )
+        # Besides: who the person is, and the page that the SDK tracks by itself.
+        wait_until(lambda: len(rows(process.lake, "events", "event_id")) == len(events) + 2, 60, process.log)
         page.close()
-        wait_until(lambda: len(rows(process.lake, "events", "event_id")) == len(events), 60, process.log)
-        stored = rows(process.lake, "events", "event_name, user_id, order_id, page_name, screen_name, query")
+        columns = "event_name, user_id, order_id, page_name, screen_name, query"
+        stored = [row for row in rows(process.lake, "events", columns) if any(row[2:])]
+        assert rows(process.lake, "quarantine", "code") == []
     assert sorted(stored) == sorted([
         ("order_completed", "user-1", "O-20931", None, None, None),
         ("page_viewed", "user-1", None, "Home", None, None),

@@ -98,11 +98,11 @@ def test_short_values_stand_on_one_line_and_long_ones_are_broken(builtin: Plan) 
 def test_page_and_screen_calls_carry_the_name_beside_the_properties(builtin: Plan) -> None:
     page = event_calls(builtin.events["page_viewed"])
     assert page.python.endswith('polku.page("Home", {\n    "page_type": "home"\n}, user_id="user-1")\n')
-    assert page.javascript == 'analytics.page("Home", {\n    "page_type": "home"\n});\n'
+    assert page.javascript == 'polku.page("Home", {\n    "page_type": "home"\n});\n'
     assert "/v1/page" in page.curl and '"name": "Home"' in page.curl
     nameless = event_calls(replace(builtin.events["page_viewed"], examples=({"page_type": "home"},)))
     assert nameless.python.endswith('polku.page(properties={\n    "page_type": "home"\n}, user_id="user-1")\n')
-    assert nameless.javascript.startswith("analytics.page(undefined, {")
+    assert nameless.javascript.startswith("polku.page(undefined, {")
     bare = event_calls(replace(builtin.events["page_viewed"], examples=({},)))
     assert bare.python.endswith('polku.page(user_id="user-1")\n')
 

@@ -219,18 +219,18 @@ def of_campaigns(result: AnalysisResult) -> str:
     if not any(row["orders"] for row in rows):
         return f"{campaigns}, and no order in a visit that one of them brought."
     text = (
-        f"Of {campaigns} “{best['campaign']}” leaves most: "
+        f"Of {campaigns}, “{best['campaign']}” leaves most: "
         f"{counted(best['orders'], 'order')}, {amount(best['result'], best['currency'])}"
     )
     paid = [row for row in rows if row["return_on_spend"] is not None]
     if paid:
         most, least = (pick(paid, key=lambda row: row["return_on_spend"]) for pick in (max, min))
         text += (
-            f". For each {most['currency'] or 'unit of money'} spent came back most by “{most['campaign']}” "
+            f". For each {most['currency'] or 'unit of money'} spent, “{most['campaign']}” brought back most "
             f"({most['return_on_spend']:,.2f})"
         )
         if least is not most:
-            text += f" and least by “{least['campaign']}” ({least['return_on_spend']:,.2f})"
+            text += f" and “{least['campaign']}” least ({least['return_on_spend']:,.2f})"
         return text + "."
     return text + ". What they cost is not known: it comes with polku load spend."
 
@@ -280,9 +280,10 @@ def of_friction(rows: Sequence[Row]) -> str:
     if not costly:
         return "No sign of friction is shown to cost orders."
     worst = costly[0]
+    where = f"{worst['friction']} at {title(worst['place'])}"
+    which = f"{title(where)} costs orders" if len(costly) == 1 else f"{len(costly)} signs cost orders, most {where}"
     return (
-        f"{counted(len(costly), 'sign')} cost{'s' if len(costly) == 1 else ''} orders, most of all "
-        f"{worst['friction']} at {title(worst['place'])}: {percent(worst['conversion'])} of the {worst['units']:,} "
+        f"{which}: {percent(worst['conversion'])} of the {worst['units']:,} "
         f"visits with it end in an order, {percent(worst['conversion_without'])} of those without; about "
         f"{worst['lost']:,.0f} orders are lost."
     )

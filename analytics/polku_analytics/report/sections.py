@@ -85,7 +85,7 @@ def recent(answers: Answers) -> Section:
             _figure(row, row["value"]),
             _figure(row, row["previous"]),
             None if row["change"] is None else change(row["change"]),
-            row["target_not_compared_because"] or (None if row["target"] is None else _figure(row, row["target"])),
+            _target(row),
             f"{row['formula']}; {row['definition']}",
         ]
         for row in shown
@@ -108,7 +108,7 @@ def _card(row: Row) -> str:
     if row["change"] is not None and _FIGURES[row["figure"]][1] in ("count", "money"):
         said += f" ({change(row['change'])})"
     if row["target_not_compared_because"] is not None:
-        said += f"; not compared: {row['target_not_compared_because']}"
+        said += f"; target {row['target']:,.0f} not compared: {row['target_not_compared_because']}"
     elif row["target"] is not None:
         said += f"; target {_figure(row, row['target'])} {'met' if row['target_met'] else 'not met'}"
     name, kind = _FIGURES[row["figure"]]
@@ -118,6 +118,14 @@ def _card(row: Row) -> str:
     # A number and its unit stay in one line.
     note = escape(said).replace(" %", "\u00a0%")
     return f'<div><dt>{name}</dt><dd class="value">{value}</dd><dd class="note">{note}</dd></div>'
+
+
+def _target(row: Row) -> str | None:
+    if row["target"] is None:
+        return None
+    if row["target_not_compared_because"] is not None:
+        return f"not compared with {row['target']:,.0f}: {row['target_not_compared_because']}"
+    return f"{_figure(row, row['target'])}, {'met' if row['target_met'] else 'not met'}"
 
 
 def _figure(row: Row, value: float | None) -> str:

@@ -39,20 +39,10 @@ import polku
 polku.configure("dev", "http://127.0.0.1:8080")  # or set POLKU_WRITE_KEY and POLKU_ENDPOINT
 ''',
     javascript='''\
-const analytics = (() => {
-  const endpoint = "http://127.0.0.1:8080", writeKey = "dev";
-  const user = { userId: "user-1" };  // or { anonymousId: … } for somebody who is not known
-  const send = (call, item) => fetch(`${endpoint}/v1/${call}`, {
-    method: "POST",
-    keepalive: true,
-    body: JSON.stringify({ writeKey, messageId: crypto.randomUUID(), timestamp: new Date(), ...user, ...item }),
-  });
-  return {
-    track: (event, properties) => send("track", { event, properties }),
-    page: (name, properties) => send("page", { name, properties }),
-    screen: (name, properties) => send("screen", { name, properties }),
-  };
-})();
+import { createClient } from "http://127.0.0.1:8080/polku.mjs";
+
+const polku = createClient("dev", "http://127.0.0.1:8080");
+polku.identify("user-1");  // left out for somebody who is not known
 ''',
     curl='''\
 export POLKU_WRITE_KEY=dev POLKU_ENDPOINT=http://127.0.0.1:8080
@@ -64,10 +54,9 @@ export POLKU_WRITE_KEY=dev POLKU_ENDPOINT=http://127.0.0.1:8080
 SETUP_NOTES: Final[tuple[Words, ...]] = (
     ("Python: the SDK, installed from a checkout of Polku. A program's normal exit delivers what is queued.",),
     (
-        "JavaScript: there is no browser SDK of ours yet. The calls are those of Segment's analytics.js, which works "
-        "with its host changed to the collector; the set-up above does without it, with ",
-        Code("fetch"),
-        ".",
+        "JavaScript: the browser SDK, as a module that the collector serves. In a page with the script ",
+        Code("/polku.js"),
+        " of the collector the calls are the same, and nothing is imported.",
     ),
     ("curl: for trying, and for whoever writes a sender in another language. The write key is the user name.",),
 )
@@ -101,7 +90,7 @@ def _javascript(event: Event, name: str | None, properties: Mapping[str, Any]) -
     arguments = ["undefined" if subject is None else _json_quoted(subject)]
     if properties:
         arguments.append(_json(properties))
-    return f"analytics.{event.call}({', '.join(arguments)});\n"
+    return f"polku.{event.call}({', '.join(arguments)});\n"
 
 
 def _curl(event: Event, name: str | None, properties: Mapping[str, Any]) -> str:
