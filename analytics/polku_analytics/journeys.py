@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import duckdb
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from polku_analytics.build.record import newest_record
+from polku_analytics.build.record import BuildRecord, newest_record
 from polku_analytics.engines.choice import open_engine
 from polku_analytics.engines.dialect import Dialect
 from polku_analytics.engines.duckdb import DuckDB
@@ -20,6 +20,7 @@ from polku_analytics.lake import Lake
 from polku_analytics.period import Period
 from polku_analytics.session_rules import SessionRules
 from polku_schemas import Plan
+from polku_schemas.rules import sql_literal
 
 TABLES: Final = (
     "persons",
@@ -44,6 +45,9 @@ TABLES: Final = (
 BUILT_TABLES: Final = (*TABLES, "cart_contents", "daily_visits", "preferences", "person_links", "event_copies")
 """The tables of a build: all that `polku build` leaves in a lake, but for its own record, `builds`."""
 
+_STORED_EVENTS: Final = "stored_events"
+"""The name of all that `events` holds, copies and bots too, where a question looks at those that count."""
+
 PUSHED_CHANNELS: Final = ("ads", "delivery", "email", "push", "server", "sms")
 """Places of contact where we come to people; a visit is a session that began elsewhere."""
 
@@ -54,17 +58,35 @@ class Journeys(Struct, frozen=True, kw_only=True):
     engine: Engine
     lake: Lake
     plan: Plan
-    build_id: str
-    as_of: datetime.datetime | None
-    """The time of the newest event of the build."""
-    bot_events: int
-    """Events of bots, which no table but `events` holds."""
-    unplaced: Mapping[str, int]
-    """Names that the plan does not know, and how many events have them: a touchpoint and no stage."""
+    record: BuildRecord
+    """What the build says of itself."""
     tables: frozenset[str]
     """Those that are open, of the build's."""
-    sessions: SessionRules
-    """Where the build ended sessions."""
+
+    @property
+    def build_id(self) -> str:
+        """Of the build."""
+        return self.record.build_id
+
+    @property
+    def as_of(self) -> datetime.datetime | None:
+        """The time of the newest event of the build."""
+        return self.record.as_of
+
+    @property
+    def bot_events(self) -> int:
+        """Events of bots, which no table but `events` holds."""
+        return self.record.counts.bots
+
+    @property
+    def unplaced(self) -> Mapping[str, int]:
+        """Names that the plan does not know, and how many events have them: a touchpoint and no stage."""
+        return self.record.counts.unplaced
+
+    @property
+    def sessions(self) -> SessionRules:
+        """Where the build ended sessions."""
+        return self.record.sessions
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -103,8 +125,21 @@ class Journeys(Struct, frozen=True, kw_only=True):
         return self.engine.rows(sql)
 
     def with_events(self) -> None:
-        """Open `events` too, with every column of the plan."""
-        self.engine.open(self.lake, self.lake.snapshot("events"), expected_event_columns(self.plan))
+        """Open `events` too, with every column of the plan: those that the build counted, each once."""
+        stored = structs.replace(self.lake.snapshot("events"), name=_STORED_EVENTS)
+        self.engine.open(self.lake, stored, expected_event_columns(self.plan))
+        terms, joined = ["NOT COALESCE(e.is_bot, FALSE)"], ""
+        copies = self.record.tables.get("event_copies")
+        if copies is not None:
+            self.engine.open(self.lake, self.lake.snapshot("event_copies", version=copies), {})
+            if self.rows("SELECT 1 AS found FROM event_copies WHERE NOT counted LIMIT 1"):
+                joined = "LEFT JOIN event_copies AS c ON c.stream = e.stream AND c.sequence = e.sequence"
+                terms.append("COALESCE(c.counted, TRUE)")
+        if stored.version != self.record.events_version and self.record.marks:
+            # What has come since may be a copy of what was counted.
+            ends = " ".join(f"WHEN {sql_literal(name)} THEN {mark.last}" for name, mark in self.record.marks.items())
+            terms.append(f"COALESCE(e.sequence, -1) <= CASE COALESCE(e.stream, '') {ends} ELSE -2 END")
+        self.engine.show("events", f"SELECT e.* FROM {_STORED_EVENTS} AS e {joined} WHERE {' AND '.join(terms)}")
 
     def columns_of(self, table: str) -> list[str]:
         """The columns of an open table; none if it is not there, as in a lake that was built by an older Polku."""
@@ -142,12 +177,8 @@ def open_journeys(
         engine=answering,
         lake=lake,
         plan=plan,
-        build_id=record.build_id,
-        as_of=record.as_of,
-        bot_events=record.counts.bots,
-        unplaced=record.counts.unplaced,
+        record=record,
         tables=frozenset(names),
-        sessions=record.sessions,
     )
 
 

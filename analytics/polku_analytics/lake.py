@@ -59,6 +59,8 @@ class TableSnapshot(Struct, frozen=True):
     partition_columns: tuple[str, ...]
     metadata: Mapping[str, Any]
     """What the commit says about itself; models carry `polku_build`."""
+    table: str = ""
+    """Its name in the lake, if it is opened under another."""
     table_id: str = ""
     """Of the table as long as it lives: one that was deleted and made again has another, and versions from 0."""
 
@@ -124,6 +126,7 @@ class Lake:
             columns={field["name"]: duckdb_type(field["type"]) for field in schema["fields"]},
             partition_columns=tuple(about.partition_columns),
             metadata=history[0] if history else {},
+            table=name,
             table_id=str(about.id),
         )
 

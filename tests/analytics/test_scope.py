@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from polku_analytics.analyses.conversions import conversions_sql, parse_conversion
 from polku_analytics.analyses.funnel import funnel_question, run_funnel
-from polku_analytics.analyses.scope import Scope
+from polku_analytics.analyses.person import PersonQuestion, run_person
+from polku_analytics.analyses.scope import Part, Scope
 from polku_analytics.analyses.segments import parse_segment
 from polku_analytics.api import OpenLake
+from polku_analytics.build import build
 from polku_analytics.errors import AnalyticsError, UnknownNameError
-from polku_analytics.journeys import Journeys
+from polku_analytics.journeys import TABLES, Journeys, open_journeys
+from polku_analytics.lake import Lake
 from polku_analytics.period import Period
+from polku_schemas import Plan
+from tests.analytics.conftest import START, write_table
 
 DAY = 86_400
 STEPS = ["product_viewed", "order_completed"]
@@ -233,3 +241,34 @@ def test_a_text_in_quotes_may_look_like_a_comparison(
     for text in words:
         found = cities.rows(parse_segment(cities, f'trait_city = "{text}" and orders = 0').keys_sql)
         assert found == [(words.index(text),)]
+
+
+def test_only_the_copy_that_counts_meets_a_condition(
+    event: Callable[..., dict[str, Any]],
+    make_lake: Callable[..., Lake],
+    plan: Plan,
+) -> None:
+    """Of two copies of an event the one received first, also where the other came after the build."""
+    first = event("product_viewed", 0, user_id="aino", price=5.0)
+    later = {"sequence": 50, "received_at": START + datetime.timedelta(seconds=1)}
+    rows = [
+        first,
+        event("order_completed", 60, user_id="aino", order_id="1", revenue=10.0),
+        first | later | {"price": 500.0},
+        event("product_viewed", 9, user_id="eino", price=7.0),
+    ]
+    lake = make_lake(rows)
+    build(lake, plan)
+    write_table(Path(lake.uri) / "events", [rows[3] | {"sequence": 51, "price": 700.0}])
+    journeys = open_journeys(lake, plan)
+    assert [step[-1] for step in counts(journeys, segments=("did:product_viewed[price <= 7]",))] == [2, 1]
+    with pytest.raises(AnalyticsError, match="nobody is in the segment"):
+        counts(journeys, segments=("did:product_viewed[price > 100]",))
+    assert counts(journeys, breakdown="price") == [["5.0", 1, 1], ["5.0", 2, 1], ["7.0", 1, 1], ["7.0", 2, 0]]
+    asked = funnel_question(journeys, ["product_viewed[price > 100]", "order_completed"])
+    assert [row[2] for row in run_funnel(journeys, asked).rows] == [0, 0]
+    costly = parse_conversion(journeys, "costly")
+    whole = Part(journeys=journeys, unit="person", period=Period())
+    assert journeys.rows(f"SELECT 1 FROM {conversions_sql(costly, whole)} AS c") == []
+    told = run_person(open_journeys(lake, plan, (*TABLES, "person_links")), PersonQuestion(id="eino")).rows
+    assert [json.loads(row[-1])["price"] for row in told] == [7.0]

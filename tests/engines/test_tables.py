@@ -10,6 +10,7 @@ from typing import Any
 import deltalake
 import pyarrow as pa
 import pytest
+from msgspec import structs
 
 from polku_analytics.engines.choice import ENGINE_NAMES, EngineName, open_engine
 from polku_analytics.engines.engine import Engine
@@ -102,6 +103,19 @@ def test_what_is_kept_is_kept(new: Callable[[], Engine], tmp_path: Path) -> None
     assert seen(engine, "SELECT unit FROM k ORDER BY n") == [(ROWS[2]["id"],), ("a",)]
     engine.keep("k", "SELECT id AS unit FROM t WHERE FALSE")
     assert seen(engine, "SELECT unit FROM k") == []
+
+
+def test_what_is_shown_is_computed_when_it_is_asked(new: Callable[[], Engine], tmp_path: Path) -> None:
+    """Under the name of a table of the lake, too, which is opened under another."""
+    lake, engine = write(tmp_path, ROWS), new()
+    engine.open(lake, structs.replace(lake.snapshot("t"), name="stored"), {})
+    for sign, found in ((">", [("a",)]), ("<", [(ROWS[2]["id"],)])):
+        engine.show("t", f"SELECT s.* FROM stored AS s LEFT JOIN stored AS o ON o.n = s.n WHERE o.n {sign} 0")
+        assert seen(engine, "SELECT id FROM t") == found
+    engine.open(lake, lake.snapshot("t"), {})
+    assert seen(engine) == BY_N
+    with pytest.raises(QueryError, match="nowhere"):
+        engine.show("t", "SELECT * FROM nowhere")
 
 
 def test_engines_side_by_side_do_not_see_each_others_tables(new: Callable[[], Engine], tmp_path: Path) -> None:

@@ -82,3 +82,7 @@ def odd_events(newest: datetime.datetime) -> Iterator[dict[str, Any]]:
             at = start + datetime.timedelta(days=place)
             yield event("order_completed", at, order_id=f"odd-{place}", revenue=19.99, currency="EUR", **common)
     yield event("product_viewed", newest - datetime.timedelta(days=1), is_bot=True, user_id="robot")
+    # Under one id with other content, received later: it counts nowhere.
+    seen = event("product_viewed", newest - datetime.timedelta(days=1), user_id=people[0], price=10.0)
+    yield seen
+    yield seen | {"price": 5000.0, "sequence": next(numbers), "received_at": seen["received_at"] + SECOND}

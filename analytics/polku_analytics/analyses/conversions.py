@@ -61,15 +61,10 @@ def conversions_sql(conversion: Conversion, part: Part) -> str:
         value, currency = f"o.{quoted(conversion.value)}", "o.currency"
         joined = "LEFT JOIN orders AS o ON o.source = t.source AND o.event_id = t.event_id"
     else:
-        # Copies of an event have not been merged everywhere: one value an event.
         known = "currency" in part.journeys.plan.properties
-        found = (
-            f"SELECT source, event_id, MAX({quoted(conversion.value)}) AS value, "
-            f"{'MAX(currency)' if known else 'CAST(NULL AS VARCHAR)'} AS currency "
-            f"FROM events WHERE {quoted(conversion.value)} IS NOT NULL GROUP BY source, event_id"
-        )
-        value, currency = "o.value", "o.currency"
-        joined = f"LEFT JOIN ({found}) AS o ON o.source = t.source AND o.event_id = t.event_id"
+        value = f"o.{quoted(conversion.value)}"
+        currency = f"CASE WHEN {value} IS NOT NULL THEN {'o.currency' if known else 'CAST(NULL AS VARCHAR)'} END"
+        joined = "LEFT JOIN events AS o ON o.source = t.source AND o.event_id = t.event_id"
     return (
         f"(SELECT t.*, CAST({value} AS DOUBLE) AS value, {currency} AS currency "
         f"FROM {part.rows()} AS t {joined} WHERE {conversion.sql})"

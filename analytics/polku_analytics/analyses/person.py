@@ -50,8 +50,6 @@ def run_person(journeys: Journeys, question: PersonQuestion) -> AnalysisResult:
         raise AnalyticsError("a timeline has at least one touchpoint: --last 1")
     key = find_person(journeys, question.id)
     journeys.with_events()
-    # Of an event that came more than once `events` holds every copy.
-    once = journeys.with_loaded("event_copies")
     plan = journeys.plan
     shown = [
         name
@@ -65,9 +63,7 @@ def run_person(journeys: Journeys, question: PersonQuestion) -> AnalysisResult:
         "SELECT t.event_time, t.session_key, t.channel, t.touchpoint, t.event_name, t.stage, t.account_id, t.order_id, "
         f"t.revenue{properties} FROM touchpoints AS t "
         "LEFT JOIN events AS e ON e.source = t.source AND e.event_id = t.event_id AND e.event_name = t.event_name "
-        f"{'LEFT JOIN event_copies AS c ON c.stream = e.stream AND c.sequence = e.sequence ' if once else ''}"
         f"WHERE t.person_key = {key} AND {period_sql(question.period, 't', dialect=dialect)} "
-        f"{'AND COALESCE(c.counted, TRUE) ' if once else ''}"
         "ORDER BY t.touchpoint_number"
     )
     found = journeys.rows(sql)

@@ -131,6 +131,10 @@ class ClickHouse:
         spelled = self.dialect.spelling.spell(sql)
         self._run(f"CREATE OR REPLACE TABLE {_name(name)} ENGINE = Memory AS {spelled}")
 
+    def show(self, name: str, sql: str) -> None:
+        """Let later queries read a query under this name, in the place of an earlier one of the name."""
+        self._run(f"CREATE OR REPLACE VIEW {_name(name)} AS {self.dialect.spelling.spell(sql)}")
+
     def _run(self, sql: str) -> bytes:
         try:
             answer = self.session.query(sql, "Arrow")

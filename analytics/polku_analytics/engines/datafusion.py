@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from pyarrow import fs
 
+from polku_analytics.delta_types import quoted
 from polku_analytics.engines.dialect import Dialect, code_by_case, utc_text
 from polku_analytics.engines.duckdb import engine_words
 from polku_analytics.engines.engine import table_arrays, table_rows
@@ -124,6 +125,14 @@ class DataFusion:
         table = self.arrow(sql)
         self._drop(name)
         self.context.register_record_batches(name, [table.to_batches() or [_empty(table.schema)]])
+
+    def show(self, name: str, sql: str) -> None:
+        """Let later queries read a query under this name, in the place of an earlier one of the name."""
+        try:
+            self._drop(name)
+            self.context.sql(f"CREATE VIEW {quoted(name)} AS {self.dialect.spelling.spell(sql)}")
+        except Exception as error:
+            raise QueryError(engine_words(error)) from error
 
     def _asked(self, sql: str) -> pa.Table:
         table: pa.Table = self.context.sql(sql).to_arrow_table()

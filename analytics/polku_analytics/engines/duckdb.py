@@ -77,6 +77,13 @@ class DuckDB:
         except duckdb.Error as error:
             raise _told(error) from error
 
+    def show(self, name: str, sql: str) -> None:
+        """Let later queries read a query under this name, in the place of an earlier one of the name."""
+        try:
+            self.connection.execute(f"CREATE OR REPLACE VIEW {quoted(name)} AS {sql}")
+        except duckdb.Error as error:
+            raise _told(error) from error
+
 
 def engine_words(error: Exception) -> str:
     """What an engine complains about, in one line: without class name, caret and position."""

@@ -20,7 +20,7 @@ class Engine(Protocol):
         """What it says in its own way."""
 
     def open(self, lake: Lake, snapshot: TableSnapshot, expected: Mapping[str, str]) -> None:
-        """Let SQL read one version of a table under its name.
+        """Let SQL read one version of a table under the snapshot's name.
 
         What no file holds is null; so are the `expected` columns (name → DuckDB type) that the table does not have.
         """
@@ -39,6 +39,9 @@ class Engine(Protocol):
 
     def keep(self, name: str, sql: str) -> None:
         """Compute a query once and let later ones read it under this name."""
+
+    def show(self, name: str, sql: str) -> None:
+        """Let later queries read a query under this name; it is computed whenever they do."""
 
     def runs_in_order(self, table: str) -> int:
         """In how many runs a SELECT of columns and conditions from this table alone gives its rows, each run in the

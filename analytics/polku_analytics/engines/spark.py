@@ -79,12 +79,9 @@ class Spark:
         except Exception as error:
             raise AnalyticsError(f"no Spark Connect server answers at {remote}: {spark_words(error)}") from error
 
-    def open(self, lake: Lake, snapshot: TableSnapshot, expected: Mapping[str, str], table: str | None = None) -> None:
-        """Let SQL read one version of a table under the snapshot's name; expected columns that it lacks are null.
-
-        `table`: its name in the lake, where that is another.
-        """
-        uri = server_uri(lake, table or snapshot.name)
+    def open(self, lake: Lake, snapshot: TableSnapshot, expected: Mapping[str, str]) -> None:
+        """Let SQL read one version of a table under the snapshot's name; expected columns that it lacks are null."""
+        uri = server_uri(lake, snapshot.table)
         try:
             frame = self.session.read.format("delta").option("versionAsOf", str(snapshot.version))
             found = frame.load(uri)
@@ -109,6 +106,13 @@ class Spark:
     def columns(self, sql: str) -> dict[str, np.ndarray[Any, Any]]:
         """All rows as one array a column."""
         return table_arrays(self.arrow(sql))
+
+    def show(self, name: str, sql: str) -> None:
+        """Let later queries read a query under this name, in the place of an earlier one of the name."""
+        try:
+            self.session.sql(self.dialect.spelling.spell(sql)).createOrReplaceTempView(name)
+        except Exception as error:
+            raise QueryError(spark_words(error)) from error
 
     def batches(self, sql: str, rows: int) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
         """All rows at once."""

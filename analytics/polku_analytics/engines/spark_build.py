@@ -152,8 +152,7 @@ def _open_reference_tables(building: _Building) -> None:
         source = f"({relation_sql(expected, [])}) AS nothing"
         if name in present:
             snapshot = structs.replace(building.lake.snapshot(name), name=f"loaded_{name}")
-            # Where its files are goes by the name of the table, what it is called by that of the snapshot.
-            building.spark.open(building.lake, snapshot, expected, table=name)
+            building.spark.open(building.lake, snapshot, expected)
             source = snapshot.name
         building.show(name, reference_sql(expected, source))
 
