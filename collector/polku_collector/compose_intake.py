@@ -34,10 +34,11 @@ from .intake.allowance import SharedAllowance
 from .intake.bots import IsBot
 from .intake.client_address import Proxies
 from .intake.endpoint import InForce, IntakeEndpoint
-from .intake.guard import Closed, Guard, GuardedServer, raise_open_files
+from .intake.guard import Closed, Guard, raise_open_files
 from .intake.pixel import PIXEL_PATHS, PixelEndpoint
 from .intake.rate import Meter, SharedBucket
 from .intake.senders import Senders, senders_of
+from .intake.server import GuardedServer
 from .intake.validate import Judged, Validator, Verdict
 from .intake.wire import ClientLoss
 from .journal.committed import CommitWatch
