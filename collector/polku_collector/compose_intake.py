@@ -35,11 +35,12 @@ from .intake.bots import IsBot
 from .intake.client_address import Proxies
 from .intake.endpoint import InForce, IntakeEndpoint
 from .intake.guard import Closed, Guard, raise_open_files
+from .intake.judged import Judged, Verdict
 from .intake.pixel import PIXEL_PATHS, PixelEndpoint
 from .intake.rate import Meter, SharedBucket
 from .intake.senders import Senders, senders_of
 from .intake.server import GuardedServer
-from .intake.validate import Judged, Validator, Verdict
+from .intake.validate import Validator
 from .intake.wire import ClientLoss
 from .journal.committed import CommitWatch
 from .journal.stream import journal_bytes

@@ -24,7 +24,9 @@ from .beacon import form_field
 from .bots import without_bots
 from .client_address import Proxies, addresses_said, note_addresses
 from .consent import CONSENT_PATH, judged_ping, ping_of
+from .envelope import CALLS
 from .id_cookie import id_cookie, may_have_cookie
+from .judged import Arrival, Judged, Verdict
 from .losses import losses_of, with_losses
 from .rate import retry_after
 from .receive import ClientGone, Held, Receive, Scope, Send, Share, headers_of, presented_key, read_body
@@ -32,7 +34,7 @@ from .refused import NotCommitted, Refused
 from .senders import RefusedBySource, Sender, Senders
 from .shape import Shape
 from .split import TooMany
-from .validate import CALLS, Arrival, Judged, Validator, Verdict
+from .validate import Validator
 from .wire import Body, Unreadable, parse_batch, parse_single
 
 RETRY_AFTER_SECONDS = 5

@@ -20,9 +20,9 @@ from polku_schemas import Problem, ProblemCode
 from ..batch import MAX_TEXT, Context
 from .beacon import from_base64
 from .endpoint import IntakeEndpoint
+from .envelope import CALLS
 from .receive import Receive, Scope, Send, headers_of, presented_key
 from .refused import Refused
-from .validate import CALLS
 from .wire import Body, Item, Unreadable, parse_single
 
 PIXEL_PATH: Final = "/v1/pixel.gif"
