@@ -14,8 +14,8 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from .endpoint import EVENT_PATHS
 from .guard import Closed, Guard, Stage
+from .paths import EVENT_PATHS
 
 _MAX_HEADERS: Final = 200
 

@@ -17,11 +17,12 @@ from polku_collector.batch import Line, QuarantineLine, Schemas
 from polku_collector.compose_intake import ways_in
 from polku_collector.errors import JournalFull
 from polku_collector.intake.client_address import Proxies
-from polku_collector.intake.endpoint import InForce, IntakeEndpoint
+from polku_collector.intake.endpoint import IntakeEndpoint
 from polku_collector.intake.guard import Guard
 from polku_collector.intake.judged import Judged
 from polku_collector.intake.senders import Senders, senders_of
 from polku_collector.intake.server import GuardedServer
+from polku_collector.intake.take import InForce
 from polku_collector.intake.validate import Validator
 from polku_collector.planned import schemas_of
 from polku_collector.settings import IdCookie, Limits, Source
