@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from .batch import Schemas
-from .intake.endpoint import PATHS
+from .intake.paths import PATHS
 from .intake.receive import Receive, Scope, Send
 from .openapi import openapi
 from .webhook.endpoint import PREFIX

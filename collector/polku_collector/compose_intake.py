@@ -33,12 +33,15 @@ from .compose_tracing import TracedIntake
 from .intake.allowance import SharedAllowance
 from .intake.bots import IsBot
 from .intake.client_address import Proxies
-from .intake.endpoint import InForce, IntakeEndpoint
-from .intake.guard import Closed, Guard, GuardedServer, raise_open_files
+from .intake.endpoint import IntakeEndpoint
+from .intake.guard import Closed, Guard, raise_open_files
+from .intake.judged import Judged, Verdict
 from .intake.pixel import PIXEL_PATHS, PixelEndpoint
 from .intake.rate import Meter, SharedBucket
 from .intake.senders import Senders, senders_of
-from .intake.validate import Judged, Validator, Verdict
+from .intake.server import GuardedServer
+from .intake.take import InForce, Intake
+from .intake.validate import Validator
 from .intake.wire import ClientLoss
 from .journal.committed import CommitWatch
 from .journal.stream import journal_bytes
@@ -145,7 +148,7 @@ def run(settings: Settings, port: int, webhooks: Mapping[str, ReadyWebhook], cle
 
 
 def ways_in(
-    intake: IntakeEndpoint, webhooks: Mapping[str, ReadyWebhook], observe: Callable[[str, str], None]
+    intake: Intake, webhooks: Mapping[str, ReadyWebhook], observe: Callable[[str, str], None]
 ) -> dict[str, Application]:
     """The addresses beside intake's own under which events come."""
     pixel = PixelEndpoint(intake)
@@ -197,7 +200,7 @@ def _is_bot() -> IsBot:
     return lambda user_agent: agents.resolve([user_agent])[0].is_bot
 
 
-def _renew(intake: IntakeEndpoint, guard: Guard, settings: Settings) -> None:
+def _renew(intake: Intake, guard: Guard, settings: Settings) -> None:
     """Take what is in force now, beside the requests: each is judged and stored by the old or by this."""
 
     def renew() -> None:

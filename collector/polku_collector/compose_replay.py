@@ -19,8 +19,9 @@ from polku_schemas.privacy import as_stored
 
 from .batch import REPLAY_STREAM, Block, Context, Line, QuarantineLine, Run
 from .errors import LakeError, StoreUnreachable
+from .intake.judged import Arrival
 from .intake.protect import protected_item
-from .intake.validate import Arrival, Validator
+from .intake.validate import Validator
 from .intake.wire import Body, Unreadable, context_of, parse_single
 from .journal.writer import encoded_runs
 from .lake.columns import ColumnsStep

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from msgspec.json import schema_components
 
+from .intake.answer import Answer, ErrorAnswer
 from .intake.consent import CONSENT_PATH, ConsentPing
-from .intake.endpoint import BATCH_PATHS, SINGLE_PATHS, Answer, ErrorAnswer
+from .intake.paths import BATCH_PATHS, SINGLE_PATHS
 from .intake.pixel import MEMBERS, PIXEL_PATHS
 from .intake.wire import WireBatch, WireEvent
 from .webhook.endpoint import PREFIX

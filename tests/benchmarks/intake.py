@@ -17,7 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from polku_collector.intake.validate import Arrival, Validator
+from polku_collector.intake.judged import Arrival
+from polku_collector.intake.validate import Validator
 from polku_collector.intake.wire import parse_batch
 from polku_collector.journal.writer import encoded_runs
 from polku_collector.settings import Limits, Source

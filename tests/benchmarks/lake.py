@@ -20,7 +20,8 @@ import msgspec
 from msgspec import Struct
 
 from polku_collector.batch import Block
-from polku_collector.intake.validate import Arrival, Validator
+from polku_collector.intake.judged import Arrival
+from polku_collector.intake.validate import Validator
 from polku_collector.intake.wire import parse_batch
 from polku_collector.journal.reader import StreamReader, open_streams
 from polku_collector.journal.writer import StreamWriter

@@ -9,7 +9,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import polku_collector
-from polku_collector.intake.endpoint import PATHS
+from polku_collector.intake.paths import PATHS
 from polku_collector.intake.pixel import PIXEL_PATHS
 from polku_collector.openapi import ERRORS, openapi
 from polku_collector.settings import Source

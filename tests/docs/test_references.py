@@ -134,8 +134,11 @@ def test_the_page_has_every_key_of_a_webhooks_mapping_and_its_examples_are_ones(
 
 
 def test_the_limits_that_pages_state_in_words_are_those_of_the_code() -> None:
-    from polku_collector.intake.endpoint import RETRY_AFTER_SECONDS
-    from polku_collector.intake.validate import MAX_EVENT_ID, MAX_ID, MAX_WARNINGS, SKEW_SECONDS
+    from polku_collector.batch import MAX_ID
+    from polku_collector.intake.clock import SKEW_SECONDS
+    from polku_collector.intake.take import RETRY_AFTER_SECONDS
+    from polku_collector.intake.validate import MAX_WARNINGS
+    from polku_collector.intake.wire import MAX_EVENT_ID
     from polku_collector.lake.dedup_runs import ENTRY_BYTES
     from polku_collector.lake.gather import FILE_ROWS
     from polku_collector.supervisor import EXIT_DRAINED, EXIT_HOPELESS, EXIT_NOT_DRAINED
@@ -206,7 +209,7 @@ def test_the_page_has_every_error() -> None:
 
 
 def test_the_page_has_every_endpoint() -> None:
-    from polku_collector.intake.endpoint import PATHS
+    from polku_collector.intake.paths import PATHS
     from polku_collector.intake.pixel import MEMBERS
 
     text = _text(DOCS / "wire-format.md")

@@ -17,10 +17,12 @@ from polku_collector.app import CollectorApp
 from polku_collector.batch import Block
 from polku_collector.compose_intake import new_event_id, ways_in
 from polku_collector.intake.allowance import SharedAllowance
-from polku_collector.intake.endpoint import InForce, IntakeEndpoint
+from polku_collector.intake.endpoint import IntakeEndpoint
+from polku_collector.intake.judged import Judged
 from polku_collector.intake.rate import Meter, SharedBucket
 from polku_collector.intake.senders import senders_of
-from polku_collector.intake.validate import Judged, Validator
+from polku_collector.intake.take import InForce
+from polku_collector.intake.validate import Validator
 from polku_collector.journal.reader import StreamReader
 from polku_collector.journal.stream import streams_directory
 from polku_collector.journal.writer import StreamWriter

@@ -12,10 +12,12 @@ import pytest
 from polku_collector.app import CollectorApp
 from polku_collector.batch import Line, QuarantineLine
 from polku_collector.intake import consent, endpoint, pixel, validate
-from polku_collector.intake.endpoint import IntakeEndpoint, Taken
+from polku_collector.intake.answer import Taken
+from polku_collector.intake.judged import Judged
 from polku_collector.intake.refused import Refused
 from polku_collector.intake.shape import Shape
-from polku_collector.intake.validate import Judged, Validator
+from polku_collector.intake.take import Intake
+from polku_collector.intake.validate import Validator
 from polku_collector.journal.writer import StreamWriter
 from polku_collector.webhook import endpoint as webhook
 
@@ -129,29 +131,31 @@ def _mixes_two_requests(patch: pytest.MonkeyPatch) -> None:
 
 
 def _stores_before_it_refuses(patch: pytest.MonkeyPatch) -> None:
-    real = IntakeEndpoint.take
+    real = Intake.take
 
-    async def take(self: IntakeEndpoint, *arguments: Any, **options: Any) -> Taken:
+    async def take(self: Intake, *arguments: Any, **options: Any) -> Taken:
         taken = await real(self, *arguments, **options)
         if taken.accepted + len(taken.rejected) == 2:
             raise Refused(413, "too_large", "afterwards")
         return taken
 
-    patch.setattr(IntakeEndpoint, "take", take)
+    patch.setattr(Intake, "take", take)
 
 
 def _tells_another_code(patch: pytest.MonkeyPatch) -> None:
-    real = validate._verdict
+    real = validate.verdict_of
 
     def verdict(index: int, message_id: str | None, problem: Any) -> Any:
         return msgspec.structs.replace(real(index, message_id, problem), path="$")
 
-    patch.setattr(validate, "_verdict", verdict)
+    patch.setattr(validate, "verdict_of", verdict)
 
 
 def _tells_another_index(patch: pytest.MonkeyPatch) -> None:
-    real = validate._verdict
-    patch.setattr(validate, "_verdict", lambda index, message_id, problem: real(max(0, index - 1), message_id, problem))
+    real = validate.verdict_of
+    patch.setattr(
+        validate, "verdict_of", lambda index, message_id, problem: real(max(0, index - 1), message_id, problem)
+    )
 
 
 def _changes_a_value(patch: pytest.MonkeyPatch) -> None:

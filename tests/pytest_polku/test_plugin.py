@@ -13,7 +13,8 @@ import polku.default
 from polku.buffer import Buffer
 from polku.planned import Unplanned, judging_plan
 from polku.worker import Worker
-from polku_collector.intake.validate import Arrival, Validator
+from polku_collector.intake.judged import Arrival
+from polku_collector.intake.validate import Validator
 from polku_collector.intake.wire import parse_batch
 from polku_collector.settings import Limits, Source
 from polku_schemas import builtin_plan_path, compile_plan, load_plan

@@ -18,11 +18,11 @@ import pytest
 
 from polku import retry, task, worker
 from polku.client import Stats, Tracker, encoded_context
+from polku.delivery import Delivery, Send
 from polku.report import Reporter
 from polku.settings import Settings
 from polku.task import AsyncTransport, TaskWorker
 from polku.transport import Answer
-from polku.worker import Delivery, Send
 
 CASES = json.loads((Path(__file__).parents[1] / "contract" / "sdk" / "deliveries.json").read_text())
 NEARLY_ALL = 0.999

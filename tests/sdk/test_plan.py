@@ -9,7 +9,8 @@ import pytest
 import polku
 from polku.report import Reporter
 from polku.verdicts import read_reply, report_verdicts
-from polku_collector.intake.validate import Arrival, Validator
+from polku_collector.intake.judged import Arrival
+from polku_collector.intake.validate import Validator
 from polku_collector.intake.wire import parse_batch
 from polku_collector.settings import Limits, Source
 from polku_schemas import builtin_plan_path, compile_plan, load_plan

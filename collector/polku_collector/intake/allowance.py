@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from msgspec import structs
 
 from ..batch import QuarantineLine
-from .validate import Judged
+from .judged import Judged
 
 # What a row has beside the original: reason, path, message, source, times.
 _ROW_BYTES: Final = 256

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from polku_schemas import Problem, ProblemCode
 
 from ..batch import Line, QuarantineLine
-from .validate import Judged, Verdict
+from .judged import Judged, Verdict, verdict_of
 
 IsBot = Callable[[str], bool]
 """Whether a user agent is a robot's, as the lake sees it."""
@@ -22,7 +22,7 @@ def without_bots(judged: Judged, is_bot: IsBot) -> tuple[Judged, list[Verdict]]:
     for index, line in enumerate(judged.lines):
         if isinstance(line, Line) and (agent := line.context and line.context.user_agent) and is_bot(agent):
             problem = Problem(ProblemCode.BOT, "$.context.userAgent", _MESSAGE)
-            refused.append(Verdict(index, line.event_id, problem.code, problem.path, problem.message))
+            refused.append(verdict_of(index, line.event_id, problem))
         else:
             kept.append(line)
     if not refused:

@@ -13,9 +13,10 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from ..batch import Line
+from .judged import Arrival, Judged
 from .refused import Refused
-from .validate import Arrival, Judged, Validator
-from .wire import Body, WireEvent
+from .validate import Validator
+from .wire import ODD, Body, WireEvent
 
 CONSENT_PATH: Final = "/v1/consent"
 CONSENT_EVENT: Final = "consent_decided"
@@ -37,7 +38,7 @@ def ping_of(raw: bytes) -> ConsentPing:
     """Read a body. Raises Refused."""
     try:
         return _decode(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except ODD as error:
         message = f'a ping is {{"decision": "granted", "day": "2026-11-22"}} and nothing else: {error}'
         raise Refused(400, "invalid_ping", message, "$") from None
 

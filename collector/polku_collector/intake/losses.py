@@ -9,8 +9,8 @@ import msgspec
 from polku_schemas import ProblemCode
 
 from ..batch import QuarantineLine
-from .validate import Arrival, Judged
-from .wire import ClientLoss
+from .judged import Arrival, Judged
+from .wire import ODD, ClientLoss
 
 MAX_LOSSES: Final = 200
 """Of one batch: an SDK tells one for each reason, a browser also those of earlier pages, as many as a batch has."""
@@ -33,7 +33,7 @@ def losses_of(raw: bytes | None) -> list[ClientLoss]:
         return []
     try:
         told = _decode(raw)[:MAX_LOSSES]
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except ODD:
         return []
     return [loss if loss.reason in REASONS else msgspec.structs.replace(loss, reason="other") for loss in told]
 

@@ -19,10 +19,10 @@ from polku_schemas import Problem, ProblemCode
 
 from ..batch import MAX_TEXT, Context
 from .beacon import from_base64
-from .endpoint import IntakeEndpoint
+from .envelope import CALLS
 from .receive import Receive, Scope, Send, headers_of, presented_key
 from .refused import Refused
-from .validate import CALLS
+from .take import Intake
 from .wire import Body, Item, Unreadable, parse_single
 
 PIXEL_PATH: Final = "/v1/pixel.gif"
@@ -56,7 +56,7 @@ _HEAD: Final = [
 class PixelEndpoint:
     """Answers GET and HEAD on the addresses of the pixel; what HEAD asks for is no event."""
 
-    def __init__(self, intake: IntakeEndpoint) -> None:
+    def __init__(self, intake: Intake) -> None:
         self._intake = intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,7 +14,7 @@ from ..write_keys import KeyRing
 from .allowance import Allowance
 from .bots import IsBot
 from .client_address import DROPPED, AddressRule
-from .rate import Meter
+from .rate import Meter, retry_after
 from .refused import Refused
 from .shape import Shape
 
@@ -39,11 +39,28 @@ class Sender(Struct, frozen=True):
         """Whether a request of its is answered by what it says, as soon as it is durable."""
         return self.plain and not self.waits_for_lake and self.source.cookie is None
 
-    def refuse_origin(self, origin: bytes) -> None:
+    def admit(self, headers: Mapping[bytes, bytes]) -> None:
+        """What can be refused before anybody has looked at the events. Raises Refused."""
+        if b"origin" in headers:
+            self._refuse_origin(headers[b"origin"])
+        if self.meter is not None and (wait := self.meter.overdrawn()):
+            raise self._over_rate(wait, 0)
+
+    def take(self, events: int) -> None:
+        """Take so many events of the source's rate. Raises Refused."""
+        if self.meter is not None and (wait := self.meter.take(events)):
+            raise self._over_rate(wait, events)
+
+    def _refuse_origin(self, origin: bytes) -> None:
         """Raise Refused if a page of this origin may not send with the source's key."""
         if "*" not in self.source.cors and origin.decode("latin-1") not in self.source.cors:
             message = f"the source does not take events from the origin {origin.decode('latin-1')!r}"
             raise RefusedBySource(self.name, "origin", 403, "origin_not_allowed", message)
+
+    def _over_rate(self, wait: float, events: int) -> RefusedBySource:
+        rate, status = self.source.rate_events_per_second, self.source.rate_status
+        message = f"the source sends more than {rate:g} events a second; send again later"
+        return RefusedBySource(self.name, "rate", status, "rate_limited", message, events, retry_after(wait))
 
 
 class RefusedBySource(Refused):

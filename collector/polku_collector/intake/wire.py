@@ -139,7 +139,8 @@ _decode_raws = msgspec.json.Decoder(_RawBatch).decode
 _decode_context = msgspec.json.Decoder(Context).decode
 _encode = msgspec.json.Encoder().encode
 _SHAPE = Shape()
-_ODD = (msgspec.MsgspecError, ValueError, RecursionError)
+ODD = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What msgspec raises for bytes that are not what a type says."""
 
 
 def parse_batch(body: bytes, max_events: int = 10_000, shape: Shape = _SHAPE) -> Body:
@@ -149,7 +150,7 @@ def parse_batch(body: bytes, max_events: int = 10_000, shape: Shape = _SHAPE) ->
         return _parse_parts(body, max_events, shape)  # counts the events before anything is made of them
     try:
         batch = _decode_batch(body)
-    except _ODD:
+    except ODD:
         return _parse_parts(body, max_events, shape)
     lost = bytes(batch.lost) if batch.lost is not UNSET else None
     return Body(batch.batch, None, batch.context, batch.sent_at, batch.write_key, None, lost)
@@ -159,7 +160,7 @@ def parse_single(body: bytes, call: str | None, shape: Shape = _SHAPE) -> Body:
     """Read the body of /v1/track, /v1/identify, …; the endpoint says the type (None: the event). Raises Unreadable."""
     try:
         event = _decode_event(body)
-    except _ODD:
+    except ODD:
         try:
             members(body)
         except NotJson as error:
@@ -209,7 +210,7 @@ def _parts(body: bytes, max_events: int) -> tuple[list[bytes], dict[str, bytes]]
         if body.count(b",") > _BRACES_PER_EVENT * max_events:
             raise ValueError("too many items to make anything of them before they are counted")
         whole = _decode_raws(body)  # in C, if the body is JSON as a whole
-    except _ODD:
+    except ODD:
         try:
             parts = members(body)
             if "batch" not in parts:
@@ -233,7 +234,7 @@ def _item(raw: bytes, shape: Shape) -> Item:
     """One item alone: strictly, else with a context that has members of its own, else tolerantly."""
     try:
         return Item(_decode_event(raw), raw=raw)
-    except _ODD:
+    except ODD:
         pass
     problem = shape.problem(raw)
     if problem is not None:
@@ -242,7 +243,7 @@ def _item(raw: bytes, shape: Shape) -> Item:
         event = _decode_open(raw)
         context, extra = _split_context(event.context)
         event.context = msgspec.convert(context, Context) if context is not None else None
-    except _ODD:
+    except ODD:
         return _tolerant_item(raw)
     return Item(event, raw=raw, context_extra=extra or None)
 

@@ -7,10 +7,11 @@ import json
 import time
 from collections.abc import Callable, Mapping
 
-from ..intake.endpoint import MAX_BLOCK_BYTES, IntakeEndpoint, answer_of, wrong_key
+from ..intake.answer import answer_of
 from ..intake.receive import ClientGone, Receive, Scope, Send, headers_of, presented_key
 from ..intake.refused import Refused
 from ..intake.shape import Shape
+from ..intake.take import MAX_BLOCK_BYTES, Intake, wrong_key
 from ..intake.wire import Body, Item, parse_single
 from .mapping import Made, TooMuch, events_of
 from .places import Delivery
@@ -23,9 +24,7 @@ PREFIX = "/v1/webhook/"
 class WebhookEndpoint:
     """One webhook. `observe(name, outcome)` is told of each delivery: `taken`, `ignored` or `refused`."""
 
-    def __init__(
-        self, name: str, webhook: ReadyWebhook, intake: IntakeEndpoint, observe: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, name: str, webhook: ReadyWebhook, intake: Intake, observe: Callable[[str, str], None]) -> None:
         self._name, self._webhook, self._intake, self._observe = name, webhook, intake, observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

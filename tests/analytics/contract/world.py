@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from polku_analytics.lake import Lake
 from polku_collector.batch import Block, Line, QuarantineLine
-from polku_collector.intake.validate import Arrival, Judged, Validator
+from polku_collector.intake.judged import Arrival, Judged
+from polku_collector.intake.validate import Validator
 from polku_collector.intake.wire import parse_batch
 from polku_collector.journal.block import decode_block, decode_head, encode_block
 from polku_collector.journal.writer import encoded_runs

@@ -10,8 +10,7 @@ from polku_collector.settings import Source, Webhook
 from polku_collector.webhook.ready import ReadyWebhook
 from tests.collector.webhook.test_endpoint import ORDER, SHOP
 
-from .test_requests import GOOD, error
-from .world import LIMITS, World, intake
+from .world import GOOD, LIMITS, World, error, intake
 
 SOURCES = {"web": Source(keys=["web-key"]), "ledger": Source(keys=["ledger-key"], ack="lake")}
 WEBHOOKS = {"shop": ReadyWebhook(Webhook("shopify.yaml", "ledger"), SHOP)}

@@ -13,11 +13,10 @@ import pytest
 from polku_collector.batch import Line
 from polku_collector.intake.guard import Guard
 from polku_collector.intake.senders import senders_of
+from polku_collector.intake.validate import Validator
 from polku_collector.settings import Source
 
-from .test_guard import connected, until_closed
-from .test_requests import GOOD
-from .world import LIMITS, SOURCES, World, intake
+from .world import GOOD, LIMITS, SOURCES, World, connected, intake, until_closed
 
 SENDERS = senders_of(SOURCES | {"lake": Source(keys=["lake-key"], ack="lake")}, LIMITS)
 BATCH = msgspec.json.encode({"batch": [GOOD]})
@@ -175,7 +174,7 @@ def test_a_fault_of_ours_is_500_and_the_next_request_is_answered(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(worlds[0].endpoint), "_judged", broken)
+        patch.setattr(Validator, "judge", broken)
         with connected(worlds[0], request(BATCH)) as connection:
             assert until_closed(connection).startswith(b"HTTP/1.1 500 ")
     assert said(worlds[0], request(BATCH), LAST)[0][0] == b"HTTP/1.1 200 OK"

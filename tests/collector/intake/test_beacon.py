@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from polku_collector.batch import Line
 from polku_collector.intake.beacon import form_field, from_base64
 
-from .test_requests import GOOD, error
-from .world import World
+from .world import GOOD, World, error
 
 KEY = {"writeKey": "web-key"}
 TEXT = json.dumps({"batch": [GOOD | {"event": "Grüße & Küsse +1"}]})

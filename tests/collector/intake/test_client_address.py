@@ -13,8 +13,7 @@ from polku_collector.intake.senders import senders_of
 from polku_collector.settings import Source
 from polku_schemas.privacy import PSEUDONYM, pseudonyms
 
-from .test_requests import GOOD
-from .world import LIMITS, World, intake
+from .world import GOOD, LIMITS, World, intake
 
 OURS = tuple(ipaddress.ip_network(network) for network in ("127.0.0.0/8", "10.0.0.0/8", "fd00::/8"))
 POLICIES = ("drop", "truncate", "keep", "hash")

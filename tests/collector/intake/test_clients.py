@@ -10,8 +10,7 @@ import pytest
 
 from polku_collector.batch import Line
 
-from .test_requests import GOOD
-from .world import World, intake
+from .world import GOOD, World, intake
 
 BATCH = json.dumps({"batch": [GOOD]}).encode()
 BASIC = {"authorization": "Basic " + base64.b64encode(b"web-key:").decode()}

@@ -11,9 +11,10 @@ import polku
 from polku_collector.batch import Line, QuarantineLine
 from polku_collector.intake.client_address import Proxies
 from polku_collector.intake.consent import ConsentPing, judged_ping
+from polku_collector.intake.judged import Arrival
 from polku_collector.intake.rate import Meter, SharedBucket
 from polku_collector.intake.senders import senders_of
-from polku_collector.intake.validate import Arrival, Validator
+from polku_collector.intake.validate import Validator
 from polku_collector.settings import IdCookie, Source
 from polku_schemas import compile_plan
 

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from polku_collector.intake.encoding import MAX_MEMBERS, RATIO_FLOOR_BYTES, Inflater, encoding_of
 from polku_collector.intake.refused import Refused
 
-from .test_requests import GOOD, error
-from .world import World
+from .world import GOOD, World, error
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -12,8 +12,7 @@ from polku_collector.intake.id_cookie import id_cookie
 from polku_collector.intake.wire import parse_batch
 from polku_collector.settings import IdCookie, load
 
-from .test_requests import GOOD
-from .world import World
+from .world import GOOD, World
 
 PAGE = {"origin": "https://shop.example"}
 

@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from polku_collector.batch import Line, QuarantineLine
+from polku_collector.intake.judged import Arrival, Judged
 from polku_collector.intake.protect import protected_item
-from polku_collector.intake.validate import Arrival, Judged, Validator
+from polku_collector.intake.validate import Validator
 from polku_collector.intake.wire import Context, parse_batch
 from polku_schemas import compile_plan
 from polku_schemas.privacy import Protection

@@ -11,8 +11,7 @@ from polku_collector.intake.rate import Meter, SharedBucket, retry_after
 from polku_collector.intake.senders import senders_of
 from polku_collector.settings import Source
 
-from .test_requests import GOOD, error
-from .world import LIMITS, World, intake
+from .world import GOOD, LIMITS, World, error, intake
 
 
 class MemoryBucket:

@@ -11,8 +11,7 @@ from polku_collector.lake.enrich import UserAgents
 from polku_collector.settings import Source
 from polku_collector.write_keys import KeyRing, hashed
 
-from .test_requests import GOOD, error
-from .world import LIMITS, World, intake
+from .world import GOOD, LIMITS, World, error, intake
 
 SHOP = "https://shop.example"
 ROBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"

@@ -10,8 +10,7 @@ import pytest
 from polku_collector.batch import Line
 from polku_collector.intake.shape import Shape
 
-from .test_requests import GOOD
-from .world import LIMITS, World, intake
+from .world import GOOD, LIMITS, World, intake
 
 LIMITED = msgspec.structs.replace(LIMITS, max_depth=10, max_keys=50)
 

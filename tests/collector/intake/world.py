@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,10 +17,13 @@ from polku_collector.batch import Line, QuarantineLine, Schemas
 from polku_collector.compose_intake import ways_in
 from polku_collector.errors import JournalFull
 from polku_collector.intake.client_address import Proxies
-from polku_collector.intake.endpoint import InForce, IntakeEndpoint
-from polku_collector.intake.guard import Guard, GuardedServer
+from polku_collector.intake.endpoint import IntakeEndpoint
+from polku_collector.intake.guard import Guard
+from polku_collector.intake.judged import Judged
 from polku_collector.intake.senders import Senders, senders_of
-from polku_collector.intake.validate import Judged, Validator
+from polku_collector.intake.server import GuardedServer
+from polku_collector.intake.take import InForce
+from polku_collector.intake.validate import Validator
 from polku_collector.planned import schemas_of
 from polku_collector.settings import IdCookie, Limits, Source
 from polku_collector.webhook.ready import ReadyWebhook
@@ -35,7 +39,12 @@ SOURCES = {
     "site": Source(keys=["site-key"], cors=["https://shop.example"], cookie=IdCookie(domain="shop.example")),
 }
 NO_PROXIES = Proxies()
+# One event of the built-in plan as a client may send it.
+GOOD = {"type": "track", "event": "Order Refunded", "userId": "u1", "messageId": "m1", "properties": {"order_id": "o1"}}
+HEAD = b"POST /v1/batch?writeKey=web-key HTTP/1.1\r\nhost: x\r\n"
+
 LIMITS = Limits(max_body_bytes=200_000, max_batch_events=500, max_event_bytes=20_000, body_seconds=1.0)
+PATIENT = msgspec.structs.replace(LIMITS, header_seconds=3600, idle_seconds=3600, body_seconds=60)
 
 
 class MemoryJournal:
@@ -198,3 +207,27 @@ def intake(
         yield World(journal, client, port, counted, endpoint, commits)
     server.should_exit = True
     thread.join()
+
+
+def error(response: object) -> tuple[int, str]:
+    assert hasattr(response, "status_code")
+    document = response.json()  # type: ignore[attr-defined]
+    assert document["success"] is False
+    assert document["message"]
+    return response.status_code, document["error"]
+
+
+@contextlib.contextmanager
+def connected(world: World, data: bytes = b"") -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=20) as connection:
+        connection.sendall(data)
+        yield connection
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    """All that comes until the server closes; a timeout fails."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            received += part
+    return received

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from polku_collector.batch import CONTEXT_PLACES, Block, Line, QuarantineLine
 from polku_collector.errors import LakeError
-from polku_collector.intake.validate import Arrival, Validator
+from polku_collector.intake.judged import Arrival
+from polku_collector.intake.validate import Validator
 from polku_collector.intake.wire import parse_batch
 from polku_collector.journal.block import decode_block, decode_head, encode_block
 from polku_collector.journal.writer import encoded_runs

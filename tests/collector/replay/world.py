@@ -15,7 +15,8 @@ from deltalake import DeltaTable
 from polku_collector.batch import Line, QuarantineLine
 from polku_collector.compose_replay import Judge, block_maker
 from polku_collector.files import DISK, Files
-from polku_collector.intake.validate import Arrival, Validator
+from polku_collector.intake.judged import Arrival
+from polku_collector.intake.validate import Validator
 from polku_collector.intake.wire import parse_batch
 from polku_collector.journal.reader import StreamReader
 from polku_collector.journal.stream import stream_directories

@@ -11,17 +11,7 @@ import pytest
 
 from polku_collector.batch import Line
 
-from .world import World
-
-GOOD = {"type": "track", "event": "Order Refunded", "userId": "u1", "messageId": "m1", "properties": {"order_id": "o1"}}
-
-
-def error(response: object) -> tuple[int, str]:
-    assert hasattr(response, "status_code")
-    document = response.json()  # type: ignore[attr-defined]
-    assert document["success"] is False
-    assert document["message"]
-    return response.status_code, document["error"]
+from .world import GOOD, World, error
 
 
 @pytest.mark.parametrize(
