@@ -43,6 +43,24 @@ def test_an_event_counts_once_per_source_and_bots_do_not_count(make_lake: Make, 
     assert report.as_of == first["event_time"] + datetime.timedelta(seconds=3)
 
 
+def test_each_row_of_the_lake_is_an_event_that_counts_a_bots_or_a_copy(
+    make_lake: Make, event: Make, plan: Plan
+) -> None:
+    robot = event("page_viewed", 2, anonymous_id="robot", is_bot=True)
+    page = event("page_viewed", 3, anonymous_id="a")
+    lake = make_lake(
+        [
+            *(robot, robot | {"sequence": 90}, robot | {"sequence": 91}),
+            *(page, page | {"sequence": 92, "is_bot": True}),  # told late, of one that counts
+        ]
+    )
+
+    report = build(lake, plan)
+
+    assert (report.events, report.bot_events, report.duplicate_events, report.new_events) == (1, 1, 3, 5)
+    assert open_journeys(lake, plan).bot_events == 1
+
+
 def test_a_session_ends_after_more_than_thirty_minutes(built: Make, event: Make) -> None:
     journeys = built(
         [
