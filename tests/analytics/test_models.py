@@ -165,6 +165,32 @@ def test_touchpoints_are_placed_by_the_plan_and_ordered(built: Make, event: Make
     ]
 
 
+def test_a_person_is_known_from_the_call_on_that_says_who_it_is(built: Make, event: Make) -> None:
+    """Who identifies on a device that goes on telling its own id alone has a user id by then."""
+    journeys = built(
+        [
+            event("page_viewed", 0, anonymous_id="d"),
+            event("identify", 5, anonymous_id="d", user_id="u"),
+            event("page_viewed", 9, anonymous_id="d"),
+            event("page_viewed", 0, anonymous_id="e"),
+            event("alias", 5, user_id="v", previous_id="e"),
+            event("page_viewed", 9, anonymous_id="e"),
+            event("page_viewed", 0, anonymous_id="f"),
+            event("group", 5, anonymous_id="f", user_id="w", group_id="acme"),
+            event("page_viewed", 9, anonymous_id="f"),
+        ]
+    )
+
+    found = journeys.rows(
+        "SELECT person_id, touchpoint_number, known_person, account_id FROM touchpoints ORDER BY person_id, 2"
+    )
+    assert found == [
+        *(("u", 1, False, None), ("u", 2, True, None)),
+        *(("v", 1, False, None), ("v", 2, True, None)),
+        *(("w", 1, False, None), ("w", 2, True, "acme")),
+    ]
+
+
 def test_who_has_ordered_before_is_known_at_every_event_after_the_first_order(built: Make, event: Make) -> None:
     journeys = built(
         [
