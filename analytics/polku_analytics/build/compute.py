@@ -117,7 +117,7 @@ def count(
 
 
 def counts_of(plan: Plan, counted: Iterable[tuple[str | None, str, int]], held: int, copies: int) -> Counts:
-    """The counts, given how many events of each name and type count, of so many rows: the others are copies or bots'."""
+    """The counts, given how many events of each name and type count, of the rows that are held; the rest are bots'."""
     events, unplaced = 0, dict[str, int]()
     for name, kind, number in counted:
         events += number
