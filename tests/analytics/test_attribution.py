@@ -262,6 +262,21 @@ def test_what_was_spent_on_no_campaign_is_not_what_visits_without_one_cost(
     ]
 
 
+def test_spend_that_somebody_else_wrote_may_lack_columns_and_not_hold_others(
+    event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]
+) -> None:
+    journeys = built([visit(event, "a", 0, "ads", 1, utm_campaign="spring")])
+    spend = Path(journeys.lake.uri) / "spend"
+    write_deltalake(str(spend), pa.table({"date": [datetime.date(2026, 3, 2)], "amount": [7]}))
+    result = run_attribution(journeys, AttributionQuestion(by="campaign"))
+    assert [row[1:] for row in result.rows] == [["(spend without campaign)", 0.0, 0.0, None, None, 7.0, None]]
+
+    texts = pa.table({"date": [datetime.date(2026, 3, 2)], "amount": ["7"]})
+    write_deltalake(str(spend), texts, mode="overwrite", schema_mode="overwrite")
+    with pytest.raises(AnalyticsError, match="amount of the table spend holds VARCHAR, and DOUBLE is needed: write"):
+        run_attribution(journeys, AttributionQuestion(by="campaign"))
+
+
 def test_touchpoints_and_goals_and_the_options_of_every_question(
     event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]
 ) -> None:
