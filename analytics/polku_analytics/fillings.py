@@ -281,7 +281,7 @@ def _goal_events_sql(plan: Plan) -> str:
 
 
 _PREVIOUS_CAMPAIGN: Final = """,
-    LAST_VALUE(CASE WHEN session_id IS NULL AND NOT is_group_call THEN utm_campaign END IGNORE NULLS) OVER before
+    LAST_VALUE(CASE WHEN session_id IS NULL AND NOT is_call THEN utm_campaign END IGNORE NULLS) OVER before
       AS previous_campaign"""
 
 

@@ -10,12 +10,13 @@ import duckdb
 from msgspec import Struct, structs
 
 from polku_analytics.build.record import BuildRecord, newest_record
+from polku_analytics.delta_types import duckdb_type_of_neutral
 from polku_analytics.engines.choice import open_engine
 from polku_analytics.engines.dialect import Dialect
 from polku_analytics.engines.duckdb import DuckDB
 from polku_analytics.engines.engine import Engine
 from polku_analytics.errors import AnalyticsError, LakeError, QueryError
-from polku_analytics.fillings import expected_event_columns
+from polku_analytics.fillings import REFERENCE_TABLES, expected_event_columns
 from polku_analytics.lake import Lake
 from polku_analytics.period import Period
 from polku_analytics.session_rules import SessionRules
@@ -149,10 +150,22 @@ class Journeys(Struct, frozen=True, kw_only=True):
             return []
 
     def with_loaded(self, name: str) -> bool:
-        """Open a table that people load into the lake (`spend`, `products` …); whether there is one."""
+        """Open a table that people load into the lake (`spend`, `products` …); whether there is one.
+
+        What it lacks is null, as in a build. AnalyticsError for a text where something else is needed, or the reverse.
+        """
         if name not in self.lake.tables():
             return False
-        self.engine.open(self.lake, self.lake.snapshot(name), {})
+        snapshot = self.lake.snapshot(name)
+        wanted = {column: duckdb_type_of_neutral(kind) for column, kind in REFERENCE_TABLES.get(name, {}).items()}
+        for column, kind in wanted.items():
+            held = snapshot.columns.get(column, kind)
+            if (held == "VARCHAR") != (kind == "VARCHAR"):
+                raise AnalyticsError(
+                    f"the column {column} of the table {name} holds {held}, and {kind} is needed: write the table anew "
+                    f"with that type, as `polku load {name}` does"
+                )
+        self.engine.open(self.lake, snapshot, wanted)
         return True
 
 

@@ -15,6 +15,7 @@ import pytest
 from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from polku_analytics.analyses.attribution import (
     MODELS,
@@ -27,9 +28,12 @@ from polku_analytics.analyses.attribution import (
     weigh,
 )
 from polku_analytics.analyses.scope import Scope
+from polku_analytics.build import build
 from polku_analytics.errors import AnalyticsError, UnknownNameError
-from polku_analytics.journeys import Journeys
+from polku_analytics.journeys import Journeys, open_journeys
+from polku_analytics.lake import Lake
 from polku_analytics.period import Period
+from polku_schemas import Goal, Plan
 
 DAY = 86_400
 HALF_LIFE = 7 * DAY
@@ -258,6 +262,21 @@ def test_what_was_spent_on_no_campaign_is_not_what_visits_without_one_cost(
     ]
 
 
+def test_spend_that_somebody_else_wrote_may_lack_columns_and_not_hold_others(
+    event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]
+) -> None:
+    journeys = built([visit(event, "a", 0, "ads", 1, utm_campaign="spring")])
+    spend = Path(journeys.lake.uri) / "spend"
+    write_deltalake(str(spend), pa.table({"date": [datetime.date(2026, 3, 2)], "amount": [7]}))
+    result = run_attribution(journeys, AttributionQuestion(by="campaign"))
+    assert [row[1:] for row in result.rows] == [["(spend without campaign)", 0.0, 0.0, None, None, 7.0, None]]
+
+    texts = pa.table({"date": [datetime.date(2026, 3, 2)], "amount": ["7"]})
+    write_deltalake(str(spend), texts, mode="overwrite", schema_mode="overwrite")
+    with pytest.raises(AnalyticsError, match="amount of the table spend holds VARCHAR, and DOUBLE is needed: write"):
+        run_attribution(journeys, AttributionQuestion(by="campaign"))
+
+
 def test_touchpoints_and_goals_and_the_options_of_every_question(
     event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]
 ) -> None:
@@ -294,6 +313,28 @@ def test_touchpoints_and_goals_and_the_options_of_every_question(
     assert [row[0] for row in ask(conversion="product_added", scope=segments)] == ["did:ad_clicked"] * 2 + [
         "not did:ad_clicked"
     ]
+
+
+def test_an_order_that_was_reported_twice_is_one_conversion_of_a_goal_of_other_events_too(
+    event: Callable[..., dict[str, Any]], make_lake: Callable[..., Lake], plan: Plan
+) -> None:
+    either = Goal(name="either", description="bought or told", events=("order_completed", "share_clicked"))
+    goals = {**plan.goals, "either": structs.replace(either, value="revenue")}
+    order = {"user_id": "a", "session_id": "v1", "order_id": "1", "revenue": 10.0, "currency": "EUR"}
+    rows = [
+        visit(event, "a", 0, "ads", 1),
+        event("order_completed", 10, **order),
+        event("order_completed", 20, **order),
+        event("share_clicked", 30, user_id="a", session_id="v1"),
+    ]
+    lake, plan = make_lake(rows), structs.replace(plan, goals=goals)
+    build(lake, plan)
+    journeys = open_journeys(lake, plan)
+    result = run_attribution(journeys, AttributionQuestion(models=("last",), conversion="either"))
+    assert [row[1:6] for row in result.rows] == [["ads", 1.0, 0.5, 0.0, None], ["ads", 1.0, 0.5, 10.0, "EUR"]]
+    # As the table has it.
+    reached = "SELECT COUNT(*) FROM journeys WHERE goal = 'either' AND outcome = 'reached'"
+    assert journeys.rows(reached) == [(2,)]
 
 
 def test_names_that_mean_nothing_are_told(shop: tuple[Journeys, Any, Any]) -> None:

@@ -63,6 +63,29 @@ def test_each_suspicion_is_found_and_its_values_are_not_told(
     assert "shared_device" not in {row[0] for row in fewer.rows} and fewer.coverage["shared_device"] == 0
 
 
+@pytest.mark.parametrize(
+    ("told", "differ"),
+    [
+        ({"a": ["x"], "b": ["y"]}, True),
+        ({"a": ["x"], "b": ["y"], "c": ["x"]}, True),  # two of them agree, and the third is somebody else
+        ({"a": ["x"], "b": ["y"], "c": ["x"], "d": ["y"]}, True),
+        ({"a": ["x"], "b": ["x", "y"], "c": ["y"]}, False),  # who moved house binds them
+        ({"a": ["x", "y"], "b": []}, False),
+    ],
+)
+def test_user_ids_that_were_joined_and_tell_different_values_are_found(
+    opened: Callable[..., Journeys], event: Make, told: dict[str, list[str]], differ: bool
+) -> None:
+    rows = [event("page_viewed", 0, user_id=user) for user in told]
+    rows += [event("identify", 1, user_id=u, trait_email=f"{v}@x.fi") for u, values in told.items() for v in values]
+    rows += [event("alias", 2, user_id="a", previous_id=user) for user in told if user != "a"]
+
+    found = [row[:3] for row in run_identity(opened(rows), IdentityQuestion(many_ids=9)).rows]
+
+    who = sum(bool(values) for values in told.values())
+    assert found == ([["values_differ", "a", who]] if differ else [])
+
+
 def test_nothing_suspicious_is_an_answer(opened: Callable[..., Journeys], event: Make) -> None:
     journeys = opened([event("identify", 0, anonymous_id="d", user_id="u", trait_email="u@x.fi")])
     result = run_identity(journeys, IdentityQuestion())

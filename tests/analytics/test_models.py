@@ -43,6 +43,24 @@ def test_an_event_counts_once_per_source_and_bots_do_not_count(make_lake: Make, 
     assert report.as_of == first["event_time"] + datetime.timedelta(seconds=3)
 
 
+def test_each_row_of_the_lake_is_an_event_that_counts_a_bots_or_a_copy(
+    make_lake: Make, event: Make, plan: Plan
+) -> None:
+    robot = event("page_viewed", 2, anonymous_id="robot", is_bot=True)
+    page = event("page_viewed", 3, anonymous_id="a")
+    lake = make_lake(
+        [
+            *(robot, robot | {"sequence": 90}, robot | {"sequence": 91}),
+            *(page, page | {"sequence": 92, "is_bot": True}),  # told late, of one that counts
+        ]
+    )
+
+    report = build(lake, plan)
+
+    assert (report.events, report.bot_events, report.duplicate_events, report.new_events) == (1, 1, 3, 5)
+    assert open_journeys(lake, plan).bot_events == 1
+
+
 def test_a_session_ends_after_more_than_thirty_minutes(built: Make, event: Make) -> None:
     journeys = built(
         [
@@ -144,6 +162,32 @@ def test_touchpoints_are_placed_by_the_plan_and_ordered(built: Make, event: Make
         ("u", 1, "ad_clicked", "awareness", "ad", "ads", False),
         ("u", 2, "unheard_of", None, "unheard_of", "web", False),
         ("u", 3, "store_order_completed", "purchase", "order", "store", True),
+    ]
+
+
+def test_a_person_is_known_from_the_call_on_that_says_who_it_is(built: Make, event: Make) -> None:
+    """Who identifies on a device that goes on telling its own id alone has a user id by then."""
+    journeys = built(
+        [
+            event("page_viewed", 0, anonymous_id="d"),
+            event("identify", 5, anonymous_id="d", user_id="u"),
+            event("page_viewed", 9, anonymous_id="d"),
+            event("page_viewed", 0, anonymous_id="e"),
+            event("alias", 5, user_id="v", previous_id="e"),
+            event("page_viewed", 9, anonymous_id="e"),
+            event("page_viewed", 0, anonymous_id="f"),
+            event("group", 5, anonymous_id="f", user_id="w", group_id="acme"),
+            event("page_viewed", 9, anonymous_id="f"),
+        ]
+    )
+
+    found = journeys.rows(
+        "SELECT person_id, touchpoint_number, known_person, account_id FROM touchpoints ORDER BY person_id, 2"
+    )
+    assert found == [
+        *(("u", 1, False, None), ("u", 2, True, None)),
+        *(("v", 1, False, None), ("v", 2, True, None)),
+        *(("w", 1, False, None), ("w", 2, True, "acme")),
     ]
 
 

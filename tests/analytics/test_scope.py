@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from polku_analytics.analyses.conversions import conversions_sql, parse_conversion
+from polku_analytics.analyses.deliveries import DeliveriesQuestion, run_deliveries
 from polku_analytics.analyses.funnel import funnel_question, run_funnel
+from polku_analytics.analyses.lifecycle import ActivityQuestion, run_lifecycle
 from polku_analytics.analyses.person import PersonQuestion, run_person
 from polku_analytics.analyses.scope import Part, Scope
 from polku_analytics.analyses.segments import parse_segment
@@ -134,6 +136,40 @@ def test_the_values_of_a_breakdown_add_up_to_all(
     assert whole and len({row["device"] for row in broken}) == min(values, 3) + 2
     for measure in measures:
         assert sum(row[measure] for row in broken) == pytest.approx(sum(row[measure] for row in whole)), measure
+
+
+def test_who_is_counted_without_having_been_there_in_the_period_has_a_value_too(
+    event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]
+) -> None:
+    """Aino is gone in the second week, in which her order is sent; Eino stays, Veikko comes."""
+    week = 7 * DAY
+    rows = [
+        event("order_completed", 0, user_id="aino", device="phone", order_id="1", revenue=5.0),
+        event("page_viewed", 0, anonymous_id="eino", device="computer"),
+        event("page_viewed", week, anonymous_id="eino", device="computer"),
+        event("page_viewed", week, anonymous_id="veikko", device="computer"),
+        event("order_shipped", week, order_id="1", carrier="Swift", channel="delivery"),
+        event("page_viewed", 3 * week, anonymous_id="veikko", device="computer"),
+    ]
+    journeys = built(rows)
+    second = Period(datetime.date(2026, 3, 9), datetime.date(2026, 3, 16))
+
+    def lifecycle(breakdown: str | None) -> dict[str, tuple[int, int, int]]:
+        scope = Scope(period=second, breakdown=breakdown)
+        found = run_lifecycle(journeys, ActivityQuestion(scope=scope)).dicts()
+        return {row.get(breakdown or "", ""): (row["new"], row["returning"], row["dormant"]) for row in found}
+
+    assert lifecycle(None) == {"": (1, 1, 1)}
+    # What she was there with in these days is not known; who she is, is.
+    assert lifecycle("device") == {"computer": (1, 1, 0), "(none)": (0, 0, 1)}
+    assert lifecycle("known_person") == {"false": (1, 1, 0), "true": (0, 0, 1)}
+
+    def sent(breakdown: str) -> dict[str, int]:
+        found = run_deliveries(journeys, DeliveriesQuestion(scope=Scope(period=second, breakdown=breakdown))).dicts()
+        return {row[breakdown]: row["shipments"] for row in found if row["carrier"] == "Swift"}
+
+    assert sent("known_person") == {"true": 1}
+    assert sent("device") == {"(none)": 1}
 
 
 def test_segments_stand_side_by_side(shop: Journeys) -> None:

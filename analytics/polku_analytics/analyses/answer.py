@@ -52,12 +52,14 @@ def answer(
     options: dict[str, Any],
     adds_up: bool = True,
     window: str | None = None,
+    asked_of: Callable[[Part], str] | None = None,
 ) -> AnalysisResult:
     """Ask every part and put the rows together.
 
     `keys` are the columns that tell the rows of one part apart, `measure` the one that a comparison with the period
     before is about; one that does not add up (a share, a mean, a time) is not known of a row that is not there, where
-    one that does is 0. Leading columns `segment` and, named as asked, the breakdown are there when they were asked for.
+    one that does is 0. `asked_of`: as for `parts`. Leading columns `segment` and, named as asked, the breakdown are
+    there when they were asked for.
     """
     if scope.previous:
         scope = structs.replace(scope, period=scope.period.closed(journeys.as_of))
@@ -66,7 +68,7 @@ def answer(
     rows: list[list[Any]] = []
     coverage: dict[str, Any] = {}
     sql = ""
-    for part in parts(journeys, scope):
+    for part in parts(journeys, scope, asked_of):
         found = compute(part)
         answered.append((part, found))
         if scope.previous:

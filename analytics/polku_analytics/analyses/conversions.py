@@ -72,24 +72,32 @@ def conversions_sql(conversion: Conversion, part: Part) -> str:
 
 
 def _of_goal(journeys: Journeys, goal: Goal) -> Conversion:
-    names = ", ".join(sql_literal(name) for name in goal.events)
-    terms = [f"t.event_name IN ({names})"]
-    of_orders = set(goal.events) <= set(ORDER_EVENTS)
-    if of_orders:
-        terms.append("t.order_id IS NOT NULL")
     if goal.when:
         journeys.with_events()
-        terms.append(
-            f"(t.source, t.event_id) IN (SELECT source, event_id FROM events "
-            f"WHERE event_name IN ({names}) AND {when_sql(goal.when)})"
-        )
+    of_orders = set(goal.events) <= set(ORDER_EVENTS)
     value = goal.value
     if value is not None and not (of_orders and value == "revenue"):
         journeys.with_events()
         of_orders = False
     elif of_orders:
         value = _order_value(journeys) if value is not None else None
-    return Conversion(label=goal.name, sql=" AND ".join(terms), value=value, of_orders=of_orders)
+    return Conversion(label=goal.name, sql=goal_sql(goal), value=value, of_orders=of_orders)
+
+
+def goal_sql(goal: Goal) -> str:
+    """The condition that a row of `touchpoints AS t` reaches the goal; `events` has to be open if the goal has one."""
+    names = ", ".join(sql_literal(name) for name in goal.events)
+    terms = [f"t.event_name IN ({names})"]
+    if set(goal.events) & set(ORDER_EVENTS):
+        orders = ", ".join(sql_literal(name) for name in ORDER_EVENTS)
+        # A second report of an order reaches nothing.
+        terms.append(f"(t.event_name NOT IN ({orders}) OR t.order_id IS NOT NULL)")
+    if goal.when:
+        terms.append(
+            f"(t.source, t.event_id) IN (SELECT source, event_id FROM events "
+            f"WHERE event_name IN ({names}) AND {when_sql(goal.when)})"
+        )
+    return " AND ".join(terms)
 
 
 def _order_value(journeys: Journeys) -> str:

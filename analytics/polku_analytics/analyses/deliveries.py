@@ -51,6 +51,8 @@ def run_deliveries(journeys: Journeys, question: DeliveriesQuestion) -> Analysis
         keys=("carrier",),
         measure="kept_share",
         adds_up=False,
+        # Who waits for something that is sent in the period need not have been there in it.
+        asked_of=lambda part: part.rows("deliveries", "dispatched_at"),
     )
 
 

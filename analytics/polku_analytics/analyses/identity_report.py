@@ -9,7 +9,7 @@ the answer: ids are enough to look them up, and an address in a terminal is one 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
@@ -176,19 +176,17 @@ def _of_values(journeys: Journeys) -> Iterator[_Found]:
         f"FROM ({told_sql(columns, 'events')}) AS v "
         "LEFT JOIN person_links AS l ON l.anonymous_id IS NULL AND l.user_id = v.user_id"
     )
-    by_person: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    by_person: dict[str, dict[tuple[str, str], set[str]]] = defaultdict(lambda: defaultdict(set))
     by_value: dict[tuple[str, str], set[str]] = defaultdict(set)
     tellers: dict[tuple[str, str], set[str]] = defaultdict(set)
     for trait, value, user_id, anonymous_id, person_id in told:
         tellers[trait, value].add(user_id or anonymous_id)
         if person_id is not None:
-            by_person[person_id, trait][value].add(user_id)
+            by_person[person_id][trait, value].add(user_id)
             by_value[trait, value].add(person_id)
-    for (person_id, _), values in by_person.items():
-        users = set().union(*values.values())
-        # One user may change an address; two who were made one and tell different ones may be two after all.
-        apart = [one for one in users if not any(one in told_by and len(told_by) > 1 for told_by in values.values())]
-        if len(values) > 1 and len(users) > 1 and len(apart) > 1:
+    for person_id, told_by in by_person.items():
+        if _differ(told_by):
+            users = set().union(*told_by.values())
             yield "values_differ", person_id, len(users), None, sorted(users)
     for key, people in by_value.items():
         if len(tellers[key]) <= MAX_TELLERS and len(people) > 1:
@@ -196,3 +194,15 @@ def _of_values(journeys: Journeys) -> Iterator[_Found]:
     for key, ids in tellers.items():
         if len(ids) > MAX_TELLERS:
             yield "value_of_many", key[0].removeprefix(TRAIT_PREFIX), len(ids), None, sorted(ids)
+
+
+def _differ(told_by: Mapping[tuple[str, str], set[str]]) -> bool:
+    """Whether users tell different values of one trait and nothing binds them: no value that both told, nor a chain."""
+    bound: list[set[str]] = []
+    for users in told_by.values():
+        touched = [group for group in bound if group & users]
+        bound = [group for group in bound if not group & users] + [users.union(*touched)]
+    return any(
+        sum(any(group & users for (of, _), users in told_by.items() if of == trait) for group in bound) > 1
+        for trait, _ in told_by
+    )

@@ -90,7 +90,13 @@ def _run(
         columns=columns,
         keys=(key,),
         measure=measure,
+        # Who is gone in the first interval of the period need not have been there in the period at all.
+        asked_of=_ever if what == "lifecycle" else None,
     )
+
+
+def _ever(part: Part) -> str:
+    return f"(SELECT x.* FROM touchpoints AS x WHERE {part.members('x')})"
 
 
 def _lifecycle(question: ActivityQuestion, part: Part) -> Finding:

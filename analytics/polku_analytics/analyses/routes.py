@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from polku_analytics.analyses.answer import Finding, answer
+from polku_analytics.analyses.conversions import goal_sql
 from polku_analytics.analyses.funnel import data_end
 from polku_analytics.analyses.graph import grouped_texts
 from polku_analytics.analyses.scope import Part, Scope, check_unit
@@ -27,11 +28,8 @@ from polku_analytics.analyses.sequences import (
 )
 from polku_analytics.analyses.steps import parse_step, step_sql, vocabulary
 from polku_analytics.errors import AnalyticsError, UnknownNameError
-from polku_analytics.fillings import ORDER_EVENTS
 from polku_analytics.journeys import Journeys
 from polku_analytics.result import UNIT_WORDS, AnalysisResult, share, window_text
-from polku_schemas import when_sql
-from polku_schemas.rules import sql_literal
 
 Show = Literal["routes", "micro-paths"]
 
@@ -76,18 +74,8 @@ def routes_question(journeys: Journeys, goal: str, **options: Any) -> RoutesQues
         return _checked(
             RoutesQuestion(goal=step.label, goal_sql=step_sql(step, "t"), needs_events=bool(step.when), **options)
         )
-    events = ", ".join(sql_literal(event) for event in known.events)
-    terms = [f"t.event_name IN ({events})"]
-    if set(known.events) & set(ORDER_EVENTS):
-        orders = ", ".join(sql_literal(event) for event in ORDER_EVENTS)
-        terms.append(f"(t.event_name NOT IN ({orders}) OR t.order_id IS NOT NULL)")
-    if known.when:
-        terms.append(
-            "(t.source, t.event_id) IN (SELECT source, event_id FROM events "
-            f"WHERE event_name IN ({events}) AND {when_sql(known.when)})"
-        )
     return _checked(
-        RoutesQuestion(goal=goal, goal_sql=f"({' AND '.join(terms)})", needs_events=bool(known.when), **options)
+        RoutesQuestion(goal=goal, goal_sql=f"({goal_sql(known)})", needs_events=bool(known.when), **options)
     )
 
 

@@ -10,7 +10,7 @@ of `touchpoints` or a property the first known one of the unit in the period (fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -184,8 +184,12 @@ def _sorted_within(arrays: Arrays, within: np.ndarray, units: np.ndarray) -> Arr
     return found
 
 
-def parts(journeys: Journeys, scope: Scope) -> Iterator[Part]:
-    """The parts of a scope: segments as they were given, within each the values of the breakdown, most units first."""
+def parts(journeys: Journeys, scope: Scope, asked_of: Callable[[Part], str] | None = None) -> Iterator[Part]:
+    """The parts of a scope: segments as they were given, within each the values of the breakdown, most units first.
+
+    `asked_of`: rows (to put after FROM) of all units that an analysis counts, where some may have no touchpoint in the
+    period: they are in a part, too.
+    """
     segments: list[SegmentFilter | None] = [None]
     if scope.segments:
         segments = [parse_segment(journeys, text) for text in scope.segments]
@@ -196,11 +200,11 @@ def parts(journeys: Journeys, scope: Scope) -> Iterator[Part]:
         if scope.breakdown is None:
             yield whole
         else:
-            for value in _decide(whole, scope.breakdown, scope):
+            for value in _decide(whole, scope.breakdown, scope, asked_of):
                 yield structs.replace(whole, value=value)
 
 
-def _decide(whole: Part, name: str, scope: Scope) -> list[str]:
+def _decide(whole: Part, name: str, scope: Scope, asked_of: Callable[[Part], str] | None) -> list[str]:
     """Decide the value of each unit; the values in the order of their size, `(other)` and `(none)` last.
 
     Values that only the period before has follow those of now, and have their name while there is room for it.
@@ -210,8 +214,8 @@ def _decide(whole: Part, name: str, scope: Scope) -> list[str]:
     named: list[str] = []
     found: set[str | None] = set()
     for part in looks:
-        engine.keep(f"{part.values}_all", values_sql(part, name))
-        counts = part.journeys.rows(f"SELECT value, COUNT(*) AS units FROM {part.values}_all GROUP BY value")
+        engine.keep(f"{part.values}_all", _all_values_sql(part, name, asked_of))
+        counts = part.journeys.rows(f"SELECT value, SUM(is_here) AS units FROM {part.values}_all GROUP BY value")
         found.update(value for value, _ in counts)
         ranked = [value for value, _ in sorted(counts, key=lambda row: (-row[1], str(row[0])))]
         # What the data call `(other)` is in that group, and none of the values beside it.
@@ -226,6 +230,23 @@ def _decide(whole: Part, name: str, scope: Scope) -> list[str]:
         )
     rest = [OTHER] if found - {*named, None} else []
     return [*named, *rest, *([NONE] if None in found else [])]
+
+
+def _all_values_sql(part: Part, name: str, asked_of: Callable[[Part], str] | None) -> str:
+    """`values_sql` with `is_here`, 1 for units with a touchpoint in the period.
+
+    Of the others that are asked about what a person is stays known, and what they did in the period is not.
+    """
+    here = values_sql(part, name)
+    if asked_of is None:
+        return f"SELECT unit, value, 1 AS is_here FROM ({here}) AS h"
+    always = name not in TOUCHPOINT_BREAKDOWNS and name in person_kinds(part.journeys)
+    known = values_sql(structs.replace(part, period=Period()), name) if always else here
+    return (
+        f"SELECT a.unit, k.value, CASE WHEN h.unit IS NULL THEN 0 ELSE 1 END AS is_here FROM ("
+        f"SELECT DISTINCT r.{part.unit_column} AS unit FROM {asked_of(part)} AS r UNION SELECT unit FROM ({here}) AS o"
+        f") AS a LEFT JOIN ({here}) AS h ON h.unit = a.unit LEFT JOIN ({known}) AS k ON k.unit = a.unit"
+    )
 
 
 def values_sql(whole: Part, name: str) -> str:

@@ -111,19 +111,19 @@ def count(
     rows = connection.execute(
         "SELECT event_name, event_type, COUNT(*), EPOCH_US(MAX(event_time)) FROM unique_events GROUP BY ALL"
     ).fetchall()
-    bots = connection.execute(f"SELECT COUNT(*) FROM {events} WHERE COALESCE(is_bot, FALSE)").fetchall()[0][0]
+    held = connection.execute(f"SELECT COUNT(*) FROM {events}").fetchall()[0][0]
     newest = max((row[3] for row in rows if row[3] is not None), default=None)
-    return counts_of(plan, [row[:3] for row in rows], bots, copies), moment(newest)
+    return counts_of(plan, [row[:3] for row in rows], held, copies), moment(newest)
 
 
-def counts_of(plan: Plan, counted: Iterable[tuple[str | None, str, int]], bots: int, copies: int) -> Counts:
-    """The counts, given how many events of each name and type count."""
+def counts_of(plan: Plan, counted: Iterable[tuple[str | None, str, int]], held: int, copies: int) -> Counts:
+    """The counts, given how many events of each name and type count, of the rows that are held; the rest are bots'."""
     events, unplaced = 0, dict[str, int]()
     for name, kind, number in counted:
         events += number
         if kind not in ("identify", "group", "alias") and name not in plan.events:
             unplaced[str(name)] = unplaced.get(str(name), 0) + number
-    return Counts(events=events, bots=bots, copies=copies, unplaced=unplaced)
+    return Counts(events=events, bots=held - events - copies, copies=copies, unplaced=unplaced)
 
 
 def newest_counted(connection: duckdb.DuckDBPyConnection, copies: Computed) -> datetime.datetime | None:

@@ -541,8 +541,8 @@ def _counts(spark: Spark, plan: Plan, copies: int) -> tuple[Counts, datetime.dat
         "SELECT event_name, event_type, COUNT(*) AS n, MAX(event_time) AS newest FROM unique_events "
         "GROUP BY event_name, event_type"
     )
-    bots = spark.rows("SELECT COUNT(*) AS n FROM events WHERE COALESCE(is_bot, FALSE)")[0][0]
-    counts = counts_of(plan, [row[:3] for row in rows], int(bots), copies)
+    held = spark.rows("SELECT COUNT(*) AS n FROM events")[0][0]
+    counts = counts_of(plan, [row[:3] for row in rows], int(held), copies)
     return counts, max((row[3] for row in rows if row[3] is not None), default=None)
 
 

@@ -4,7 +4,8 @@
 -- Inputs: linked_events
 -- Stored: no
 -- Definition: touchpoint_number counts a person's events from 1 by time, then event id, then source. known_person says that
---   this event or an earlier one of the person carried a user id; account_id is its group id, else the last one before it.
+--   this event or an earlier one of the person, calls included, carried a user id; account_id is its group id, else the last
+--   one before it, that of a group call included.
 --   A session is {{ session_rule }}. session_key is unique over all people and grows with the start.
 --   Narrow, because it is what has to be sorted: the rest of an event joins it.
 WITH placed AS (
@@ -16,21 +17,22 @@ WITH placed AS (
     e.source,
     {{ client_session_id }} AS session_id,
     e.user_id IS NOT NULL AS is_known,
-    e.group_id,
-    e.event_type = 'group' AS is_group_call
+    CASE WHEN e.event_type NOT IN ('identify', 'alias') THEN e.group_id END AS group_id,
+    e.event_type IN ('identify', 'group', 'alias') AS is_call
     {{ campaign_of_session }}
   FROM linked_events AS e
-  WHERE e.event_type NOT IN ('identify', 'alias') AND e.person_key IS NOT NULL
+  -- Of an identify or alias call nothing is asked but from when on the person was known.
+  WHERE (e.event_type NOT IN ('identify', 'alias') OR e.user_id IS NOT NULL) AND e.person_key IS NOT NULL
 ),
 numbered AS (
   SELECT
     placed.*,
-    COUNT(CASE WHEN NOT is_group_call THEN 1 END) OVER so_far AS touchpoint_number,
+    COUNT(CASE WHEN NOT is_call THEN 1 END) OVER so_far AS touchpoint_number,
     -- Of the last earlier event that came without a session id of its own.
-    MAX(CASE WHEN session_id IS NULL AND NOT is_group_call THEN event_time END) OVER before
+    MAX(CASE WHEN session_id IS NULL AND NOT is_call THEN event_time END) OVER before
       AS previous_unsessioned_time
     {{ previous_campaign }},
-    COUNT(CASE WHEN is_known AND NOT is_group_call THEN 1 END) OVER so_far > 0 AS known_person,
+    COUNT(CASE WHEN is_known THEN 1 END) OVER so_far > 0 AS known_person,
     LAST_VALUE(group_id IGNORE NULLS) OVER so_far AS account_id
   FROM placed
   WINDOW
@@ -44,7 +46,7 @@ numbered AS (
 client_sessions AS (
   SELECT person_key, session_id, MIN(touchpoint_number) AS first_number
   FROM numbered
-  WHERE session_id IS NOT NULL AND NOT is_group_call
+  WHERE session_id IS NOT NULL AND NOT is_call
   GROUP BY person_key, session_id
 ),
 begun AS (
@@ -60,7 +62,7 @@ begun AS (
       PARTITION BY person_key ORDER BY touchpoint_number ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
     ) AS first_number
   FROM numbered
-  WHERE NOT is_group_call
+  WHERE NOT is_call
 )
 SELECT
   {{ event_row b }},
