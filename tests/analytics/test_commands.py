@@ -126,6 +126,15 @@ def test_build_tells_what_it_did(lake: Lake) -> None:
         run(build_command, "--lake", lake.uri, "--select", "session")
 
 
+def test_a_build_since_a_day_has_the_events_of_that_day_and_later(lake: Lake) -> None:
+    told = json.loads(run(build_command, "--lake", lake.uri, "--json", "--since", "2026-03-03"))
+    assert (told["kind"], told["events"]) == ("full", 1)
+    people = "SELECT person_id, touchpoints FROM persons"
+    assert json.loads(run(query, "--lake", lake.uri, "--json", people)) == [{"person_id": "b", "touchpoints": 1}]
+    told = json.loads(run(build_command, "--lake", lake.uri, "--json"))
+    assert (told["kind"], told["events"]) == ("full", 5), "without it all of them are there again"
+
+
 def test_rules_of_sessions_are_named_once(lake: Lake) -> None:
     text = run(build_command, "--lake", lake.uri, "--session-gap", "10d", "--no-client-sessions")
     rules = "one that ends when more than 10d pass without an event"

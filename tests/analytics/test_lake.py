@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
+import polku_analytics
 from polku_analytics.engines.duckdb import DuckDB
 from polku_analytics.errors import LakeError
-from polku_analytics.lake import Lake, connect
+from polku_analytics.lake import Lake, connect, open_duckdb
 from polku_analytics.period import Period
 
 
@@ -118,3 +119,13 @@ def test_a_snapshot_does_not_see_later_commits(make_lake: Callable[..., Lake], e
 
     assert connection.execute("SELECT COUNT(*) FROM events").fetchall() == [(1,)]
     assert connect(lake, ["events"]).execute("SELECT COUNT(*) FROM events").fetchall() == [(0,)]
+
+
+def test_readers_ask_no_extension_site() -> None:
+    """A question that would need an extension fails here, and does not go out to fetch it."""
+    connection = open_duckdb()
+    setting = "SELECT value FROM duckdb_settings() WHERE name = 'autoinstall_known_extensions'"
+    assert connection.sql(setting).fetchall() == [("false",)]
+    package = Path(polku_analytics.__file__).parent
+    opens = [path.name for path in package.rglob("*.py") if "duckdb.connect(" in path.read_text(encoding="utf-8")]
+    assert opens == ["lake.py"]

@@ -185,6 +185,41 @@ def test_a_profile_gathers_what_is_known(built: Make, event: Make) -> None:
     ]
 
 
+def test_a_profile_knows_the_way_in_the_cart_the_stage_and_the_last_contact(built: Make, event: Make) -> None:
+    """Of a buyer who has filled another cart since, of one who bought all, and of one who emptied it again."""
+    line = {"product_id": "p", "quantity": 2, "price": 10.0}
+    add = {"product_id": "p", "price": 10.0, "quantity": 2.0, "currency": "EUR"}
+    buys = {"revenue": 20.0, "currency": "EUR", "products": [line]}
+    journeys = built(
+        [
+            event("ad_clicked", 0, user_id="u", channel="ads", marketing_channel="paid_search"),
+            event("product_viewed", 5, user_id="u", marketing_channel="email"),
+            event("product_added", 10, user_id="u", **add),
+            event("order_completed", 20, user_id="u", order_id="1", **buys),
+            event("agent_contacted", 30, user_id="u", contact_reason="return"),
+            event("agent_contacted", DAY, user_id="u", contact_reason="billing"),
+            event("product_added", DAY + 10, user_id="u", **add),
+            event("product_added", DAY + 20, user_id="u", **add),
+            event("product_added", 0, user_id="v", **add),
+            event("order_completed", 9, user_id="v", order_id="2", **buys),
+            event("product_added", 0, user_id="w", **add),
+            event("product_removed", 9, user_id="w", **add),
+        ]
+    )
+
+    found = journeys.rows(
+        "SELECT person_id, first_channel, first_marketing_channel, stage, open_cart_value, open_cart_key IS NOT NULL, "
+        f"{seconds('last_contact_at')}, margin FROM profiles ORDER BY person_id"
+    )
+    assert found == [
+        ("u", "ads", "paid_search", "purchase", 40.0, True, DAY, None),
+        ("v", "web", None, "purchase", None, False, None, None),
+        ("w", "web", None, "comparison", None, False, None, None),
+    ]
+    kept = "SELECT c.outcome, c.value_left FROM profiles AS p JOIN carts AS c ON c.cart_key = p.open_cart_key"
+    assert journeys.rows(kept) == [("open", 40.0)]
+
+
 def test_the_money_of_a_day_is_of_days_whose_money_is_known(built: Make, event: Make) -> None:
     """An order that says no revenue, and one in another currency, make a day with an order, and none of 0 EUR."""
     euros = {"currency": "EUR"}
