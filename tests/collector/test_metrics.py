@@ -24,7 +24,8 @@ for value in values:
     metrics.observe(by_one, value)
 lines = exposition().decode().splitlines()
 for name in (at_once, by_one):
-    print(sorted(line.removeprefix(name) for line in lines if line.startswith(name)))
+    told = (line.removeprefix(name).rsplit(" ", 1) for line in lines if line.startswith(name))
+    print(sorted((of, f"{float(value):.9g}") for of, value in told))  # newer Pythons add up more exactly
 """
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
     at_once, by_one = done.stdout.splitlines() or (done.stderr, "")

@@ -170,7 +170,7 @@ def loop() -> list[Any]:
 
 def deep() -> Any:
     value: Any = 1
-    for _ in range(5_000):
+    for _ in range(200_000):
         value = [value]
     return value
 

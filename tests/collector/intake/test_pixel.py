@@ -120,7 +120,7 @@ BAD = {
     "no UTF-8": ({"data": base64.b64encode(b'{"event":"\xff"}').decode()}, "invalid_utf8"),
     "no UTF-8, and fields": ({"data": base64.b64encode(b'{"a":"\xff"}').decode(), "userId": "u"}, "invalid_utf8"),
     "UTF-16": ({"data": base64.b64encode('{"a":1}'.encode("utf-16")).decode(), "userId": "u"}, "invalid_utf8"),
-    "too deep": ({"data": base64.b64encode(b'{"a":' * 1500 + b"1" + b"}" * 1500).decode(), "userId": "u"}, "too_deep"),
+    "too deep": ({"data": base64.b64encode(b'{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}").decode(), "userId": "u"}, "too_deep"),
     "a time that is none": ({"event": "x", "userId": "u", "timestamp": "soon"}, "invalid_time"),
     "no end": ({"data": base64.b64encode(b'{"a":' + b"9" * 5000 + b"}").decode(), "userId": "u"}, "invalid_json"),
 }  # fmt: skip
