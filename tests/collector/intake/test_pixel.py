@@ -110,6 +110,8 @@ def test_other_calls_have_addresses_of_their_own(world: World) -> None:
     assert [line.event_type for line in world.taken()] == ["page", "group", "screen"]
 
 
+TOO_DEEP = b'{"event":"x","properties":{"a":' + b"[" * 1500 + b"]" * 1500 + b"}}"
+
 BAD = {
     "no id": ({"event": "product_viewed"}, "missing_id"),
     "no event": ({"userId": "u"}, "missing_event_name"),
@@ -120,7 +122,7 @@ BAD = {
     "no UTF-8": ({"data": base64.b64encode(b'{"event":"\xff"}').decode()}, "invalid_utf8"),
     "no UTF-8, and fields": ({"data": base64.b64encode(b'{"a":"\xff"}').decode(), "userId": "u"}, "invalid_utf8"),
     "UTF-16": ({"data": base64.b64encode('{"a":1}'.encode("utf-16")).decode(), "userId": "u"}, "invalid_utf8"),
-    "too deep": ({"data": base64.b64encode(b'{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}").decode(), "userId": "u"}, "too_deep"),
+    "too deep": ({"data": base64.b64encode(TOO_DEEP).decode(), "userId": "u"}, "too_deep"),
     "a time that is none": ({"event": "x", "userId": "u", "timestamp": "soon"}, "invalid_time"),
     "no end": ({"data": base64.b64encode(b'{"a":' + b"9" * 5000 + b"}").decode(), "userId": "u"}, "invalid_json"),
 }  # fmt: skip
