@@ -25,6 +25,9 @@ from polku_analytics.result import UNIT_WORDS, AnalysisResult, share
 
 Show = Literal["edges", "variants", "loops"]
 
+_MANY_CODES: Final = 1 << 20
+"""A table of so many is made in no time, also for few rows."""
+
 BEGIN: Final = "(begin)"
 END: Final = "(end)"
 
@@ -84,6 +87,7 @@ def run_graph(journeys: Journeys, question: GraphQuestion) -> AnalysisResult:
 def _find(question: GraphQuestion, names: list[str], part: Part) -> Finding:
     sql = sequences_sql(part, question.by, names, staged=question.staged)
     rows = read_sequences(part, sql)
+    sql = f"{sql} ORDER BY {part.order('t')}"
     if len(rows.unit) == 0:
         return Finding(rows=[], whole=0, sql=sql, why_empty=NO_ITEMS)
     if question.collapse:
@@ -109,7 +113,7 @@ def _edges(rows: Sequences, names: list[str]) -> list[list[Any]]:
     at = np.concatenate([follows, np.flatnonzero(first), np.flatnonzero(last)])
     gap = np.zeros(len(at), dtype=np.int64)
     gap[: len(follows)] = rows.times[follows + 1] - rows.times[follows]
-    keys, group, counts = np.unique(source * (end + 1) + target, return_inverse=True, return_counts=True)
+    keys, group, counts = _numbered(source * (end + 1) + target, (end + 1) ** 2)
     units = distinct_per_group(group, rows.unit[at], len(keys))
     people = distinct_per_group(group, rows.person[at], len(keys))
     seconds = medians(group, gap, len(keys))
@@ -121,6 +125,17 @@ def _edges(rows: Sequences, names: list[str]) -> list[list[Any]]:
         found.append([labels[a], labels[b], int(counts[place]), int(units[place]), int(people[place]), between])
     found.sort(key=lambda row: (-row[2], row[0], row[1]))
     return found
+
+
+def _numbered(codes: np.ndarray, bound: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The codes that occur, which of them each row has, and how often each does; all are below `bound`."""
+    if bound > len(codes) + _MANY_CODES:
+        return np.unique(codes, return_inverse=True, return_counts=True)
+    counts = np.bincount(codes, minlength=bound)  # sorts nothing
+    keys = np.flatnonzero(counts)
+    places = np.zeros(bound, dtype=np.int64)
+    places[keys] = np.arange(len(keys))
+    return keys, places[codes], counts[keys]
 
 
 def _variants(rows: Sequences, names: list[str]) -> list[list[Any]]:

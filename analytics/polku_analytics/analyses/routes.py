@@ -140,6 +140,7 @@ def pieces_of(rows: Sequences) -> Pieces:
 def _find(question: RoutesQuestion, names: list[str], part: Part) -> Finding:
     sql = sequences_sql(part, question.by, names, question.goal_sql, question.staged)
     rows = read_sequences(part, sql)
+    sql = f"{sql} ORDER BY {part.order('t')}"
     if len(rows.unit) == 0:
         return Finding(rows=[], whole=0, sql=sql, why_empty=NO_ITEMS)
     pieces = pieces_of(rows)

@@ -42,20 +42,20 @@ class Sequences(Struct, frozen=True):
 
 
 def sequences_sql(part: Part, by: By, names: Sequence[str], mark: str = "FALSE", staged: bool = False) -> str:
-    """All touchpoints of the part in the order of their unit, each item as its place in `names`."""
+    """All touchpoints of the part, each item as its place in `names`; they are read in the order of their unit."""
     say = part.journeys.engine.dialect
     column = "t.touchpoint" if by == "touchpoint" else "t.event_name"
     more = f" AND (t.stage IS NOT NULL OR {mark})" if staged else ""
     return (
         f"SELECT t.{part.unit_column} AS unit, t.person_key, {say.microseconds('t.event_time')} AS microseconds, "
-        f"{say.code(column, names)} AS item, CASE WHEN {mark} THEN 1 ELSE 0 END AS marked "
-        f"FROM touchpoints AS t WHERE {part.condition('t')}{more} ORDER BY {part.order('t')}"
+        f"{say.code(column, names)} AS item, CASE WHEN {mark} THEN 1 ELSE 0 END AS marked"
+        f"{part.number} FROM touchpoints AS t WHERE {part.condition('t')}{more}"
     )
 
 
 def read_sequences(part: Part, sql: str) -> Sequences:
-    """The rows of `sequences_sql`."""
-    arrays = part.journeys.engine.columns(sql)
+    """The rows of `sequences_sql` in their order."""
+    arrays = part.ordered(sql, part.order("t"), joins="SELECT" in sql.removeprefix("SELECT"))
     numbers = unit_numbers(arrays["unit"])
     unit = np.cumsum(np.append(True, numbers[1:] != numbers[:-1])[: len(numbers)]) - 1
     return Sequences(
@@ -73,20 +73,31 @@ def item_names(journeys: Journeys, by: By) -> list[str]:
 
 def distinct_per_group(group: np.ndarray, value: np.ndarray, groups: int) -> np.ndarray:
     """How many different values each group has."""
-    order = np.lexsort((value, group))
-    group, value = group[order], value[order]
-    first = np.ones(len(group), dtype=bool)
-    first[1:] = (group[1:] != group[:-1]) | (value[1:] != value[:-1])
-    return np.bincount(group[first], minlength=groups)
+    order = _by_group(group, groups)
+    grouped, values = group[order], value[order]
+    if ((values[1:] < values[:-1]) & (grouped[1:] == grouped[:-1])).any():  # units and persons come in their order
+        order = np.lexsort((value, group))
+        grouped, values = group[order], value[order]
+    first = np.ones(len(grouped), dtype=bool)
+    first[1:] = (grouped[1:] != grouped[:-1]) | (values[1:] != values[:-1])
+    return np.bincount(grouped[first], minlength=groups)
 
 
 def medians(group: np.ndarray, value: np.ndarray, groups: int) -> list[float | None]:
     """The median of each group in seconds, of microseconds; None for an empty one."""
-    order = np.lexsort((value, group))
-    group, value = group[order], value[order]
-    ends = np.searchsorted(group, np.arange(groups + 1))
+    value = value[_by_group(group, groups)]
+    ends = np.append(0, np.cumsum(np.bincount(group, minlength=groups)))
     found: list[float | None] = []
     for low, high in itertools.pairwise(ends.tolist()):
-        middle = (value[(low + high - 1) // 2] + value[(low + high) // 2]) / 2 if high > low else None
-        found.append(None if middle is None else round(float(middle) / 1e6, 6))
+        if low == high:
+            found.append(None)
+            continue
+        middle = (high - low - 1) // 2, (high - low) // 2
+        parted = np.partition(value[low:high], middle)
+        found.append(round(float((parted[middle[0]] + parted[middle[1]]) / 2 / 1e6), 6))
     return found
+
+
+def _by_group(group: np.ndarray, groups: int) -> np.ndarray:
+    """The rows group after group, those of one in their order; a few groups are sorted in one go over the rows."""
+    return np.argsort(group.astype(np.uint16) if groups <= 1 << 16 else group, kind="stable")
