@@ -100,7 +100,7 @@ def run_friction(journeys: Journeys, question: FrictionQuestion) -> AnalysisResu
 
 
 def _find(question: FrictionQuestion, conversion: Conversion, errors: str, part: Part) -> Finding:
-    engine, say, column = part.journeys.engine, part.journeys.engine.dialect, _COLUMN[question.by]
+    say, column = part.journeys.engine.dialect, _COLUMN[question.by]
     names = _names(part.journeys, column)
     events, pages = _names(part.journeys, "event_name"), _names(part.journeys, "page_path")
     sql = (
@@ -109,11 +109,12 @@ def _find(question: FrictionQuestion, conversion: Conversion, errors: str, part:
         f"{say.code('t.event_name', events)} AS event, "
         f"CASE WHEN t.page_path IS NULL THEN -1 ELSE {say.code('t.page_path', pages)} END AS page, "
         f"t.stage IS NOT NULL AS staged, COALESCE({errors}, FALSE) AS is_error, "
-        f"COALESCE({conversion.sql}, FALSE) AS converts FROM touchpoints AS t "
+        f"COALESCE({conversion.sql}, FALSE) AS converts{part.number} FROM touchpoints AS t "
         f"WHERE {part.condition('t')} AND (t.stage IS NOT NULL OR COALESCE({errors}, FALSE) "
-        f"OR COALESCE({conversion.sql}, FALSE)) ORDER BY {part.order('t')}"
+        f"OR COALESCE({conversion.sql}, FALSE))"
     )
-    rows = engine.columns(sql)
+    rows = part.ordered(sql, part.order("t"), joins="SELECT" in f"{errors} {conversion.sql}")
+    sql = f"{sql} ORDER BY {part.order('t')}"
     signs = find_signs(
         unit_numbers(rows["unit"]),
         rows["microseconds"],
