@@ -18,6 +18,7 @@ DOCS = ROOT / "docs"
 COLLECTOR = ROOT / "collector" / "polku_collector"
 MINIMAL = ROOT / "infra" / "collector.minimal.toml"
 REFERENCE = ROOT / "infra" / "collector.reference.toml"
+INFRA = ROOT / "infra" / "README.md"
 
 
 def settings_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -287,7 +288,7 @@ def test_every_dependency_has_a_reason_and_no_other() -> None:
 # Links and names --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, INFRA], ids=lambda page: page.stem)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", prose_of(page)):
         if "://" in target or target.startswith("mailto:"):
@@ -299,7 +300,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in _anchors(file), f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, INFRA], ids=lambda page: page.stem)
 def test_files_and_tests_that_a_page_names_exist(page: Path) -> None:
     top = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"polku-data", "polku-demo"}
     for named in re.findall(r"`([\w.-]+/[\w./*-]*(?:::\w+)?)`", prose_of(page)):

@@ -52,7 +52,7 @@ ALERTS = (
         "2m",
         "critical",
         "Collector {{ $labels.instance }} does not answer",
-        "Prometheus cannot scrape it. Clients keep their events and try again; browsers do not keep them for long.",
+        "Prometheus cannot scrape it. SDKs keep their events and try again; what has no SDK loses them.",
     ),
     Alert(
         "PolkuJournalLag",

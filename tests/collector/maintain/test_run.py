@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
 
 from polku_collector.batch import REPLAY_STREAM
 from polku_collector.errors import CommitUncertain, StoreUnreachable
@@ -258,6 +260,28 @@ def test_what_a_limit_that_was_too_short_removed_is_read_from_the_version_before
     another = str(tmp_path / "another" / "events")
     write_deltalake(another, DeltaTable(uri, version=version).to_pyarrow_table(), partition_by=["event_date"])
     assert rows_of(another) == rows and sum(rows.values()) == 3
+
+
+def test_what_a_limit_removed_is_read_from_the_folder_when_the_log_does_not_reach_back(lake: Lake) -> None:
+    """As docs/operations.md says: a local log may have forgotten that version long before the files go."""
+    for number in range(20):
+        lake.write(event(days_ago=40, price=number), event(name="search", days_ago=40))
+    ids = "event_id, stream, sequence"
+    rows = lake.rows(ids)
+    maintainer = lake.maintainer(limits=Limits(30))
+    assert maintainer.compact(lake.table()) == 1  # so that most rows stand in two files of the folder
+    assert maintainer.expire(lake.table()) == (1, 40)
+    table = lake.table()
+    table.checkpoint()
+    lake.store.trim_log("events", table.version)
+    with pytest.raises(DeltaError):
+        DeltaTable(f"{lake.uri}/events", version=table.version - 1)
+    day = TODAY - timedelta(days=40)
+    found = duckdb.sql(
+        f"SELECT {ids} FROM read_parquet('{lake.uri}/events/event_date={day}/*.parquet', union_by_name = true) "
+        "QUALIFY row_number() OVER (PARTITION BY stream, sequence) = 1"
+    )
+    assert Counter(map(repr, found.fetchall())) == rows
 
 
 def test_names_have_limits_of_their_own_shorter_and_longer(lake: Lake) -> None:
