@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @click.option(
     "--select", "-s", multiple=True, metavar="TABLE", help="Only this table and those it rests on; again: more."
 )
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only events of this UTC day and later.")
+@click.option(
+    "--since", type=click.DateTime(["%Y-%m-%d"]), metavar="DAY", help="Only events of this UTC day and later."
+)
 @click.option("--watch", is_flag=True, help="Go on, and build again when there are new events.")
 @click.option(
     "--every",
