@@ -55,3 +55,9 @@ def test_a_table_is_short_of_digits_that_nobody_reads_and_csv_has_all() -> None:
 )
 def test_an_unknown_name_is_told_the_near_ones_or_the_few_there_are(name: str, known: list[str], said: str) -> None:
     assert str(UnknownNameError("model", name, iter(known))) == said
+
+
+def test_who_names_an_event_that_is_like_no_other_is_told_where_they_stand() -> None:
+    known = [f"name_{n}" for n in range(13)]
+    error = UnknownNameError("event", "nosuch", known, {"Other Spelling": "name_1"})
+    assert str(error) == "unknown event 'nosuch'. `polku plan list` shows the events of the plan."
