@@ -48,7 +48,8 @@ class MissingTableError(QueryError):
 class UnknownNameError(AnalyticsError):
     """A step, event, property, funnel or option value that nobody has heard of; the text lists near matches.
 
-    `aliases` are other spellings that are understood; the name they stand for is what the text suggests.
+    `aliases`, which events have, are other spellings that are understood; the name they stand for is what the text
+    suggests.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> None:
@@ -62,6 +63,8 @@ class UnknownNameError(AnalyticsError):
             hint = f" Did you mean {' or '.join(self.near)}?"
         elif 0 < len(names) <= MAX_LISTED:
             hint = f" Known: {', '.join(names)}."
+        elif aliases is not None:
+            hint = " `polku plan list` shows the events of the plan."
         super().__init__(f"unknown {kind} {name!r}.{hint}")
 
 

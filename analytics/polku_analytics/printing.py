@@ -13,9 +13,8 @@ import msgspec
 from polku_analytics.result import NO_ROWS, AnalysisResult
 from polku_schemas.visible import VISIBLE
 
-MAX_CELL: Final = 60
-"""Longer values are cut in the table; CSV and JSON have them whole."""
-
+MAX_CELL: Final = 80
+"""Longer values are cut in the table, numbers and times rounded; CSV and JSON have them whole."""
 
 _VISIBLE: Final = VISIBLE | {ord("\n"): " "}
 """What was tracked is anybody's text: in a table it gives a terminal no commands, and turns no line around."""
@@ -60,18 +59,16 @@ def explained(result: AnalysisResult) -> str:
     notes = [f"unit: {result.unit}"]
     if result.window:
         notes.append(f"window: {result.window}")
-    notes += [
-        f"{name}: {_plain(value) if isinstance(value, bool) else value}"
-        for name, value in result.options.items()
-        if _is_told(name, value)
-    ]
+    notes += [f"{name}: {_told(value)}" for name, value in result.options.items() if _is_told(name, value)]
     covered = [f"{_cell(value)} {name.replace('_', ' ')}" for name, value in coverage.items() if isinstance(value, int)]
     as_of = "no events" if result.as_of is None else _cell(result.as_of)
     return "\n".join(
         [
             result.question,
             "",
-            aligned(result.columns, result.rows) if result.rows else " ".join(["(no rows)", *_why_empty(result)]),
+            aligned(result.columns, _rounded(result.rows))
+            if result.rows
+            else " ".join(["(no rows)", *_why_empty(result)]),
             "",
             "; ".join(notes),
             f"covers {', '.join(covered)}",
@@ -94,6 +91,15 @@ def _is_told(name: str, value: Any) -> bool:
     return value is not None and name not in ("steps", "window_seconds")
 
 
+def _told(value: Any) -> Any:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else _plain(value)
+
+
+def _rounded(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Amounts and seconds to two digits; shares keep four."""
+    return [[round(value, 2) if isinstance(value, float) and abs(value) >= 100 else value for value in r] for r in rows]
+
+
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     return "  ".join(
         cell.rjust(width) if to_right else cell.ljust(width)
@@ -107,7 +113,11 @@ def _cell(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, float):
+        if 0 < abs(value) < 0.00005:
+            return "<0.0001" if value > 0 else ">-0.0001"
         return f"{value:.4f}".rstrip("0").rstrip(".")
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
     text = str(_plain(value)).translate(_VISIBLE)
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 

@@ -39,12 +39,12 @@ def lake() -> None:
     """Look after the tables of a lake."""
 
 
-@lake.command()
+@lake.command(short_help="Judge quarantined events again, and move those that pass.")
 @click.option("--lake", metavar="URI", help="Where the tables live: a directory or s3://bucket/prefix.")
 @click.option("--plan", metavar="DIR", help="The tracking plan; without it the built-in e-commerce plan.")
 @click.option("--map", "mapping", metavar="FILE", type=click.Path(path_type=Path), help="How events are mended first.")
-@click.option("--since", type=_DAY, help="Received from this UTC day.")
-@click.option("--until", type=_DAY, help="Received up to this UTC day, not including it.")
+@click.option("--since", type=_DAY, metavar="DAY", help="Received from this UTC day.")
+@click.option("--until", type=_DAY, metavar="DAY", help="Received up to this UTC day, not including it.")
 @click.option("--code", "codes", metavar="CODE", multiple=True, help="Refused for this reason; may be repeated.")
 @click.option(
     "--event", "events", metavar="NAME", multiple=True, help="Of this event, as it was sent; may be repeated."
@@ -105,7 +105,7 @@ def replay(
         sys.exit(EXIT_SOME_STAY)
 
 
-@lake.command("commit-handed-over")
+@lake.command("commit-handed-over", short_help="Commit for collectors that hand their files over.")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--lake", metavar="URI", help="Where the tables live: a directory or s3://bucket/prefix.")
 @click.option("--once", is_flag=True, help="Commit what is there, and end.")
@@ -125,7 +125,7 @@ def commit_handed_over(config: Path, lake: str | None, once: bool) -> None:
         take_until_stopped(settings)
 
 
-@lake.command()
+@lake.command(short_help="Bring the Iceberg tables up to date, once.")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--lake", metavar="URI", help="Where the tables live: a directory or s3://bucket/prefix.")
 @click.option("--status", is_flag=True, help="Change nothing, and show how far the mirror is behind.")
@@ -209,7 +209,7 @@ def _settings(config: Path | None, **flags: object) -> Settings:
     return settings
 
 
-@lake.command()
+@lake.command(short_help="Merge small files, and remove copies of events.")
 @_lake_option
 @_config_option
 def compact(lake: str | None, config: Path | None) -> None:
@@ -237,7 +237,7 @@ def compact(lake: str | None, config: Path | None) -> None:
         sys.exit(2)
 
 
-@lake.command()
+@lake.command(short_help="Delete files that left a table long ago.")
 @_lake_option
 @_config_option
 @click.option(
@@ -275,7 +275,7 @@ def vacuum(lake: str | None, config: Path | None, full: bool, dry_run: bool) -> 
         click.echo("dry run: nothing was changed")
 
 
-@lake.command()
+@lake.command(short_help="Take out the rows that are older than the settings allow.")
 @_lake_option
 @click.option("--config", metavar="FILE", required=True, type=click.Path(path_type=Path), help="It has the limits.")
 @_dry_run_option
@@ -296,7 +296,7 @@ def expire(lake: str | None, config: Path, dry_run: bool) -> None:
         click.echo("dry run: nothing was changed")
 
 
-@lake.command()
+@lake.command(short_help="Show the tables, what waits, what it costs and what to do.")
 @_lake_option
 @_config_option
 @click.option(
@@ -317,7 +317,7 @@ def status(lake: str | None, config: Path | None, journal: Path | None, as_json:
         click.echo("\n".join(lines_of(found)))
 
 
-@lake.command()
+@lake.command(short_help="Commit what a journal still holds.")
 @_lake_option
 @_config_option
 @click.option("--journal", metavar="DIR", required=True, help="The journal that no collector has any more.")

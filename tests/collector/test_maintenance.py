@@ -81,7 +81,7 @@ def test_a_journal_without_a_collector_is_drained_by_a_command(tmp_path: Path) -
         assert in_use.returncode == 2 and "in use" in in_use.stderr
         process.kill()
     waiting = polku("status", "--lake", lake, "--journal", journal)
-    assert "3 events wait in 1 streams" in waiting.stdout, waiting.stderr
+    assert "3 waiting events in 1 stream," in waiting.stdout, waiting.stderr
     away = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}",
         "AWS_ACCESS_KEY_ID": "x",

@@ -95,7 +95,12 @@ def open_carts(journeys: Journeys, where: str) -> dict[int, _Cart]:
         f"WHERE {where}"
     )
     return {
-        key: _Cart(products=products or [], value=value, currency=currency, idle_hours=idle)
+        key: _Cart(
+            products=products or [],
+            value=None if value is None else round(value, 6),
+            currency=currency,
+            idle_hours=idle,
+        )
         for key, products, value, currency, idle in rows
     }
 

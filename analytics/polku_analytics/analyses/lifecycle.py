@@ -72,9 +72,10 @@ def _run(
         journeys.with_events()
     step = question.step.label if question.step else "any touchpoint"
     units = UNIT_WORDS[question.scope.unit]
+    intervals = f"{'On' if question.interval == 'day' else 'In'} how many {question.interval}s"
     asked = {
         "lifecycle": f"How many {units} with {step} are new, returning, back or gone each {question.interval}?",
-        "stickiness": f"In how many {question.interval}s do {units} have {step}?",
+        "stickiness": f"{intervals} do {units} have {step}?",
     }
     find = _lifecycle if what == "lifecycle" else _stickiness
     return answer(

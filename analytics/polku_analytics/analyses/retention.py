@@ -34,6 +34,8 @@ from polku_analytics.result import UNIT_WORDS, AnalysisResult, share
 
 Mode = Literal["on", "on-or-after", "on-or-before"]
 """Back in that interval; in it or a later one; in it or an earlier one."""
+
+_MODE_WORDS: Final[dict[Mode, str]] = {"on": "in", "on-or-after": "in or after", "on-or-before": "in or before"}
 Cohorts = Literal["first-time", "recurring"]
 """A unit belongs to the cohort of its first start of all, or to that of each interval with a start."""
 
@@ -83,8 +85,8 @@ def run_retention(journeys: Journeys, question: RetentionQuestion) -> AnalysisRe
         journeys,
         question.scope,
         lambda part: _find(question, part),
-        question=f"Of {UNIT_WORDS[question.scope.unit]} with {start}, how many have {back} {question.mode} later "
-        f"{question.interval}s?",
+        question=f"Of {UNIT_WORDS[question.scope.unit]} with {start}, how many have {back} "
+        f"{_MODE_WORDS[question.mode]} later {question.interval}s?",
         options={
             "start": start,
             "return": back,

@@ -15,6 +15,7 @@ from polku_analytics.errors import AnalyticsError, LakeError
 from polku_analytics.lake import Lake
 from polku_analytics.result import parse_window
 from polku_analytics.session_rules import DEFAULT_RULES, SessionRules
+from polku_schemas.amounts import counted
 
 if TYPE_CHECKING:
     from polku_analytics.build import Build
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 @click.option(
     "--select", "-s", multiple=True, metavar="TABLE", help="Only this table and those it rests on; again: more."
 )
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only events of this UTC day and later.")
+@click.option(
+    "--since", type=click.DateTime(["%Y-%m-%d"]), metavar="DAY", help="Only events of this UTC day and later."
+)
 @click.option("--watch", is_flag=True, help="Go on, and build again when there are new events.")
 @click.option(
     "--every",
@@ -154,7 +157,8 @@ def _line(built: Build) -> str:
     changed = f"{', '.join(built.loaded)} changed" if built.loaded else ""
     why = f" ({built.why_full or changed})" if built.why_full or changed else ""
     return (
-        f"{at} {built.kind}{why}: {built.new_events} new events, {built.people} people, {built.seconds:.1f} s; "
+        f"{at} {built.kind}{why}: {counted(built.new_events, 'new event')}, "
+        f"{counted(built.people, 'person', 'people')}, {built.seconds:.1f} s; "
         f"as of {built.as_of:%Y-%m-%d %H:%M:%S}"
         if built.as_of
         else f"{at} {built.kind}: no events"
@@ -176,12 +180,12 @@ def _told(built: Build) -> str:
         lines += [
             aligned(["table", "rows", "changed", "seconds"], changed),
             "",
-            f"{built.new_events} new events, {built.people} people computed again",
+            f"{counted(built.new_events, 'new event')}, {counted(built.people, 'person', 'people')} computed again",
         ]
         lines += [f"changed since the last build: {', '.join(built.loaded)}"] if built.loaded else []
     lines.append(
-        f"{built.events} events counted once ({built.duplicate_events} copies and {built.bot_events} events of bots "
-        f"left out) in {built.seconds:.1f} s"
+        f"{counted(built.events, 'event')} counted once ({counted(built.duplicate_events, 'copy', 'copies')} and "
+        f"{counted(built.bot_events, 'event')} of bots left out) in {built.seconds:.1f} s"
     )
     if built.sessions != DEFAULT_RULES:
         lines.append(f"sessions: {built.sessions.words}; later builds go on with it, --session-defaults ends it")

@@ -27,7 +27,7 @@ from polku_analytics.result import AnalysisResult
     multiple=True,
     help="A step that is an error; may be given again.  [default: error_shown, payment_failed, coupon_denied]",
 )
-@click.option("--fewest", type=click.IntRange(1), default=10, show_default=True, help="Units a row must stand on.")
+@click.option("--fewest", type=click.IntRange(1), default=10, show_default=True, help="Leave out rows of fewer units.")
 @click.option("--top", type=click.IntRange(1), default=20, show_default=True)
 @analysis("session", "person", "account")
 def friction(by: str, goal: str, errors: tuple[str, ...], fewest: int, top: int, **given: Any) -> AnalysisResult:

@@ -48,8 +48,8 @@ def in_period(command: _Command) -> _Command:
     day = click.DateTime(["%Y-%m-%d"])
     return _with(
         command,
-        click.option("--since", type=day, help="From this day."),
-        click.option("--until", type=day, help="Up to this day, not including it."),
+        click.option("--since", type=day, metavar="DAY", help="From this day, such as 2026-03-31."),
+        click.option("--until", type=day, metavar="DAY", help="Up to this day, not including it."),
     )
 
 
@@ -90,7 +90,12 @@ def analysis(*units: Unit, shown: Show | None = None) -> Callable[[Ask], Callabl
                     click.option(
                         "--breakdown", help="For each value of a column of touchpoints or profiles, or property."
                     ),
-                    click.option("--values", default=10, show_default=True, help="Values of the breakdown by name."),
+                    click.option(
+                        "--values",
+                        default=10,
+                        show_default=True,
+                        help="So many values of the breakdown by name; the rest is (other).",
+                    ),
                     click.option("--previous", is_flag=True, help="Compare with the period before, of equal length."),
                     click.option(
                         "--engine",

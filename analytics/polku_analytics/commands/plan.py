@@ -16,16 +16,18 @@ from polku_schemas.commands import FINDINGS_EXIT_CODE, plan_folder
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _source = click.option("--source", "sources", multiple=True, help="Only events of this source; may be given again.")
-_until = click.option("--until", type=_DAY, help="Up to this UTC day, not including it.  [default: with today]")
+_until = click.option(
+    "--until", type=_DAY, metavar="DAY", help="Up to this UTC day, not including it.  [default: with today]"
+)
 _SECTIONS = ("unplanned", "unseen", "changed", "quarantine")
 _json = click.option("--json", "as_json_text", is_flag=True, help="Print JSON.")
 
 
-@click.command()
+@click.command(short_help="Try a plan on the real events of a lake.")
 @plan_folder
 @click.option("--against", "lake_uri", required=True, metavar="LAKE", help="Folder or s3:// URL of the lake.")
 @click.option("--days", default=1, show_default=True, type=click.IntRange(min=1), help="Full UTC days before today.")
-@click.option("--since", type=_DAY, help="From this UTC day, whatever --days says.")
+@click.option("--since", type=_DAY, metavar="DAY", help="From this UTC day, whatever --days says.")
 @_until
 @_source
 @click.option("--strict", multiple=True, metavar="SOURCE", help="A source that quarantines what is unplanned.")
@@ -66,11 +68,11 @@ def _period(days: int, since: datetime.datetime | None, until: datetime.datetime
     return last_days(days, today, since and since.date(), until and until.date())
 
 
-@click.command()
+@click.command(short_help="Draft a plan from events.")
 @click.argument("file", required=False, metavar="[FILE.ndjson|-]")
 @click.option("--lake", "lake_uri", help="Read the events of a lake instead: its folder or s3:// URL.")
 @click.option("--days", default=30, show_default=True, type=click.IntRange(min=1), help="Full UTC days before today.")
-@click.option("--since", type=_DAY, help="From this UTC day, whatever --days says.")
+@click.option("--since", type=_DAY, metavar="DAY", help="From this UTC day, whatever --days says.")
 @_until
 @_source
 @click.option("--events", "names", multiple=True, metavar="NAME", help="Only this event; may be given again.")
@@ -117,7 +119,7 @@ def infer(
     click.echo(explained(drafted, out, origin, bad))
 
 
-@click.command()
+@click.command(short_help="Say where events have moved away from the plan.")
 @plan_folder
 @click.option("--lake", "lake_uri", required=True, help="Folder or s3:// URL of the lake.")
 @click.option("--days", default=7, show_default=True, type=click.IntRange(min=1), help="Full UTC days before today.")

@@ -15,7 +15,7 @@ from polku_analytics.result import AnalysisResult
 @click.option("--product", help="What goes with this product.")
 @click.option("--person", help="What to suggest to the person of this person_id, without what they have.")
 @click.option("--based-on", type=click.Choice(["bought", "viewed"]), default="bought", show_default=True)
-@click.option("--fewest", type=click.IntRange(1), help="Units a row must stand on.  [default: 5; 20 with --prompt]")
+@click.option("--fewest", type=click.IntRange(1), help="Leave out rows of fewer units.  [default: 5; 20 with --prompt]")
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--prompt", is_flag=True, help="Instead: after which step to speak to people who are not logged in.")
 @click.option(

@@ -28,6 +28,14 @@ def _show_scorecard(result: AnalysisResult, given: Mapping[str, Any]) -> None:
     for row in result.rows:
         if row[because] is not None:
             click.echo(f"\n{row[figure]} is not compared with its target: {row[because]}")
+    value, definition = result.columns.index("value"), result.columns.index("definition")
+    unknown = dict.fromkeys(
+        f"  {row[figure]}: {row[definition]}" for row in result.rows if row[why] is None and row[value] is None
+    )
+    if unknown:
+        click.echo("\nno value, because there is nothing in the period that it could be of:")
+        for line in unknown:
+            click.echo(line)
     left_out = dict.fromkeys(f"  {row[figure]}: {row[why]}" for row in result.rows if row[why] is not None)
     if left_out:
         click.echo("\nleft out:")

@@ -617,7 +617,7 @@ SOLVED = Figure(
     name="complaints_solved_share",
     formula="complaints settled by now ÷ complaints opened in the period",
     definition="complaint_solved of the same person and id",
-    decision="whether complaints lie about",
+    decision="whether complaints are left lying",
     find=_complaint("solved_share"),
     events=("complaint_opened",),
 )

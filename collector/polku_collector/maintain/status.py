@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from polku_schemas.amounts import counted
+
 from ..lake.table import LiveFile, Table
 from .costs import Costs
 from .plan import merges
@@ -208,19 +210,20 @@ def lines_of(status: Status) -> list[str]:
         lines += [
             "",
             f"{table.name}: version {table.version}, newest commit {_duration(table.newest_commit_age_seconds)} ago",
-            f"  {table.rows:,} rows in {table.files:,} files of {table.partitions:,} days, {_size(table.size_bytes)}; "
-            f"{table.events_per_second:.3g} rows/s in the last day",
-            f"  {table.small_files:,} small files ({table.small_ratio:.0%}); "
+            f"  {counted(table.rows, 'row')} in {counted(table.files, 'file')} of {counted(table.partitions, 'day')}, "
+            f"{_size(table.size_bytes)}; {table.events_per_second:.3g} rows/s in the last day",
+            f"  {counted(table.small_files, 'small file')} ({table.small_ratio:.0%}); "
             f"{table.surplus_files:,} fewer files if all were merged",
             f"  last maintenance in the log: {_listed(table.last_work)}",
-            f"  a full vacuum would delete {table.vacuumable_files:,} files, {_size(table.vacuumable_bytes)}",
+            f"  a full vacuum would delete {counted(table.vacuumable_files, 'file')}, {_size(table.vacuumable_bytes)}",
         ]
     if (journal := status.journal) is not None:
         waited = f", the oldest for {_duration(journal.oldest_age_seconds)}" if journal.oldest_age_seconds else ""
         window = _duration(journal.dedup_window_seconds) if journal.dedup_window_seconds is not None else "not known"
         lines += [
             "",
-            f"journal {journal.directory}: {journal.waiting_events:,} events wait in {journal.streams} streams, "
+            f"journal {journal.directory}: {counted(journal.waiting_events, 'waiting event')} in "
+            f"{counted(journal.streams, 'stream')}, "
             f"{_size(journal.waiting_bytes)}{waited}",
             f"  copies are recognised for: {window}",
         ]

@@ -16,7 +16,7 @@ from polku_schemas.events_table import is_table, read_columns
 from polku_schemas.sources import open_plan
 
 
-@click.command()
+@click.command(short_help="Say what changed between two plans, and what it breaks.")
 @click.argument("old")
 @click.argument("new")
 @click.option(

@@ -20,7 +20,7 @@ _MARKDOWN: Final = "catalogue.md"
 _RENDERERS: Final[dict[str, Callable[[Catalogue], str]]] = {".html": render_html, ".md": render_markdown}
 
 
-@click.command()
+@click.command(short_help="Write the plan as a page that everybody can read.")
 @plan_folder
 @click.option(
     "--out",

@@ -20,7 +20,7 @@ _NO_STAGE_TITLE: Final = "no stage"
 def list_events(folder: Path | None) -> None:
     """Show the events by the stage they place a person in.
 
-    An event with rules stands under each stage it can lead to.
+    An event with rules stands under each stage it can lead to. Beside an event stand its touchpoint and its channel.
     """
     loaded = load_plan(folder or builtin_plan_path())
     by_stage = _by_stage(loaded)
@@ -32,6 +32,7 @@ def list_events(folder: Path | None) -> None:
             where = f"{_said(event.touchpoint)} · {_said(event.channel) or 'the source'}"
             click.echo(f" {mark} {event.name:<{names}}  {where}")
     click.echo("* depends on the properties of the event or on the person's past")
+    click.echo("  touchpoint · channel; the source: the channel of the source that sends the event")
 
 
 def _by_stage(loaded: Plan) -> dict[str, list[Event]]:

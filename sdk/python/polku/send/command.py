@@ -51,33 +51,65 @@ def _parser(prog_name: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="NDJSON or CSV, also .gz; - is standard input")
     where = parser.add_argument_group("where to")
-    where.add_argument("--endpoint", metavar="URL", help="the collector (POLKU_ENDPOINT)")
-    where.add_argument("--write-key", metavar="KEY", help="of a source of it (POLKU_WRITE_KEY)")
+    where.add_argument("--endpoint", metavar="URL", help="address of the collector (default: POLKU_ENDPOINT)")
+    where.add_argument("--write-key", metavar="KEY", help="write key of a source of it (default: POLKU_WRITE_KEY)")
     form = parser.add_argument_group("files")
-    form.add_argument("--format", choices=("ndjson", "csv"), help="(by the name: .csv and .tsv; otherwise ndjson)")
-    form.add_argument("--delimiter", metavar="CHAR", help="of CSV (a comma; of .tsv a tab)")
+    form.add_argument(
+        "--format", choices=("ndjson", "csv"), help="of the files (default: csv for .csv and .tsv, else ndjson)"
+    )
+    form.add_argument(
+        "--delimiter", metavar="CHAR", help="between the columns of CSV (default: a comma, in .tsv a tab)"
+    )
     rows = parser.add_argument_group("what a row is; lines that are items of the wire format are sent as they are")
-    rows.add_argument("--mapping", metavar="TOML", type=Path, help="says the following in a file; flags go over it")
-    rows.add_argument("--call", metavar="CALL", help="track (default), page, screen, identify, group, alias")
+    rows.add_argument(
+        "--mapping", metavar="TOML", type=Path, help="a file that says what the flags below say; flags win"
+    )
+    rows.add_argument("--call", metavar="CALL", help="track (default), page, screen, identify, group or alias")
     rows.add_argument("--event", metavar="NAME", help="name of the event, for all rows")
-    rows.add_argument("--event-column", metavar="COLUMN", help="… or where it is")
-    rows.add_argument("--user-id", metavar="COLUMN")
-    rows.add_argument("--anonymous-id", metavar="COLUMN")
-    rows.add_argument("--message-id", metavar="COLUMN", help="unique id of the row (made of the line and its number)")
-    rows.add_argument("--timestamp", metavar="COLUMN", help="when it happened, ISO 8601 unless said otherwise")
-    rows.add_argument("--timestamp-format", metavar="FORMAT", help="as strptime has it: '%%d.%%m.%%Y %%H:%%M'")
-    rows.add_argument("--timestamp-unit", choices=("seconds", "milliseconds"), help="for numbers, since 1970")
-    rows.add_argument("--timestamp-zone", metavar="ZONE", help="of times without one, such as Europe/Helsinki (UTC)")
-    rows.add_argument("--property", metavar="NAME=COLUMN", action="append", default=[], help="(all other columns)")
-    rows.add_argument("--type", metavar="NAME=TYPE", action="append", default=[], help="what a text becomes: number, …")
-    rows.add_argument("--plan", metavar="DIR", type=Path, help="the tracking plan says the types")
+    rows.add_argument("--event-column", metavar="COLUMN", help="or the column with the name of each row's event")
+    rows.add_argument("--user-id", metavar="COLUMN", help="column with the user id; this or --anonymous-id")
+    rows.add_argument("--anonymous-id", metavar="COLUMN", help="column with the anonymous id")
+    rows.add_argument(
+        "--message-id", metavar="COLUMN", help="column with a unique id (default: made of the line and its number)"
+    )
+    rows.add_argument(
+        "--timestamp", metavar="COLUMN", help="column that says when it happened, in ISO 8601 (default: now)"
+    )
+    rows.add_argument(
+        "--timestamp-format", metavar="FORMAT", help="of another form, as strptime has it: '%%d.%%m.%%Y %%H:%%M'"
+    )
+    rows.add_argument("--timestamp-unit", choices=("seconds", "milliseconds"), help="of numbers, since 1970")
+    rows.add_argument(
+        "--timestamp-zone", metavar="ZONE", help="of times without one, such as Europe/Helsinki (default: UTC)"
+    )
+    rows.add_argument(
+        "--property",
+        metavar="NAME=COLUMN",
+        action="append",
+        default=[],
+        help="a property and its column; again: more (default: all other columns)",
+    )
+    rows.add_argument(
+        "--type",
+        metavar="NAME=TYPE",
+        action="append",
+        default=[],
+        help="what the text of a property becomes, such as number; again: more",
+    )
+    rows.add_argument("--plan", metavar="DIR", type=Path, help="tracking plan that says the types")
     rows.add_argument("--id-seed", metavar="TEXT", default="", help="part of the ids that are made; see the docs")
     how = parser.add_argument_group("how")
     how.add_argument("--dry-run", action="store_true", help="show the first events, send nothing")
     how.add_argument("--state", metavar="FILE", type=Path, help="note how far it is; go on from there the next time")
     how.add_argument("--rejected", metavar="FILE", type=Path, help="keep what was rejected, as NDJSON")
-    how.add_argument("--batch-events", metavar="N", type=int, default=500)
-    how.add_argument("--give-up-after", metavar="SECONDS", type=float, default=900.0, help="(900) without success")
+    how.add_argument("--batch-events", metavar="N", type=int, default=500, help="events a request (default: 500)")
+    how.add_argument(
+        "--give-up-after",
+        metavar="SECONDS",
+        type=float,
+        default=900.0,
+        help="stop after so long without success (default: 900)",
+    )
     return parser
 
 
