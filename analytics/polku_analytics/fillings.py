@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, cast
 
+from polku_analytics.currencies import USUAL_FIRST_SQL
 from polku_analytics.delta_types import duckdb_type_of_neutral, neutral_type, quoted
 from polku_analytics.engines.dialect import Dialect
 from polku_analytics.errors import BuildError
@@ -223,6 +224,7 @@ def fillings(
         "each_product": lambda table, columns: _each_product(table, columns, known=bool(lines)),
         "sorted_list": lambda column: f"LIST({column} ORDER BY {column})",
         "in_order": "(event_time, event_id)",
+        "usual_currency_first": USUAL_FIRST_SQL,
     }
 
 

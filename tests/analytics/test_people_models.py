@@ -200,7 +200,7 @@ def test_the_money_of_a_day_is_of_days_whose_money_is_known(built: Make, event: 
     found = journeys.rows(
         "SELECT person_id, frequency, net_revenue, monetary, m_score FROM profiles ORDER BY person_id"
     )
-    assert found == [("u", 3, 8.0, 8.0, 4), ("v", 1, 5.0, 5.0, 2), ("w", 1, 0.0, None, 1)]
+    assert found == [("u", 3, 8.0, 8.0, 4), ("v", 1, 5.0, 5.0, 2), ("w", 1, None, None, 1)]
     scores = {(row["r_score"], row["f_score"]): row["mean_monetary"] for row in run_rfm(journeys, Scope()).dicts()}
     assert scores == {(2, 4): 8.0, (1, 1): 5.0, (2, 1): None}
 

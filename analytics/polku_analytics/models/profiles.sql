@@ -5,7 +5,7 @@
 -- Order: person_key
 -- Increment: whole
 -- Definition: money is in `currency`, that of the person's latest order; orders in others are in none of the sums. lifetime_value is
---   net_revenue so far. recency_days: from the latest order to the newest event of anybody. frequency: different days (UTC)
+--   net_revenue so far: null where none of these orders says its value, 0 of who has not ordered. recency_days: from the latest order to the newest event of anybody. frequency: different days (UTC)
 --   with an order; monetary: net_revenue of a day on average, among days with an order in the currency whose value is known;
 --   none without such a day. rfm: three scores from 1 to 5, each 1 + floor(5 × share of the buyers who are strictly worse); no
 --   monetary counts as 0. satisfaction_band is that of the latest answer to a survey that has one. margin: known
@@ -122,9 +122,9 @@ SELECT
   p.last_ordered_at,
   s.currency,
   COALESCE(s.currencies, 0) AS currencies,
-  COALESCE(s.net_revenue, 0.0) AS net_revenue,
+  CASE WHEN p.orders > 0 THEN s.net_revenue ELSE 0.0 END AS net_revenue,
   s.margin,
-  COALESCE(s.net_revenue, 0.0) AS lifetime_value,
+  CASE WHEN p.orders > 0 THEN s.net_revenue ELSE 0.0 END AS lifetime_value,
   s.recency_days,
   COALESCE(s.frequency, 0) AS frequency,
   s.monetary,

@@ -97,6 +97,11 @@ def amount(value: float, currency: str | None) -> str:
     return f"{value:,.{0 if abs(value) >= 1000 else 2}f} {currency or ''}".strip()
 
 
+def money(value: float | None) -> str | None:
+    """The same as a cell of a table, whose head names the currency; None where it is not known."""
+    return None if value is None else f"{value:,.2f}"
+
+
 def change(value: float) -> str:
     """How much more or less, as a share of what was."""
     rounded = round(100 * value)
