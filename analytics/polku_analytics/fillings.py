@@ -224,6 +224,7 @@ def fillings(
         "each_product": lambda table, columns: _each_product(table, columns, known=bool(lines)),
         "sorted_list": lambda column: f"LIST({column} ORDER BY {column})",
         "in_order": "(event_time, event_id)",
+        "id_or_own": _id_or_own,
         "usual_currency_first": USUAL_FIRST_SQL,
     }
 
@@ -309,6 +310,11 @@ def _cast(expression: str, kind: str | None, wanted: str) -> str:
     if kind is None or kind.endswith("]") or kind.startswith(("STRUCT", "MAP")):
         return f"CAST(NULL AS {of_type})"
     return expression if kind == of_type else f"TRY_CAST({expression} AS {of_type})"
+
+
+def _id_or_own(told: str, source: str, event_id: str) -> str:
+    """The id that is told; without one the event's own, which is told apart by its source."""
+    return f"COALESCE({told}, COALESCE({source}, '') || ':' || {event_id})"
 
 
 def _listed(names: Iterable[str]) -> str:

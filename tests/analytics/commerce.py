@@ -153,7 +153,7 @@ def counted_orders(mine: list[Row]) -> set[str]:
     seen, counted = set(), set()
     for row in mine:
         if row["event_name"] in ("order_completed", "store_order_completed"):
-            key = (row["event_name"], row.get("order_id", row["event_id"]))
+            key = (row["event_name"], _key(row))
             if key not in seen:
                 counted.add(row["event_id"])
             seen.add(key)
@@ -205,7 +205,7 @@ def _cart_of(events: list[Row], name: str | None) -> tuple[Any, ...] | None:
     for row in events:
         kind, pieces = row["event_name"], row.get("quantity")
         if kind == "order_completed":
-            order = row.get("order_id", row["event_id"])
+            order = _key(row)
             continue
         last = row["event_time"]
         if kind in (*ADDS, "product_removed"):
@@ -308,7 +308,7 @@ def steps_of(events: list[Row]) -> list[tuple[Any, ...]]:
         if done is None and ordered and ordered[0]["event_time"] >= at:
             done = ordered[0]["event_time"]
         left = step == max(entered) and not ordered
-        order = min((row.get("order_id", row["event_id"]) for row in ordered), default=None)
+        order = min((_key(row) for row in ordered), default=None)
         found.append((step, at, done, "left" if left else "completed", order))
     return found
 
@@ -384,7 +384,7 @@ def orders(rows: list[Row]) -> list[tuple[Any, ...]]:
 
 
 def _key(order: Row) -> str:
-    return str(order.get("order_id", order["event_id"]))
+    return str(order.get("order_id", f"{order['source']}:{order['event_id']}"))
 
 
 def orders_of(mine: list[Row]) -> list[tuple[Row, dict[str, list[Row]]]]:

@@ -269,3 +269,29 @@ def test_a_delivery_that_names_no_shipment_is_that_of_the_first_one_sent(shop: M
     )
     found = journeys.rows("SELECT shipment_id, delivered_at IS NOT NULL FROM deliveries ORDER BY shipped_at")
     assert found == [("9", True), ("10", False)]
+
+
+def test_orders_and_complaints_without_an_id_are_told_apart_by_their_source(event: Make, shop: Make) -> None:
+    """Two sources may number their events alike; and the id of one order may be that of another's event."""
+    who = {"user_id": "u", "event_id": "e1"}
+    journeys = shop(
+        [
+            event("order_completed", 0, source="shop", revenue=10.0, **who),
+            event("order_completed", 5, source="app", revenue=20.0, **who),
+            event("order_completed", 7, source="app", user_id="u", order_id="e1", revenue=40.0),
+            event("order_completed", 9, source="till", user_id="u", order_id="e1", revenue=40.0),
+            event("complaint_opened", 20, source="shop", user_id="u", event_id="e2"),
+            event("complaint_opened", 25, source="app", user_id="u", event_id="e2"),
+        ]
+    )
+    ordered = [("shop:e1", "shop", 10.0, 1), ("app:e1", "app", 20.0, 2), ("e1", "app", 40.0, 3)]
+    assert journeys.rows("SELECT order_id, source, revenue, order_number FROM orders ORDER BY order_number") == ordered
+    touched = (
+        "SELECT source, order_id, revenue FROM touchpoints WHERE event_name = 'order_completed' ORDER BY event_time"
+    )
+    assert journeys.rows(touched) == [
+        *((source, name, money) for name, source, money, _ in ordered),
+        ("till", None, None),
+    ]
+    assert journeys.rows("SELECT orders, revenue FROM persons") == [(3, 70.0)]
+    assert journeys.rows("SELECT complaint_id FROM complaints ORDER BY opened_at") == [("shop:e2",), ("app:e2",)]
