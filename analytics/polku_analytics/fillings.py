@@ -223,7 +223,7 @@ def fillings(
         "line": lambda name, kind: _cast(f"line.{quoted(name)}", lines.get(name), kind),
         "each_product": lambda table, columns: _each_product(table, columns, known=bool(lines)),
         "sorted_list": lambda column: f"LIST({column} ORDER BY {column})",
-        "in_order": "(event_time, event_id)",
+        "in_order": "(event_time, event_id, source)",
         "id_or_own": _id_or_own,
         "usual_currency_first": USUAL_FIRST_SQL,
     }
@@ -375,7 +375,7 @@ def _read_as(name: str, kind: str, event_columns: Mapping[str, str]) -> str:
 
 
 def _latest(column: str) -> str:
-    return f"MAX_BY({column}, (event_time, event_id)) FILTER (WHERE {column} IS NOT NULL)"
+    return f"MAX_BY({column}, (event_time, event_id, source)) FILTER (WHERE {column} IS NOT NULL)"
 
 
 def _items_sql(plan: Plan) -> str:

@@ -376,9 +376,9 @@ def orders(rows: list[Row]) -> list[tuple[Any, ...]]:
                 [_worth(row, order, lines, ("revenue", "value", "total")) for row in events["order_refunded"]], revenue
             )
             cancelled = bool(events["order_cancelled"])
-            net = 0.0 if cancelled else None if revenue is None else revenue - max(returned, refunded)
-            if revenue is None and not cancelled:
-                net = None
+            known = [worth for worth in (returned, refunded) if worth is not None]
+            unknown = len(known) < 2 and not any(known)
+            net = 0.0 if cancelled else None if revenue is None or unknown else revenue - max(known)
             found.append((order["event_name"], _key(order), revenue, returned, refunded, cancelled, net))
     return sorted(found, key=str)
 
@@ -437,14 +437,17 @@ def _worth(row: Row, order: Row, lines: list[Row], names: tuple[str, ...]) -> fl
         for product, count in pieces.items():
             same = [line for line in lines if line["product_id"] == product]
             had = sum(line["quantity"] for line in same)
-            earned = [line["revenue"] for line in same if line["revenue"] is not None]
-            if had > 0 and earned:
-                worth += sum(earned) * min(count, had) / had
+            if had > 0:
+                if all(line["revenue"] is None for line in same):
+                    return None
+                worth += sum(line["revenue"] or 0.0 for line in same) * min(count, had) / had
         return worth
-    return order.get("revenue") if not amounts else 0.0
+    return order.get("revenue") if not amounts else None
 
 
-def _capped(worths: list[float | None], revenue: float | None) -> float:
+def _capped(worths: list[float | None], revenue: float | None) -> float | None:
+    if None in worths:
+        return None
     total = sum(worth for worth in worths if worth is not None)
     return total if revenue is None else min(total, revenue)
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from polku_analytics.analyses.returns import ReturnsQuestion, run_returns
 from polku_analytics.build import build
 from polku_analytics.fillings import struct_members
 from polku_analytics.journeys import open_journeys
@@ -131,7 +132,7 @@ def test_what_comes_back_is_netted_whoever_says_so(shop: Make, event: Make) -> N
     assert found == [
         ("1", 54.0, 50.0, False, 36.0, "too small"),
         ("2", 0.0, 0.0, True, 0.0, None),
-        ("3", 90.0, 0.0, False, 0.0, None),
+        ("3", 90.0, None, False, 0.0, None),  # kronor: nobody knows how many euros
     ]
     lines_found = journeys.rows(
         "SELECT order_id, product_id, revenue, returned_quantity, returned_value FROM order_lines "
@@ -295,3 +296,40 @@ def test_orders_and_complaints_without_an_id_are_told_apart_by_their_source(even
     ]
     assert journeys.rows("SELECT orders, revenue FROM persons") == [(3, 70.0)]
     assert journeys.rows("SELECT complaint_id FROM complaints ORDER BY opened_at") == [("shop:e2",), ("app:e2",)]
+
+
+def test_what_came_back_of_unknown_worth_is_not_nothing(event: Make, shop: Make) -> None:
+    """Kronor of an order in euros, products without a price, an order without revenue; a refund tells what it was."""
+    line = {"product_id": "coat", "quantity": 1, "price": None, "revenue": None}
+    rows = []
+    for number, back in {
+        "kronor": [("order_returned", {"value": 300.0, "currency": "SEK"})],
+        "no price": [("order_returned", {"products": [line]})],
+        "not in it": [("order_returned", {"products": [line | {"product_id": "socks"}]})],
+        "refunded": [("order_returned", {"products": [line]}), ("order_refunded", {"revenue": 40.0})],
+        "no revenue": [("order_returned", {})],
+    }.items():
+        money = {} if number == "no revenue" else {"revenue": 100.0}
+        who = {"user_id": "u", "order_id": number}
+        rows.append(event("order_completed", 0, currency="EUR", products=[line], **money, **who))
+        rows += [event(name, 60, **told, **who) for name, told in back]
+    journeys = shop(rows)
+    assert journeys.rows("SELECT order_id, returned_value, refunded_value, net_revenue FROM orders ORDER BY 1") == [
+        ("kronor", None, 0.0, None),
+        ("no price", None, 0.0, None),
+        ("no revenue", None, 0.0, None),
+        ("not in it", 0.0, 0.0, 100.0),
+        ("refunded", None, 40.0, 60.0),
+    ]
+    (row,) = run_returns(journeys, ReturnsQuestion()).dicts()
+    assert (row["sold"], row["returned"], row["value"], row["returned_value"]) == (5, 5, 400.0, 0.0)
+    (row,) = run_returns(shop(rows[:2]), ReturnsQuestion()).dicts()
+    assert (row["returned"], row["returned_value"], row["returned_value_share"]) == (1, None, None)
+
+
+def test_of_reasons_at_one_time_the_one_of_the_first_event_is_told(event: Make, shop: Make) -> None:
+    who = {"user_id": "u", "order_id": "1"}
+    back = [event("order_returned", 60, event_id=name, **who, reason=name) for name in ("r3", "r1", "r2")]
+    silent = event("order_returned", 59, event_id="r0", **who)
+    journeys = shop([event("order_completed", 0, revenue=9.0, **who), *back, silent])
+    assert journeys.rows("SELECT return_reason FROM orders") == [("r1",)]

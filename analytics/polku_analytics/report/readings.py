@@ -202,9 +202,8 @@ def of_deliveries(rows: Sequence[Row]) -> str:
 
 def of_returns(row: Row, reasons: Sequence[Row]) -> str:
     """How much came back, and why most."""
-    text = (
-        f"{row['returned']:,} of {counted(row['sold'], 'order')} ({percent(row['returned_share'])}) came back, worth "
-        f"{amount(row['returned_value'], row['currency'])}"
+    text = f"{row['returned']:,} of {counted(row['sold'], 'order')} ({percent(row['returned_share'])}) came back" + (
+        "" if row["returned_value"] is None else f", worth {amount(row['returned_value'], row['currency'])}"
     )
     if row["returned_value_share"] is not None:
         text += f" ({percent(row['returned_value_share'])} of revenue)"

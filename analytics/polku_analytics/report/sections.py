@@ -16,6 +16,7 @@ from polku_analytics.report.answers import RECENT_DAYS, Answers
 from polku_analytics.report.html import Bar, Section, asked, bars, section, table
 from polku_analytics.report.wording import (
     amount,
+    amount_or_unknown,
     bucket_label,
     change,
     day,
@@ -356,7 +357,7 @@ def campaigns(answers: Answers) -> Section:
                 Bar(
                     name=row["campaign"],
                     share=(row[measure] or 0.0) / largest[row["currency"]] if largest[row["currency"]] else 0.0,
-                    figure=_earned(row) if earned else f"{row['sent']:,}",
+                    figure=amount_or_unknown(row["net_revenue"], row["currency"]) if earned else f"{row['sent']:,}",
                     more=_return(row) if earned else "people",
                     below=_reached(row),
                 )
@@ -384,10 +385,6 @@ def campaigns(answers: Answers) -> Section:
         reading=readings.of_campaigns(answers.campaigns),
         source=asked("campaigns", "Campaigns"),
     )
-
-
-def _earned(row: Row) -> str:
-    return "not known" if row["net_revenue"] is None else amount(row["net_revenue"], row["currency"])
 
 
 def _return(row: Row) -> str:
@@ -578,7 +575,7 @@ def returns(answers: Answers) -> Section:
     main = min(answers.returns.dicts(), key=lambda row: usual_first(row["currency"], row["sold"]))
     reasons = answers.return_reasons.dicts()
     mine = [row for row in reasons if row["currency"] == main["currency"]]
-    most = max((row["returned_value"] for row in mine), default=0.0)
+    most = max((row["returned_value"] or 0.0 for row in mine), default=0.0)
     others = len(answers.returns.rows) - 1
     note = f" Shown are those in {main['currency'] or 'no currency'}; the table has the others." if others else ""
     return section(
@@ -590,8 +587,8 @@ def returns(answers: Answers) -> Section:
             [
                 Bar(
                     name=title(row["name"]),
-                    share=row["returned_value"] / most if most else 0.0,
-                    figure=amount(row["returned_value"], row["currency"]),
+                    share=(row["returned_value"] or 0.0) / most if most else 0.0,
+                    figure=amount_or_unknown(row["returned_value"], row["currency"]),
                     more=counted(row["returned"], "order"),
                 )
                 for row in mine
