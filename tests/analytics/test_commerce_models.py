@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -328,8 +329,10 @@ def test_what_came_back_of_unknown_worth_is_not_nothing(event: Make, shop: Make)
 
 
 def test_of_reasons_at_one_time_the_one_of_the_first_event_is_told(event: Make, shop: Make) -> None:
-    who = {"user_id": "u", "order_id": "1"}
-    back = [event("order_returned", 60, event_id=name, **who, reason=name) for name in ("r3", "r1", "r2")]
-    silent = event("order_returned", 59, event_id="r0", **who)
-    journeys = shop([event("order_completed", 0, revenue=9.0, **who), *back, silent])
-    assert journeys.rows("SELECT return_reason FROM orders") == [("r1",)]
+    rows = []
+    for number, names in enumerate(itertools.permutations(("r1", "r2", "r3"))):
+        who = {"user_id": "u", "order_id": f"o{number}"}
+        rows.append(event("order_completed", 0, revenue=9.0, **who))
+        rows += [event("order_returned", 60, event_id=f"{name}-{number}", **who, reason=name) for name in names]
+        rows.append(event("order_returned", 59, event_id=f"r0-{number}", **who))
+    assert shop(rows).rows("SELECT DISTINCT return_reason FROM orders") == [("r1",)]
