@@ -228,19 +228,25 @@ def _cart_of(events: list[Row], name: str | None) -> tuple[Any, ...] | None:
             checkout = checkout or row["event_time"]
     if not made:
         return None
-    left = sum(price[p] * quantity[p] for p in quantity if p in price) if price else seen
+    left = _worth_of(quantity, price) if price else seen
     return (
         name,
         events[0]["event_time"],
         sum(added.values()) if added else None,
         sum(quantity.values()) if quantity else None,
-        sum(price[p] * added[p] for p in added if p in price) if price else None,
+        _worth_of(added, price) if price else None,
         left,
         sorted(p for p, n in quantity.items() if n > 0) or None,
         checkout,
         order,
         last,
     )
+
+
+def _worth_of(pieces: dict[str, float], price: dict[str, float]) -> float | None:
+    held = [product for product, count in pieces.items() if count > 0]
+    known = [price[product] * pieces[product] for product in held if product in price]
+    return sum(known) if known or not held else None
 
 
 def checkout_steps(rows: list[Row]) -> list[tuple[Any, ...]]:

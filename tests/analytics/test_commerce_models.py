@@ -336,3 +336,49 @@ def test_of_reasons_at_one_time_the_one_of_the_first_event_is_told(event: Make, 
         rows += [event("order_returned", 60, event_id=f"{name}-{number}", **who, reason=name) for name in names]
         rows.append(event("order_returned", 59, event_id=f"r0-{number}", **who))
     assert shop(rows).rows("SELECT DISTINCT return_reason FROM orders") == [("r1",)]
+
+
+def test_what_is_left_is_worth_what_its_own_prices_say(event: Make, shop: Make) -> None:
+    """A coat with a price is taken out, a hat without one is left, or one in kronor; a cart that was seen in kronor."""
+    coat = {"product_id": "coat", "price": 60.0, "currency": "EUR"}
+    hat = {"product_id": "hat", "currency": "EUR"}
+    carts = {
+        "unpriced": [("product_added", coat), ("product_added", hat), ("product_removed", {"product_id": "coat"})],
+        "kronor": [
+            *(("product_added", hat | {"price": 300.0, "currency": "SEK"}), ("product_added", coat)),
+            ("product_removed", {"product_id": "coat"}),
+        ],
+        "seen": [("cart_viewed", {"value": 300.0, "currency": "SEK"}), ("product_added", hat)],
+        "same": [("cart_viewed", {"value": 30.0}), ("product_added", hat)],
+        "emptied": [("product_added", coat), ("product_removed", {"product_id": "coat"})],
+    }
+    rows = [
+        event(name, 10 * number, user_id=cart, **told)
+        for cart, moves in carts.items()
+        for number, (name, told) in enumerate(moves)
+    ]
+    found = shop(rows).rows(
+        "SELECT p.person_id, c.value_added, c.value_left, c.items FROM carts AS c "
+        "JOIN persons AS p ON p.person_key = c.person_key ORDER BY p.person_id"
+    )
+    assert found == [
+        ("emptied", 60.0, 0.0, 0.0),
+        ("kronor", 60.0, None, 1.0),
+        ("same", None, 30.0, 1.0),
+        ("seen", None, None, 1.0),
+        ("unpriced", 60.0, None, 1.0),
+    ]
+
+
+def test_parts_of_pieces_are_counted_as_one_would(event: Make, shop: Make) -> None:
+    moves = {
+        "nothing": [("product_added", 0.1), ("product_added", 0.2), ("product_removed", 0.3)],
+        "half": [("product_added", 0.3), ("product_removed", None), ("product_added", 0.5)],
+    }
+    rows = []
+    for person, changes in moves.items():
+        for number, (name, pieces) in enumerate(changes):
+            told = {} if pieces is None else {"quantity": pieces}
+            rows.append(event(name, number, user_id=person, product_id="tea", price=10.0, **told))
+    found = shop(rows).rows("SELECT outcome, items, value_left FROM carts ORDER BY items")
+    assert found == [("emptied", 0.0, 0.0), ("open", 0.5, 5.0)]
