@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, cast
 
+from polku_analytics.currencies import USUAL_FIRST_SQL
 from polku_analytics.delta_types import duckdb_type_of_neutral, neutral_type, quoted
 from polku_analytics.engines.dialect import Dialect
 from polku_analytics.errors import BuildError
@@ -222,7 +223,9 @@ def fillings(
         "line": lambda name, kind: _cast(f"line.{quoted(name)}", lines.get(name), kind),
         "each_product": lambda table, columns: _each_product(table, columns, known=bool(lines)),
         "sorted_list": lambda column: f"LIST({column} ORDER BY {column})",
-        "in_order": "(event_time, event_id)",
+        "in_order": "(event_time, event_id, source)",
+        "id_or_own": _id_or_own,
+        "usual_currency_first": USUAL_FIRST_SQL,
     }
 
 
@@ -309,6 +312,11 @@ def _cast(expression: str, kind: str | None, wanted: str) -> str:
     return expression if kind == of_type else f"TRY_CAST({expression} AS {of_type})"
 
 
+def _id_or_own(told: str, source: str, event_id: str) -> str:
+    """The id that is told; without one the event's own, which is told apart by its source."""
+    return f"COALESCE({told}, COALESCE({source}, '') || ':' || {event_id})"
+
+
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(sql_literal(name) for name in names)
 
@@ -367,7 +375,7 @@ def _read_as(name: str, kind: str, event_columns: Mapping[str, str]) -> str:
 
 
 def _latest(column: str) -> str:
-    return f"MAX_BY({column}, (event_time, event_id)) FILTER (WHERE {column} IS NOT NULL)"
+    return f"MAX_BY({column}, (event_time, event_id, source)) FILTER (WHERE {column} IS NOT NULL)"
 
 
 def _items_sql(plan: Plan) -> str:

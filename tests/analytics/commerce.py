@@ -153,7 +153,7 @@ def counted_orders(mine: list[Row]) -> set[str]:
     seen, counted = set(), set()
     for row in mine:
         if row["event_name"] in ("order_completed", "store_order_completed"):
-            key = (row["event_name"], row.get("order_id", row["event_id"]))
+            key = (row["event_name"], _key(row))
             if key not in seen:
                 counted.add(row["event_id"])
             seen.add(key)
@@ -205,7 +205,7 @@ def _cart_of(events: list[Row], name: str | None) -> tuple[Any, ...] | None:
     for row in events:
         kind, pieces = row["event_name"], row.get("quantity")
         if kind == "order_completed":
-            order = row.get("order_id", row["event_id"])
+            order = _key(row)
             continue
         last = row["event_time"]
         if kind in (*ADDS, "product_removed"):
@@ -228,19 +228,25 @@ def _cart_of(events: list[Row], name: str | None) -> tuple[Any, ...] | None:
             checkout = checkout or row["event_time"]
     if not made:
         return None
-    left = sum(price[p] * quantity[p] for p in quantity if p in price) if price else seen
+    left = _worth_of(quantity, price) if price else seen
     return (
         name,
         events[0]["event_time"],
         sum(added.values()) if added else None,
         sum(quantity.values()) if quantity else None,
-        sum(price[p] * added[p] for p in added if p in price) if price else None,
+        _worth_of(added, price) if price else None,
         left,
         sorted(p for p, n in quantity.items() if n > 0) or None,
         checkout,
         order,
         last,
     )
+
+
+def _worth_of(pieces: dict[str, float], price: dict[str, float]) -> float | None:
+    held = [product for product, count in pieces.items() if count > 0]
+    known = [price[product] * pieces[product] for product in held if product in price]
+    return sum(known) if known or not held else None
 
 
 def checkout_steps(rows: list[Row]) -> list[tuple[Any, ...]]:
@@ -308,7 +314,7 @@ def steps_of(events: list[Row]) -> list[tuple[Any, ...]]:
         if done is None and ordered and ordered[0]["event_time"] >= at:
             done = ordered[0]["event_time"]
         left = step == max(entered) and not ordered
-        order = min((row.get("order_id", row["event_id"]) for row in ordered), default=None)
+        order = min((_key(row) for row in ordered), default=None)
         found.append((step, at, done, "left" if left else "completed", order))
     return found
 
@@ -376,15 +382,15 @@ def orders(rows: list[Row]) -> list[tuple[Any, ...]]:
                 [_worth(row, order, lines, ("revenue", "value", "total")) for row in events["order_refunded"]], revenue
             )
             cancelled = bool(events["order_cancelled"])
-            net = 0.0 if cancelled else None if revenue is None else revenue - max(returned, refunded)
-            if revenue is None and not cancelled:
-                net = None
+            known = [worth for worth in (returned, refunded) if worth is not None]
+            unknown = len(known) < 2 and not any(known)
+            net = 0.0 if cancelled else None if revenue is None or unknown else revenue - max(known)
             found.append((order["event_name"], _key(order), revenue, returned, refunded, cancelled, net))
     return sorted(found, key=str)
 
 
 def _key(order: Row) -> str:
-    return str(order.get("order_id", order["event_id"]))
+    return str(order.get("order_id", f"{order['source']}:{order['event_id']}"))
 
 
 def orders_of(mine: list[Row]) -> list[tuple[Row, dict[str, list[Row]]]]:
@@ -437,14 +443,17 @@ def _worth(row: Row, order: Row, lines: list[Row], names: tuple[str, ...]) -> fl
         for product, count in pieces.items():
             same = [line for line in lines if line["product_id"] == product]
             had = sum(line["quantity"] for line in same)
-            earned = [line["revenue"] for line in same if line["revenue"] is not None]
-            if had > 0 and earned:
-                worth += sum(earned) * min(count, had) / had
+            if had > 0:
+                if all(line["revenue"] is None for line in same):
+                    return None
+                worth += sum(line["revenue"] or 0.0 for line in same) * min(count, had) / had
         return worth
-    return order.get("revenue") if not amounts else 0.0
+    return order.get("revenue") if not amounts else None
 
 
-def _capped(worths: list[float | None], revenue: float | None) -> float:
+def _capped(worths: list[float | None], revenue: float | None) -> float | None:
+    if None in worths:
+        return None
     total = sum(worth for worth in worths if worth is not None)
     return total if revenue is None else min(total, revenue)
 

@@ -26,6 +26,7 @@ from polku_analytics.lake import Lake
 from polku_analytics.period import Period
 from polku_analytics.scorecards.card import run_scorecard
 from polku_schemas import Plan, Target
+from tests.analytics.conftest import write_table
 
 DAY = 86_400
 WINDOW = 7 * DAY
@@ -157,10 +158,10 @@ def test_what_was_paid_for_and_reached_nobody_is_a_row_of_zeros(
     assert ask() == [
         ("spring", "EUR", 0, 1, 1, 30.0, 10.0, 20.0),
         ("letter", None, 1, 0, 0, 0.0, None, 0.0),
-        ("poster", "SEK", 0, 0, 0, 0.0, 1.0, -1.0),
-        ("spring", "SEK", 0, 1, 0, 0.0, 4.0, -4.0),
         ("tram", "EUR", 0, 0, 0, 0.0, 5.0, -5.0),
         ("poster", "EUR", 0, 0, 0, 0.0, 7.0, -7.0),
+        ("poster", "SEK", 0, 0, 0, 0.0, 1.0, -1.0),
+        ("spring", "SEK", 0, 1, 0, 0.0, 4.0, -4.0),
     ]
     assert {row[0] for row in ask()} == {row[0] for row in journeys.rows("SELECT campaign FROM campaigns")} | {
         "poster",
@@ -214,7 +215,7 @@ def test_the_orders_behind_a_days_revenue_are_counted(
         event("page_viewed", 2 * DAY, user_id="u"),
     ]
     found = built(rows).rows("SELECT orders, valued_orders, net_revenue, currency FROM daily_metrics ORDER BY day")
-    assert found == [(4, 2, 40.0, "EUR"), (1, 0, 0.0, "EUR"), (0, 0, 0.0, None)]
+    assert found == [(4, 2, 40.0, "EUR"), (1, 0, None, "EUR"), (0, 0, 0.0, None)]
 
 
 def test_page_speed_and_conversion(event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]) -> None:
@@ -460,3 +461,74 @@ def test_who_was_sent_a_campaign_at_another_time_is_no_control(
     assert (row["sent"], row["extra_orders_per_person"]) == (40, 1.0)
     tested = stats.ttest_ind([1, 2] * 20, [0, 1] * 20, equal_var=False)
     assert row["extra_p_value"] == pytest.approx(tested.pvalue, abs=1e-8)
+
+
+def test_what_no_order_says_is_not_zero(
+    event: Callable[..., dict[str, Any]], make_lake: Callable[..., Lake], plan: Plan
+) -> None:
+    """Of orders without a value nobody knows what they brought; without an order it is 0."""
+    silent = {"user_id": "u", "session_id": "s", "utm_campaign": "silent", "group_id": "acme"}
+    rows = [
+        event("page_viewed", 0, **silent),
+        event("order_completed", 1, order_id="1", currency="EUR", **silent),
+        event("page_viewed", DAY, user_id="v", session_id="v", utm_campaign="idle", group_id="beta"),
+        event("order_completed", 2 * DAY, order_id="2", revenue=5.0, currency="SEK", user_id="w"),
+        event("page_viewed", 3 * DAY, user_id="w", session_id="w"),
+    ]
+    lake = make_lake(rows)
+    spend = {"date": datetime.date(2026, 3, 2), "utm_campaign": "silent", "amount": 7.0, "currency": "EUR"}
+    write_deltalake(lake.table_uri("spend"), pa.Table.from_pylist([spend]))
+
+    build(lake, plan)
+    journeys = open_journeys(lake, plan)
+    told = {
+        "SELECT campaign, net_revenue, return_on_spend FROM campaigns": [("idle", 0.0, None), ("silent", None, None)],
+        "SELECT person_id, net_revenue, lifetime_value FROM profiles": [
+            *(("u", None, None), ("v", 0.0, 0.0), ("w", 5.0, 5.0))
+        ],
+        "SELECT person_id, revenue FROM persons": [("u", None), ("v", 0.0), ("w", 5.0)],
+        "SELECT account_id, net_revenue FROM accounts": [("acme", None), ("beta", 0.0)],
+        # The one order of the third day is in SEK, of which these figures are not.
+        "SELECT day, net_revenue, valued_orders, currency FROM daily_metrics": [
+            (datetime.date(2026, 3, 2), None, 0, "EUR"),
+            (datetime.date(2026, 3, 3), 0.0, 0, None),
+            (datetime.date(2026, 3, 4), 0.0, 0, "EUR"),
+            (datetime.date(2026, 3, 5), 0.0, 0, None),
+        ],
+        "SELECT session_id, revenue FROM sessions": [("s", None), ("v", 0.0), ("w", 0.0), (None, 5.0)],
+    }
+    for sql, expected in told.items():
+        assert journeys.rows(f"{sql} ORDER BY 1") == expected
+    card = {row["figure"]: row for row in run_scorecard(journeys, "marketing", Scope()).dicts()}
+    assert (card["return_on_spend"]["value"], card["return_on_spend"]["of"]) == (None, "EUR")
+
+    more = event("order_completed", 3, order_id="3", currency="EUR", **silent) | {"sequence": 90}
+    write_table(Path(lake.uri) / "events", [more | {"revenue": 14.0}])
+    assert build(lake, plan).kind == "incremental"
+    assert open_journeys(lake, plan).rows("SELECT net_revenue FROM profiles WHERE person_id = 'u'") == [(14.0,)]
+
+
+def test_ranks_are_within_a_currency(event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]) -> None:
+    """500 SEK are not more than 100 EUR: first the currency of most orders, with what brought nothing; others ."""
+    rows, number = [], 0
+    for campaign, amounts, currency in (
+        ("a", [60.0], "EUR"),
+        ("b", [500.0, 500.0], "SEK"),
+        ("c", [40.0, 60.0], "EUR"),
+        ("c", [1.0], "SEK"),
+        ("d", [None], "EUR"),
+        ("e", [], None),
+        ("f", [9999.0], None),
+    ):
+        visit = {"user_id": f"{campaign}{currency}", "session_id": f"{campaign}{currency}", "utm_campaign": campaign}
+        rows.append(event("page_viewed", 0, **visit))
+        for amount in amounts:
+            number += 1
+            money = {"revenue": amount, "currency": currency}
+            told = {name: value for name, value in money.items() if value is not None}
+            rows.append(event("order_completed", number, order_id=str(number), **told, **visit))
+    found = run_campaigns(built(rows), CampaignsQuestion()).dicts()
+    assert [(row["campaign"], row["currency"], row["result"]) for row in found] == [
+        *(("c", "EUR", 100.0), ("a", "EUR", 60.0), ("e", None, 0.0), ("d", "EUR", None)),
+        *(("b", "SEK", 1000.0), ("c", "SEK", 1.0), ("f", None, 9999.0)),
+    ]

@@ -378,7 +378,7 @@ def test_what_comes_back_in_all_and_by_product(crowd: tuple[Journeys, Rows]) -> 
     }
     for mine in commerce.by_person(rows).values():
         for order, events in commerce.orders_of(mine):
-            key = (order["event_name"], order.get("order_id", order["event_id"]))
+            key = (order["event_name"], order.get("order_id", f"{order['source']}:{order['event_id']}"))
             value, cancelled = back_of[key]
             if cancelled:
                 continue

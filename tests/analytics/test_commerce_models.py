@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from polku_analytics.analyses.returns import ReturnsQuestion, run_returns
 from polku_analytics.build import build
 from polku_analytics.fillings import struct_members
 from polku_analytics.journeys import open_journeys
@@ -131,7 +133,7 @@ def test_what_comes_back_is_netted_whoever_says_so(shop: Make, event: Make) -> N
     assert found == [
         ("1", 54.0, 50.0, False, 36.0, "too small"),
         ("2", 0.0, 0.0, True, 0.0, None),
-        ("3", 90.0, 0.0, False, 0.0, None),
+        ("3", 90.0, None, False, 0.0, None),  # kronor: nobody knows how many euros
     ]
     lines_found = journeys.rows(
         "SELECT order_id, product_id, revenue, returned_quantity, returned_value FROM order_lines "
@@ -269,3 +271,114 @@ def test_a_delivery_that_names_no_shipment_is_that_of_the_first_one_sent(shop: M
     )
     found = journeys.rows("SELECT shipment_id, delivered_at IS NOT NULL FROM deliveries ORDER BY shipped_at")
     assert found == [("9", True), ("10", False)]
+
+
+def test_orders_and_complaints_without_an_id_are_told_apart_by_their_source(event: Make, shop: Make) -> None:
+    """Two sources may number their events alike; and the id of one order may be that of another's event."""
+    who = {"user_id": "u", "event_id": "e1"}
+    journeys = shop(
+        [
+            event("order_completed", 0, source="shop", revenue=10.0, **who),
+            event("order_completed", 5, source="app", revenue=20.0, **who),
+            event("order_completed", 7, source="app", user_id="u", order_id="e1", revenue=40.0),
+            event("order_completed", 9, source="till", user_id="u", order_id="e1", revenue=40.0),
+            event("complaint_opened", 20, source="shop", user_id="u", event_id="e2"),
+            event("complaint_opened", 25, source="app", user_id="u", event_id="e2"),
+        ]
+    )
+    ordered = [("shop:e1", "shop", 10.0, 1), ("app:e1", "app", 20.0, 2), ("e1", "app", 40.0, 3)]
+    assert journeys.rows("SELECT order_id, source, revenue, order_number FROM orders ORDER BY order_number") == ordered
+    touched = (
+        "SELECT source, order_id, revenue FROM touchpoints WHERE event_name = 'order_completed' ORDER BY event_time"
+    )
+    assert journeys.rows(touched) == [
+        *((source, name, money) for name, source, money, _ in ordered),
+        ("till", None, None),
+    ]
+    assert journeys.rows("SELECT orders, revenue FROM persons") == [(3, 70.0)]
+    assert journeys.rows("SELECT complaint_id FROM complaints ORDER BY opened_at") == [("shop:e2",), ("app:e2",)]
+
+
+def test_what_came_back_of_unknown_worth_is_not_nothing(event: Make, shop: Make) -> None:
+    """Kronor of an order in euros, products without a price, an order without revenue; a refund tells what it was."""
+    line = {"product_id": "coat", "quantity": 1, "price": None, "revenue": None}
+    rows = []
+    for number, back in {
+        "kronor": [("order_returned", {"value": 300.0, "currency": "SEK"})],
+        "no price": [("order_returned", {"products": [line]})],
+        "not in it": [("order_returned", {"products": [line | {"product_id": "socks"}]})],
+        "refunded": [("order_returned", {"products": [line]}), ("order_refunded", {"revenue": 40.0})],
+        "no revenue": [("order_returned", {})],
+    }.items():
+        money = {} if number == "no revenue" else {"revenue": 100.0}
+        who = {"user_id": "u", "order_id": number}
+        rows.append(event("order_completed", 0, currency="EUR", products=[line], **money, **who))
+        rows += [event(name, 60, **told, **who) for name, told in back]
+    journeys = shop(rows)
+    assert journeys.rows("SELECT order_id, returned_value, refunded_value, net_revenue FROM orders ORDER BY 1") == [
+        ("kronor", None, 0.0, None),
+        ("no price", None, 0.0, None),
+        ("no revenue", None, 0.0, None),
+        ("not in it", 0.0, 0.0, 100.0),
+        ("refunded", None, 40.0, 60.0),
+    ]
+    (row,) = run_returns(journeys, ReturnsQuestion()).dicts()
+    assert (row["sold"], row["returned"], row["value"], row["returned_value"]) == (5, 5, 400.0, 0.0)
+    (row,) = run_returns(shop(rows[:2]), ReturnsQuestion()).dicts()
+    assert (row["returned"], row["returned_value"], row["returned_value_share"]) == (1, None, None)
+
+
+def test_of_reasons_at_one_time_the_one_of_the_first_event_is_told(event: Make, shop: Make) -> None:
+    rows = []
+    for number, names in enumerate(itertools.permutations(("r1", "r2", "r3"))):
+        who = {"user_id": "u", "order_id": f"o{number}"}
+        rows.append(event("order_completed", 0, revenue=9.0, **who))
+        rows += [event("order_returned", 60, event_id=f"{name}-{number}", **who, reason=name) for name in names]
+        rows.append(event("order_returned", 59, event_id=f"r0-{number}", **who))
+    assert shop(rows).rows("SELECT DISTINCT return_reason FROM orders") == [("r1",)]
+
+
+def test_what_is_left_is_worth_what_its_own_prices_say(event: Make, shop: Make) -> None:
+    """A coat with a price is taken out, a hat without one is left, or one in kronor; a cart that was seen in kronor."""
+    coat = {"product_id": "coat", "price": 60.0, "currency": "EUR"}
+    hat = {"product_id": "hat", "currency": "EUR"}
+    carts = {
+        "unpriced": [("product_added", coat), ("product_added", hat), ("product_removed", {"product_id": "coat"})],
+        "kronor": [
+            *(("product_added", hat | {"price": 300.0, "currency": "SEK"}), ("product_added", coat)),
+            ("product_removed", {"product_id": "coat"}),
+        ],
+        "seen": [("cart_viewed", {"value": 300.0, "currency": "SEK"}), ("product_added", hat)],
+        "same": [("cart_viewed", {"value": 30.0}), ("product_added", hat)],
+        "emptied": [("product_added", coat), ("product_removed", {"product_id": "coat"})],
+    }
+    rows = [
+        event(name, 10 * number, user_id=cart, **told)
+        for cart, moves in carts.items()
+        for number, (name, told) in enumerate(moves)
+    ]
+    found = shop(rows).rows(
+        "SELECT p.person_id, c.value_added, c.value_left, c.items FROM carts AS c "
+        "JOIN persons AS p ON p.person_key = c.person_key ORDER BY p.person_id"
+    )
+    assert found == [
+        ("emptied", 60.0, 0.0, 0.0),
+        ("kronor", 60.0, None, 1.0),
+        ("same", None, 30.0, 1.0),
+        ("seen", None, None, 1.0),
+        ("unpriced", 60.0, None, 1.0),
+    ]
+
+
+def test_parts_of_pieces_are_counted_as_one_would(event: Make, shop: Make) -> None:
+    moves = {
+        "nothing": [("product_added", 0.1), ("product_added", 0.2), ("product_removed", 0.3)],
+        "half": [("product_added", 0.3), ("product_removed", None), ("product_added", 0.5)],
+    }
+    rows = []
+    for person, changes in moves.items():
+        for number, (name, pieces) in enumerate(changes):
+            told = {} if pieces is None else {"quantity": pieces}
+            rows.append(event(name, number, user_id=person, product_id="tea", price=10.0, **told))
+    found = shop(rows).rows("SELECT outcome, items, value_left FROM carts ORDER BY items")
+    assert found == [("emptied", 0.0, 0.0), ("open", 0.5, 5.0)]

@@ -138,6 +138,30 @@ def test_who_tells_no_currency_is_taken_to_mean_the_only_one_told(
     assert ("change", "value per unit", "after") not in found
 
 
+def test_a_value_that_is_not_known_is_not_zero(
+    new_history: Callable[[], Callable[..., Row]], built: Callable[..., Journeys]
+) -> None:
+    """In the first two weeks one of three orders says none, in the last none of them says one."""
+    event, rows = new_history(), []
+    for week, revenues in enumerate(((10.0, 20.0, None), (30.0, 50.0, None), (None, None, None))):
+        for number, revenue in enumerate(revenues):
+            told = {"currency": "EUR", "revenue": revenue} if revenue else {"currency": "SEK"}
+            order = {"order_id": f"{week}{number}", "user_id": f"u{number}", **told}
+            rows.append(event("order_completed", week * 7 * DAY, **order))
+        rows.append(event("page_viewed", week * 7 * DAY, user_id="only looks"))
+    # Who has an order with a value and one without may have brought anything.
+    rows.append(event("order_completed", 7 * DAY + 5, order_id="more", user_id="u1"))
+    rows.append(event("page_viewed", 21 * DAY, user_id="x"))
+    result = run_compare(built(rows), CompareQuestion(change=CHANGE.isoformat()))
+    assert result.coverage["conversions_without_value"] == 1 + 2 + 3
+    found = {(row["comparison"], row["measure"]): row for row in result.dicts()}
+    before = found["no-change control", "value per unit"]
+    assert (before["units"], before["figure"]) == (2, 15.0)  # (30 + 0) ÷ 2
+    assert (before["control_units"], before["control_figure"]) == (3, 10.0)  # (10 + 20 + 0) ÷ 3
+    assert ("change", "value per unit") not in found
+    assert (found["change", "conversion"]["units"], found["change", "conversion"]["figure"]) == (4, 0.75)
+
+
 def test_variants_are_compared_and_their_split_is_checked(
     shop: tuple[Journeys, dict[str, list[list[float]]]],
 ) -> None:

@@ -82,7 +82,7 @@ def test_sizes_stand_side_by_side_and_nobody_is_zero(shop: Journeys) -> None:
         ["orders >= 5", 0, 0, 0, 0],
         ["contacts >= 1", 1, 0.333333, 1, 1],
     ]
-    assert result.rows[0][5:] == [3, 1.0, "SEK", 2]  # one order in each of three currencies: the last name wins
+    assert result.rows[0][5:] == [3, 40.0, "EUR", 2]  # one order in EUR, one in SEK, one in none: the first by name
     by_channel = run_segments(shop, SegmentsQuestion(scope=Scope(segments=("orders >= 1",), breakdown="trait_city")))
     assert [row[:3] for row in by_channel.rows] == [["orders >= 1", "Oulu", 1], ["orders >= 1", "(none)", 2]]
     period = Period(datetime.date(2026, 3, 3), datetime.date(2026, 3, 5))

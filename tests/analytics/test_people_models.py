@@ -235,9 +235,29 @@ def test_the_money_of_a_day_is_of_days_whose_money_is_known(built: Make, event: 
     found = journeys.rows(
         "SELECT person_id, frequency, net_revenue, monetary, m_score FROM profiles ORDER BY person_id"
     )
-    assert found == [("u", 3, 8.0, 8.0, 4), ("v", 1, 5.0, 5.0, 2), ("w", 1, 0.0, None, 1)]
+    assert found == [("u", 3, 8.0, 8.0, 4), ("v", 1, 5.0, 5.0, 2), ("w", 1, None, None, 1)]
     scores = {(row["r_score"], row["f_score"]): row["mean_monetary"] for row in run_rfm(journeys, Scope()).dicts()}
     assert scores == {(2, 4): 8.0, (1, 1): 5.0, (2, 1): None}
+
+
+def test_money_is_scored_among_those_who_pay_in_the_same_currency(built: Make, event: Make) -> None:
+    """500 SEK are not more than 100 EUR."""
+    orders = (("a", 100.0, "EUR"), ("b", 50.0, "EUR"), ("c", 500.0, "SEK"), ("d", 400.0, "SEK"), ("e", 900.0, "SEK"))
+    rows = [
+        event("order_completed", 0, user_id=user, order_id=user, revenue=revenue, currency=currency)
+        for user, revenue, currency in orders
+    ]
+    found = built(rows).rows("SELECT person_id, m_score FROM profiles ORDER BY person_id")
+    assert found == [("a", 3), ("b", 1), ("c", 2), ("d", 1), ("e", 4)]
+
+
+def test_of_traits_told_at_one_time_the_last_by_event_and_source_is_known(built: Make, event: Make) -> None:
+    told = [
+        event("identify", 0, user_id="u", event_id=name, source=source, trait_city=f"{name} {source}")
+        for name, source in (("e1", "z"), ("e2", "shop"), ("e2", "till"), ("e2", "app"))
+    ]
+    rows = built([*told, event("page_viewed", 9, user_id="u")]).rows("SELECT trait_city FROM persons")
+    assert rows == [("e2 till",)]
 
 
 def score(values: dict[str, float], name: str) -> int:

@@ -198,7 +198,7 @@ def test_revenue_is_that_of_the_currency_of_most_orders(
     assert (head["Orders"].value, head["Revenue"].value, head["Revenue"].unit) == (3, 30.0, "EUR")
     assert head["Revenue"].note == "15.00 per order; 1 order in other currencies left out"
     notes = {}
-    for name, some in (("one", [*rows, unknown]), ("none", [unknown])):
+    for name, some in (("one", [*rows, unknown]), ("none", [unknown]), ("tie", [rows[3], rows[1]])):
         lake = make_lake(some)
         build(lake, PLAN)
         (notes[name],) = (
@@ -211,6 +211,7 @@ def test_revenue_is_that_of_the_currency_of_most_orders(
         "15.00 per order; 1 order without a value and 1 order in other currencies left out",
     )
     assert notes["none"] == (None, "– per order; 1 order without a value left out")
+    assert notes["tie"] == (10.0, "10.00 per order; 1 order in other currencies left out")
     assert figures.orders is not None and (figures.orders.orders, figures.orders.revenue) == ((3,), (30.0,))
     assert readings.of_orders(figures.orders).startswith("3 orders brought 30.00 EUR, without 1 in other currencies;")
     for channels in (figures.channels, figures.marketing_channels):
@@ -302,6 +303,11 @@ def test_readings_of_what_the_small_shop_has_not() -> None:
     assert readings.of_campaigns(answered(campaigns, unpaid)).endswith("not known: it comes with polku load spend.")
     assert readings.of_campaigns(answered(campaigns, ("a", 0, 0.0, None, 0.0, None))) == (
         "1 campaign, and no order in a visit that one of them brought."
+    )
+    unknown, kronor = ("c", 2, None, "EUR", None, None), ("d", 1, 500.0, "SEK", 500.0, None)
+    assert readings.of_campaigns(answered(campaigns, unknown)).endswith("that one of them brought says its value.")
+    assert readings.of_campaigns(answered(campaigns, a, kronor)).startswith(
+        "Of 2 campaigns “a” leaves most in EUR: 3 orders, 70.00 EUR."
     )
     assert readings.of_friction([{"verdict": "not shown to cost"}]) == "No sign of friction is shown to cost orders."
     months = answered(

@@ -6,16 +6,19 @@ were not sent it, over the same days. What both groups did more than in the days
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from msgspec import Struct
 
 from polku_analytics.analyses.answer import Finding, answer
-from polku_analytics.analyses.attribution import spend_of
+from polku_analytics.analyses.attribution import spend_and_rows_of
 from polku_analytics.analyses.scope import NONE, Part, Scope, check_unit
 from polku_analytics.analyses.significance import NOTHING, Difference, Sums, means
+from polku_analytics.currencies import usual_first
 from polku_analytics.errors import UnknownNameError
 from polku_analytics.journeys import Journeys
 from polku_analytics.result import AnalysisResult, window_text
@@ -63,7 +66,7 @@ class CampaignsQuestion(Struct, frozen=True, kw_only=True):
 
 
 def run_campaigns(journeys: Journeys, question: CampaignsQuestion) -> AnalysisResult:
-    """Rank campaigns by what is left of them."""
+    """Rank campaigns by what is left of them, in the currency of most orders; what is in others comes after it."""
     check_unit(question.scope, ("person", "session", "account"), "a campaign")
     has_spend = journeys.with_loaded("spend")
     if question.campaign is not None:
@@ -105,9 +108,13 @@ def _find(question: CampaignsQuestion, has_spend: bool, part: Part) -> Finding:
         money[campaign][currency] = tuple(amounts)
     whole = part.segment is None and part.value is None
     costs: dict[str, dict[str | None, float]] = defaultdict(dict)
-    for (campaign, currency), amount in (spend_of("campaign", part) if has_spend and whole else {}).items():
+    paid: Counter[str | None] = Counter()
+    for (campaign, currency), (amount, times) in (
+        spend_and_rows_of("campaign", part) if has_spend and whole else {}
+    ).items():
         if campaign != NONE:
             costs[campaign][currency] = amount
+            paid[currency] += times
     reached_by = {campaign: counts for campaign, *counts in part.journeys.rows(sql)}
     extra = _extra_orders(question.window_seconds, part)
     rows: list[list[Any]] = []
@@ -132,9 +139,22 @@ def _find(question: CampaignsQuestion, has_spend: bool, part: Part) -> Finding:
                     None if found.p_value is None else round(found.p_value, 9),
                 ]
             )
-    at = COLUMNS.index("result")
-    rows.sort(key=lambda row: (-(row[at] or 0.0), -row[6], -row[1], row[0]))
+    ordered: Counter[str | None] = Counter()
+    for of_campaign in money.values():
+        ordered.update({currency: amounts[0] for currency, amounts in of_campaign.items()})
+    # Of most orders first, and of those without an order by rows of spend.
+    ranked = sorted({**ordered, **paid}, key=lambda name: (-ordered[name], *usual_first(name, paid[name])))
+    rows.sort(key=partial(_rank, {currency: place for place, currency in enumerate(ranked)}))
     return Finding(rows=rows, sql=sql, coverage={"campaigns": len({row[0] for row in rows})}, why_empty=_NONE_NAMED)
+
+
+def _rank(places: Mapping[str | None, int], row: Sequence[Any]) -> tuple[Any, ...]:
+    """What to sort a row by, given the places of the currencies: amounts in different ones are not compared."""
+    of = dict(zip(COLUMNS, row, strict=True))
+    # What brought and cost nothing is 0 in every currency; of what brought orders without a value nobody knows.
+    place = places[of["currency"]] if of["orders"] or of["spend"] else 0
+    left = of["result"] is None, -(of["result"] or 0.0)
+    return place, *left, -of["ordered"], -of["sent"], of["campaign"]
 
 
 def _extra_orders(window_seconds: int, part: Part) -> dict[str, Difference]:

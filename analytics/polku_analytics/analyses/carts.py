@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from polku_analytics.analyses.answer import Finding, answer
 from polku_analytics.analyses.scope import Part, Scope, check_unit
+from polku_analytics.currencies import usual_first
 from polku_analytics.fillings import CART_IDLE_HOURS
 from polku_analytics.journeys import Journeys
 from polku_analytics.result import UNIT_WORDS, AnalysisResult, share, window_text
@@ -110,4 +111,4 @@ def cart_rows(counted: list[tuple[Any, ...]], units: dict[str | None, int]) -> l
                 None if value is None else round(value, 2),
             ]
         )
-    return sorted(rows, key=lambda row: (-row[2], str(row[0])))
+    return sorted(rows, key=lambda row: usual_first(row[0], row[2]))

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from polku_analytics.analyses.answer import Finding, answer
 from polku_analytics.analyses.scope import Part, Scope, check_unit
+from polku_analytics.currencies import usual_currency
 from polku_analytics.journeys import Journeys
 from polku_analytics.result import UNIT_WORDS, AnalysisResult, share, window_text
 
@@ -158,9 +159,8 @@ def checkout_rows(steps: Iterable[_Step]) -> list[list[Any]]:
 
 
 def _usual_currency(checkouts: Iterable[_Step]) -> str | None:
-    """That of most checkouts that have a value; of several the first by name."""
-    counts = Counter(checkout.currency for checkout in checkouts if checkout.value is not None)
-    return min(counts, key=lambda currency: (-counts[currency], str(currency)), default=None)
+    """That of most checkouts that have a value."""
+    return usual_currency(Counter(checkout.currency for checkout in checkouts if checkout.value is not None))
 
 
 def _median_and_p90(seconds: Iterable[float | None]) -> tuple[float | None, float | None]:

@@ -8,7 +8,7 @@ not to be trusted. So does a sample ratio that is not as expected.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -144,30 +144,38 @@ class _Group(Struct, frozen=True):
     units: int
     reached: int
     value: Sums | None
-    """What each unit brought; None where that is not known or in several currencies."""
+    """What units brought of which it is known; None where none that converted is among them, or currencies differ."""
     currency: str | None
     """That of what they brought; None where it brought nothing, or none is told."""
+    unvalued: int
+    """Conversions that do not say their value."""
     sql: str
 
 
 def _measure(measured: _Measured, part: Part) -> _Group:
     if measured.funnel is not None:
         counts, sql = funnel_counts(measured.funnel, part)
-        return _Group(counts[0], counts[-1], None, None, sql)
+        return _Group(counts[0], counts[-1], None, None, 0, sql)
     unit = part.unit_column
     units = part.journeys.rows(f"SELECT COUNT(DISTINCT t.{unit}) FROM {part.rows()} AS t")[0][0]
+    valued = "CASE WHEN c.value IS NOT NULL THEN c.currency END"
+    known = "CASE WHEN u.unvalued = 0 THEN {} END"
     sql = (
-        f"SELECT COUNT(*) AS reached, SUM(u.value) AS total, SUM(u.value * u.value) AS squares, "
+        f"SELECT COUNT(*) AS reached, COUNT({known.format('1')}) AS known, SUM({known.format('u.value')}) AS total, "
+        f"SUM({known.format('u.value * u.value')}) AS squares, SUM(u.unvalued) AS unvalued, "
         f"MIN(u.first_currency) AS first_currency, MAX(u.last_currency) AS last_currency FROM ("
-        f"SELECT c.{unit} AS unit, SUM(c.value) AS value, MIN(c.currency) AS first_currency, "
-        f"MAX(c.currency) AS last_currency "
+        f"SELECT c.{unit} AS unit, SUM(c.value) AS value, COUNT(*) - COUNT(c.value) AS unvalued, "
+        f"MIN({valued}) AS first_currency, MAX({valued}) AS last_currency "
         f"FROM {conversions_sql(measured.conversion, part)} AS c GROUP BY c.{unit}) AS u"
     )
-    reached, total, squares, first_currency, last_currency = part.journeys.rows(sql)[0]
+    reached, known_units, total, squares, unvalued, first_currency, last_currency = part.journeys.rows(sql)[0]
+    if measured.conversion.value is None:
+        return _Group(units, reached, None, None, 0, sql)
     value = None
-    if measured.conversion.value is not None and first_currency == last_currency:
-        value = Sums(units, total or 0.0, squares or 0.0)
-    return _Group(units, reached, value, first_currency, sql)
+    # Who did not convert brought 0; of whom a conversion says no value nobody knows.
+    if first_currency == last_currency and (known_units or not reached):
+        value = Sums(units - reached + known_units, total or 0.0, squares or 0.0)
+    return _Group(units, reached, value, first_currency, int(unvalued or 0), sql)
 
 
 def _before_and_after(measured: _Measured, day: datetime.date, days: int, part: Part) -> Finding:
@@ -180,7 +188,7 @@ def _before_and_after(measured: _Measured, day: datetime.date, days: int, part: 
     rows.append(_ratio_row(CHANGE, "after", after.units, before.units, 0.5, None))
     rows += _rows(CONTROL, "before", before, earlier, 1)
     rows.append(_ratio_row(CONTROL, "before", before.units, earlier.units, 0.5, None))
-    return Finding(rows=rows, sql=after.sql)
+    return Finding(rows=rows, sql=after.sql, coverage=_without_value(measured, (after, before, earlier)))
 
 
 def _variants(measured: _Measured, question: CompareQuestion, variant: str, part: Part) -> Finding:
@@ -213,12 +221,22 @@ def _variants(measured: _Measured, question: CompareQuestion, variant: str, part
     for name in others:
         pair = question.split.get(name, 1.0), question.split.get(control, 1.0)
         rows.append(_ratio_row(VARIANT, name, now[name].units, now[control].units, pair[0] / sum(pair), p_value))
+    groups = list(now.values())
     if part.period.since is not None:
         earlier = part.period.previous(part.journeys.as_of)
         past = {name: group(name, earlier) for name in names}
         for name in others:
             rows += _rows(CONTROL, name, past[name], past[control], len(others))
-    return Finding(rows=rows, sql=now[control].sql, coverage={"variants": len(names), "units_without_variant": without})
+        groups += past.values()
+    covered = {"variants": len(names), "units_without_variant": without, **_without_value(measured, groups)}
+    return Finding(rows=rows, sql=now[control].sql, coverage=covered)
+
+
+def _without_value(measured: _Measured, groups: Iterable[_Group]) -> dict[str, int]:
+    """How many of the conversions compared do not say their value, where they may have one."""
+    if measured.funnel is not None or measured.conversion.value is None:
+        return {}
+    return {"conversions_without_value": sum(group.unvalued for group in groups)}
 
 
 def _rows(comparison: str, name: str, group: _Group, control: _Group, tests: int) -> list[list[Any]]:
@@ -229,7 +247,8 @@ def _rows(comparison: str, name: str, group: _Group, control: _Group, tests: int
     if group.value is not None and control.value is not None and one_currency:
         values = [group.value.mean, control.value.mean]
         compared = means(group.value, control.value)
-        rows.append(_row(comparison, "value per unit", name, group.units, control.units, values, compared, tests))
+        units = group.value.units, control.value.units
+        rows.append(_row(comparison, "value per unit", name, *units, values, compared, tests))
     return rows
 
 

@@ -128,7 +128,7 @@ def return_rows(
 def _row(row: tuple[Any, ...], totals: dict[str | None, tuple[int, float | None]]) -> list[Any]:
     currency, name, units, sold, returned, value, back = row
     sold, value = totals.get(currency, (sold, value))
-    back = back or 0.0
+    back = 0.0 if not returned else back
     return [
         currency,
         name,
@@ -137,8 +137,8 @@ def _row(row: tuple[Any, ...], totals: dict[str | None, tuple[int, float | None]
         returned,
         share(returned, sold),
         None if value is None else round(value, 2),
-        round(back, 2),
-        round(back / value, 6) if value else None,
+        None if back is None else round(back, 2),
+        round(back / value, 6) if value and back is not None else None,
     ]
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 from polku_analytics.analyses.answer import PREVIOUS, Finding, answer
 from polku_analytics.analyses.scope import Part, Scope, check_unit
 from polku_analytics.analyses.segments import parse_segment
+from polku_analytics.currencies import usual_first
 from polku_analytics.errors import AnalyticsError
 from polku_analytics.journeys import Journeys, period_sql
 from polku_analytics.period import Period
@@ -113,7 +114,7 @@ def _size(part: Part, everybody: int) -> Finding:
         "WHERE t.order_id IS NOT NULL GROUP BY COALESCE(o.currency, '')"
     )
     orders = sum(row[1] for row in money)
-    main = max(money, key=lambda row: (row[1], row[0]), default=("", 0, None))
+    main = min(money, key=lambda row: usual_first(*row[:2]), default=("", 0, None))
     row: list[Any] = [units, share(units, everybody), int(known or 0), int(buyers or 0), orders]
     revenue = None if main[2] is None else round(float(main[2]), 6)
     return Finding(rows=[[*row, revenue, main[0] or None, orders - main[1]]], sql=sql)

@@ -501,7 +501,7 @@ def spark_fillings(
         "no_products": "COALESCE(SIZE(products), 0) <= 0" if known else "TRUE",
         "each_product": lambda table, columns: _each_product(table, columns, known=known),
         "sorted_list": lambda column: f"SORT_ARRAY(COLLECT_LIST({column}))",
-        "in_order": "STRUCT(event_time, event_id)",
+        "in_order": "STRUCT(event_time, event_id, source)",
     }
 
 
@@ -523,7 +523,7 @@ def _microseconds_between(start: str, end: str) -> str:
 
 
 def _latest(column: str) -> str:
-    return f"MAX_BY({column}, STRUCT(event_time, event_id)) FILTER (WHERE {column} IS NOT NULL)"
+    return f"MAX_BY({column}, STRUCT(event_time, event_id, source)) FILTER (WHERE {column} IS NOT NULL)"
 
 
 def _items(plan: Plan) -> str:

@@ -5,7 +5,8 @@
 -- Order: account_id
 -- Increment: whole
 -- Definition: people are those with a session of the account, also if they belong to another one now. orders are those made in its
---   sessions. Money is in `currency`, that of the account's latest order; orders in others are not in net_revenue.
+--   sessions. Money is in `currency`, that of the account's latest order; orders in others are not in net_revenue. It is null
+--   where none of them says its value, and 0 without orders.
 WITH members AS (
   SELECT
     account_id,
@@ -63,7 +64,7 @@ SELECT
   s.stage_number,
   COALESCE(m.orders, 0) AS orders,
   m.currency,
-  COALESCE(m.net_revenue, 0.0) AS net_revenue,
+  CASE WHEN m.orders > 0 THEN m.net_revenue ELSE 0.0 END AS net_revenue,
   m.last_ordered_at
 FROM seen AS s
 LEFT JOIN money AS m ON m.account_id = s.account_id

@@ -6,14 +6,15 @@
 -- Order: campaign
 -- Definition: sent, opened, clicked: people; visits, carts: sessions; orders: orders made in its visits. currency is the one
 --   most of them are in (ties: the first by name), and without orders that of most rows of spend (ties likewise): amounts of
---   different currencies are not compared. net_revenue and margin are of the orders in it, the others are counted in orders_in_other_currencies. spend: what the table spend had for the
+--   different currencies are not compared. net_revenue and margin are of the orders in it, the others are counted in orders_in_other_currencies. net_revenue is null
+--   where none of them says its value, and 0 without orders. spend: what the table spend had for the
 --   campaign in that currency when the tables were built, none where it had nothing; return_on_spend: net_revenue ÷ spend.
 --   A campaign that was paid for and reached nobody is there too.
 WITH amounts AS (
   SELECT
     campaign, currency, COUNT(*) AS orders, SUM(net_revenue) AS net_revenue,
     CASE WHEN COUNT(margin) = COUNT(*) THEN SUM(margin) END AS margin,
-    ROW_NUMBER() OVER (PARTITION BY campaign ORDER BY COUNT(*) DESC, currency) AS place
+    ROW_NUMBER() OVER (PARTITION BY campaign ORDER BY {{ usual_currency_first }}) AS place
   FROM campaign_steps
   WHERE step = 'order'
   GROUP BY campaign, currency
@@ -21,7 +22,7 @@ WITH amounts AS (
 spent AS (
   SELECT
     utm_campaign AS campaign, currency, SUM(amount) AS amount,
-    ROW_NUMBER() OVER (PARTITION BY utm_campaign ORDER BY COUNT(*) DESC, currency) AS place
+    ROW_NUMBER() OVER (PARTITION BY utm_campaign ORDER BY {{ usual_currency_first }}) AS place
   FROM spend
   WHERE utm_campaign IS NOT NULL AND amount IS NOT NULL
   GROUP BY utm_campaign, currency
@@ -47,7 +48,8 @@ named AS (
 ),
 earned AS (
   SELECT
-    n.campaign, a.orders, a.net_revenue, a.margin,
+    n.campaign, a.orders, a.margin,
+    CASE WHEN a.orders > 0 THEN a.net_revenue ELSE 0.0 END AS net_revenue,
     CASE WHEN a.campaign IS NULL THEN f.currency ELSE a.currency END AS currency
   FROM named AS n
   LEFT JOIN amounts AS a ON a.campaign = n.campaign AND a.place = 1
@@ -64,11 +66,11 @@ SELECT
   COALESCE(r.carts, 0) AS carts,
   COALESCE(r.orders, 0) AS orders,
   COALESCE(r.orders, 0) - COALESCE(e.orders, 0) AS orders_in_other_currencies,
-  COALESCE(e.net_revenue, 0.0) AS net_revenue,
+  e.net_revenue,
   e.margin,
   e.currency,
   s.amount AS spend,
-  CASE WHEN s.amount > 0 THEN COALESCE(e.net_revenue, 0.0) / s.amount END AS return_on_spend
+  CASE WHEN s.amount > 0 THEN e.net_revenue / s.amount END AS return_on_spend
 FROM earned AS e
 LEFT JOIN reached AS r ON r.campaign = e.campaign
 LEFT JOIN spent AS s

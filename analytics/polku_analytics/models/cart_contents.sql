@@ -11,7 +11,8 @@
 --   rule. A cart was made if something was added to it, its checkout was started, or it was seen with products. A cart that lies
 --   idle and is taken up again is the same cart. items is what was added less what was removed, never below 0, product by
 --   product in the order of time; a removal without quantity removes all of the product, an addition without one adds one piece.
---   Amounts use the price that the product was given last, if it is in the currency that the cart was given last, or says none. Without prices, value_left is the value last seen of the whole cart.
+--   Amounts use the price that the product was given last, if it is in the currency that the cart was given last, or says none. Without prices, value_left is the value last
+--   seen of the whole cart, if it is in that currency or says none. value_left is null where no product that is left has a price.
 WITH moves AS (
   SELECT
     c.*,
@@ -64,6 +65,8 @@ facts AS (
     MAX(CASE WHEN closing_order IS NULL THEN event_time END) AS last_at,
     MAX_BY(currency, CASE WHEN currency IS NOT NULL AND closing_order IS NULL THEN touchpoint_number END) AS currency,
     MAX_BY(value, CASE WHEN value IS NOT NULL AND closing_order IS NULL THEN touchpoint_number END) AS seen_value,
+    MAX_BY(COALESCE(currency, ''), CASE WHEN value IS NOT NULL AND closing_order IS NULL THEN touchpoint_number END)
+      AS seen_currency,
     MIN(CASE WHEN event_name = 'checkout_started' THEN event_time END) AS checkout_started_at,
     MAX(CASE WHEN closing_order IS NOT NULL THEN event_time END) AS ordered_at,
     MAX(closing_order) AS order_id
@@ -107,7 +110,8 @@ by_product AS (
     known_cart_id,
     product_id,
     SUM(added) AS added,
-    SUM(change) - LEAST(0.0, MIN(so_far)) AS remaining,
+    -- Of parts of pieces a sum of doubles is not exact, least of all beside what takes everything.
+    ROUND(SUM(change) - LEAST(0.0, MIN(so_far)), 6) AS remaining,
     MAX_BY(price, CASE WHEN price IS NOT NULL THEN touchpoint_number END) AS price,
     MAX_BY(currency, CASE WHEN price IS NOT NULL THEN touchpoint_number END) AS price_currency
   FROM running
@@ -126,8 +130,13 @@ contents AS (
     known_cart_id,
     SUM(added) AS added,
     SUM(remaining) AS items,
-    SUM(own_price * added) AS value_added,
-    SUM(own_price * remaining) AS value_left,
+    -- What is known of the price of products that are not in it says nothing of those that are.
+    CASE WHEN SUM(added) > 0 THEN SUM(CASE WHEN added > 0 THEN own_price * added END) ELSE SUM(own_price * added) END
+      AS value_added,
+    CASE
+      WHEN SUM(remaining) > 0 THEN SUM(CASE WHEN remaining > 0 THEN own_price * remaining END)
+      ELSE SUM(own_price * remaining)
+    END AS value_left,
     COUNT(own_price) AS prices
   FROM priced
   GROUP BY person_key, orders_before, known_cart_id
@@ -150,7 +159,10 @@ SELECT
   f.started_at,
   f.last_at,
   c.value_added,
-  CASE WHEN c.prices > 0 THEN c.value_left ELSE f.seen_value END AS value_left,
+  CASE
+    WHEN c.prices > 0 THEN c.value_left
+    WHEN f.seen_currency IN ('', COALESCE(f.currency, '')) THEN f.seen_value
+  END AS value_left,
   f.currency,
   c.added AS items_added,
   c.items,

@@ -4,14 +4,14 @@
 -- Inputs: touchpoints, told_events
 -- Order: person_key, opened_at
 -- Increment: person
--- Definition: the first complaint_opened of each complaint id of a person (without an id: each event for itself, its event id
---   stands in). solved_at is the first complaint_solved of that person and id at or after opened_at; none: not solved yet.
+-- Definition: the first complaint_opened of each complaint id of a person (without an id: each event for itself, its source and
+--   event id stand in). solved_at is the first complaint_solved of that person and id at or after opened_at; none: not solved yet.
 WITH said AS (
   SELECT
     source,
     event_id,
     person_key,
-    COALESCE(complaint_id, event_id) AS complaint_id,
+    {{ id_or_own complaint_id | source | event_id }} AS complaint_id,
     complaint_topic AS topic,
     reason AS reason_text,
     order_id,

@@ -5,13 +5,13 @@
 -- Increment: person
 -- Stored: no
 -- Definition: the first event of each order id among {{ order_events }}; an event without an order id is an order of its
---   own (its event id stands in). order_number counts the person's orders from 1 by time.
+--   own (its source and event id stand in: `shop:e1`). order_number counts the person's orders from 1 by time.
 WITH reported AS (
   SELECT
     *,
-    COALESCE(order_id, event_id) AS order_key,
+    {{ id_or_own order_id | source | event_id }} AS order_key,
     ROW_NUMBER() OVER (
-      PARTITION BY event_name, COALESCE(order_id, event_id) ORDER BY event_time, event_id, source
+      PARTITION BY event_name, {{ id_or_own order_id | source | event_id }} ORDER BY event_time, event_id, source
     ) AS report
   FROM ordered_events
   WHERE event_name IN ({{ order_event_names }})

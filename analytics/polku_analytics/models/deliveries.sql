@@ -20,6 +20,7 @@ WITH told AS (
     ) AS shipment_id,
     event_name,
     event_id,
+    source,
     event_time,
     person_key,
     session_key,

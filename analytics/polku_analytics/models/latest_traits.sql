@@ -3,7 +3,7 @@
 -- Keys: person_key
 -- Inputs: linked_events
 -- Stored: no
--- Definition: the value of the latest identify call that carries the trait (by event time, then event id).
+-- Definition: the value of the latest identify call that carries the trait (by event time, then event id, then source).
 SELECT
   person_key
   {{ latest_traits }}

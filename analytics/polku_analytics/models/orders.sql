@@ -7,8 +7,10 @@
 -- Definition: one row for each row of counted_orders ({{ order_events }}). returned_value and refunded_value are the sums of what
 --   the order's order_returned and order_refunded events give as value (a refund: revenue, value or total, the first it has);
 --   an event without an amount in the order's currency is worth what its products brought in the order, one with neither
---   amount nor products the whole order. Neither is more than the revenue. net_revenue is the revenue less the larger of the two (a refund mostly
---   pays for what came back), 0 if the order was cancelled. margin is the net revenue less the cost of the pieces that were
+--   amount nor products the whole order. Neither is more than the revenue, and
+--   each is null where what one of its events is worth is not known: an amount in another currency, products whose revenue is not known, an
+--   order without revenue. net_revenue is the revenue less the larger of the two (a refund mostly
+--   pays for what came back), or the one that is known, 0 if the order was cancelled. margin is the net revenue less the cost of the pieces that were
 --   kept; unknown unless the cost of every line is known. Amounts are in `currency` and never converted.
 WITH after AS (
   SELECT
@@ -41,7 +43,10 @@ bought AS (
 ),
 named AS (
   -- What the products that an event names brought in the order.
-  SELECT m.source, m.event_id, SUM(b.revenue * LEAST(m.pieces, b.pieces) / b.pieces) AS worth
+  SELECT
+    m.source,
+    m.event_id,
+    CASE WHEN COUNT(b.revenue) = COUNT(*) THEN SUM(b.revenue * LEAST(m.pieces, b.pieces) / b.pieces) END AS worth
   FROM (
     SELECT source, event_id, order_id, product_id, SUM(pieces) AS pieces
     FROM (
@@ -66,12 +71,13 @@ worths AS (
     a.event_id,
     f.event_name,
     f.event_time,
+    f.event_id AS told_by,
+    f.source AS told_from,
     f.reason,
     CASE
       WHEN f.amount IS NOT NULL AND (f.currency IS NULL OR a.currency IS NULL OR f.currency = a.currency) THEN f.amount
-      WHEN NOT f.without_products THEN COALESCE(n.worth, 0.0)
+      WHEN NOT f.without_products THEN CASE WHEN n.event_id IS NULL THEN 0.0 ELSE n.worth END
       WHEN f.amount IS NULL THEN a.revenue
-      ELSE 0.0
     END AS worth
   FROM after AS f
   JOIN addressed AS a ON a.order_id = f.order_id
@@ -81,12 +87,26 @@ netted AS (
   SELECT
     source,
     event_id,
-    SUM(CASE WHEN event_name = 'order_returned' THEN worth ELSE 0.0 END) AS returned,
-    SUM(CASE WHEN event_name = 'order_refunded' THEN worth ELSE 0.0 END) AS refunded,
+    CASE
+      WHEN COUNT(CASE WHEN event_name = 'order_returned' AND worth IS NULL THEN 1 END) = 0
+        THEN SUM(CASE WHEN event_name = 'order_returned' THEN worth ELSE 0.0 END)
+    END AS returned,
+    CASE
+      WHEN COUNT(CASE WHEN event_name = 'order_refunded' AND worth IS NULL THEN 1 END) = 0
+        THEN SUM(CASE WHEN event_name = 'order_refunded' THEN worth ELSE 0.0 END)
+    END AS refunded,
     MIN(CASE WHEN event_name = 'order_returned' THEN event_time END) AS returned_at,
     MIN(CASE WHEN event_name = 'order_cancelled' THEN event_time END) AS cancelled_at,
-    MIN_BY(reason, CASE WHEN event_name = 'order_returned' AND reason IS NOT NULL THEN event_time END) AS return_reason
-  FROM worths
+    MIN(CASE WHEN reason_place = 1 AND event_name = 'order_returned' THEN reason END) AS return_reason
+  FROM (
+    SELECT
+      worths.*,
+      ROW_NUMBER() OVER (
+        PARTITION BY source, event_id, event_name
+        ORDER BY CASE WHEN reason IS NULL THEN 1 ELSE 0 END, event_time, told_by, told_from
+      ) AS reason_place
+    FROM worths
+  ) AS placed
   GROUP BY source, event_id
 ),
 costs AS (
@@ -102,8 +122,8 @@ amounts AS (
     o.*,
     t.session_key,
     t.device,
-    CASE WHEN n.returned > o.revenue THEN o.revenue ELSE COALESCE(n.returned, 0.0) END AS returned_value,
-    CASE WHEN n.refunded > o.revenue THEN o.revenue ELSE COALESCE(n.refunded, 0.0) END AS refunded_value,
+    CASE WHEN n.source IS NULL THEN 0.0 WHEN n.returned > o.revenue THEN o.revenue ELSE n.returned END AS returned_value,
+    CASE WHEN n.source IS NULL THEN 0.0 WHEN n.refunded > o.revenue THEN o.revenue ELSE n.refunded END AS refunded_value,
     n.returned_at,
     n.return_reason,
     n.cancelled_at,
@@ -120,8 +140,9 @@ net AS (
     amounts.*,
     CASE
       WHEN cancelled THEN 0.0
-      WHEN returned_value > refunded_value THEN revenue - returned_value
-      ELSE revenue - refunded_value
+      WHEN returned_value IS NULL AND COALESCE(refunded_value, 0.0) = 0.0 THEN NULL
+      WHEN refunded_value IS NULL AND returned_value = 0.0 THEN NULL
+      ELSE revenue - GREATEST(COALESCE(returned_value, 0.0), COALESCE(refunded_value, 0.0))
     END AS net_revenue
   FROM amounts
 )

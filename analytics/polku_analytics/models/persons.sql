@@ -5,7 +5,8 @@
 -- Order: person_key
 -- Definition: a person is a group of ids that belong together (docs/definitions.md, Identity). person_id is the user id that
 --   was seen first, else the anonymous id. known_person: the person has a user id. stage is the furthest entered. revenue
---   is in the currency of the latest order; orders in others are not in it.
+--   is in the currency of the latest order; orders in others are not in it. It is null where none of them
+--   says its revenue, and 0 of who has not ordered.
 SELECT
   p.person_key,
   p.person_id,
@@ -17,7 +18,7 @@ SELECT
   COALESCE(t.touchpoints, 0) AS touchpoints,
   COALESCE(s.sessions, 0) AS sessions,
   COALESCE(o.orders, 0) AS orders,
-  COALESCE(o.revenue, 0.0) AS revenue,
+  CASE WHEN o.orders > 0 THEN o.revenue ELSE 0.0 END AS revenue,
   o.first_ordered_at,
   o.last_ordered_at,
   t.first_channel,

@@ -5,9 +5,10 @@
 -- Order: person_key
 -- Increment: whole
 -- Definition: money is in `currency`, that of the person's latest order; orders in others are in none of the sums. lifetime_value is
---   net_revenue so far. recency_days: from the latest order to the newest event of anybody. frequency: different days (UTC)
+--   net_revenue so far: null where none of these orders says its value, 0 of who has not ordered. recency_days: from the latest order to the newest event of anybody. frequency: different days (UTC)
 --   with an order; monetary: net_revenue of a day on average, among days with an order in the currency whose value is known;
---   none without such a day. rfm: three scores from 1 to 5, each 1 + floor(5 × share of the buyers who are strictly worse); no
+--   none without such a day. rfm: three scores from 1 to 5, each 1 + floor(5 × share of the buyers who are strictly worse), of
+--   money: of those whose money is in the same currency; no
 --   monetary counts as 0. satisfaction_band is that of the latest answer to a survey that has one. margin: known
 --   where that of each of these orders is. open_cart: the cart last used of those that are neither ordered nor emptied.
 WITH latest_order AS (
@@ -54,7 +55,8 @@ ranked AS (
     COUNT(*) OVER () AS buyers,
     RANK() OVER (ORDER BY h.recency_days DESC) - 1 AS worse_recency,
     RANK() OVER (ORDER BY h.frequency) - 1 AS worse_frequency,
-    RANK() OVER (ORDER BY COALESCE(h.monetary, 0.0)) - 1 AS worse_monetary
+    COUNT(*) OVER (PARTITION BY COALESCE(h.currency, '')) AS buyers_in_currency,
+    RANK() OVER (PARTITION BY COALESCE(h.currency, '') ORDER BY COALESCE(h.monetary, 0.0)) - 1 AS worse_monetary
   FROM habits AS h
 ),
 scored AS (
@@ -62,7 +64,7 @@ scored AS (
     r.*,
     CAST(FLOOR(5.0 * r.worse_recency / r.buyers) AS BIGINT) + 1 AS r_score,
     CAST(FLOOR(5.0 * r.worse_frequency / r.buyers) AS BIGINT) + 1 AS f_score,
-    CAST(FLOOR(5.0 * r.worse_monetary / r.buyers) AS BIGINT) + 1 AS m_score
+    CAST(FLOOR(5.0 * r.worse_monetary / r.buyers_in_currency) AS BIGINT) + 1 AS m_score
   FROM ranked AS r
 ),
 bands AS (
@@ -122,9 +124,9 @@ SELECT
   p.last_ordered_at,
   s.currency,
   COALESCE(s.currencies, 0) AS currencies,
-  COALESCE(s.net_revenue, 0.0) AS net_revenue,
+  CASE WHEN p.orders > 0 THEN s.net_revenue ELSE 0.0 END AS net_revenue,
   s.margin,
-  COALESCE(s.net_revenue, 0.0) AS lifetime_value,
+  CASE WHEN p.orders > 0 THEN s.net_revenue ELSE 0.0 END AS lifetime_value,
   s.recency_days,
   COALESCE(s.frequency, 0) AS frequency,
   s.monetary,

@@ -41,7 +41,7 @@ SELECT
   MIN_BY(marketing_channel, CASE WHEN marketing_channel IS NOT NULL THEN touchpoint_number END) AS marketing_channel,
   MIN_BY(utm_campaign, CASE WHEN utm_campaign IS NOT NULL THEN touchpoint_number END) AS utm_campaign,
   COUNT(order_id) AS orders,
-  COALESCE(SUM(revenue), 0.0) AS revenue
+  CASE WHEN COUNT(order_id) > 0 THEN SUM(revenue) ELSE 0.0 END AS revenue
 FROM touchpoints AS t
 JOIN engagement AS g ON g.session_key = t.session_key
 GROUP BY t.session_key

@@ -20,7 +20,7 @@ WITH facts AS (
   LEFT JOIN counted_orders AS o
     ON o.person_key = e.person_key
     AND o.event_name = e.event_name
-    AND o.order_id = CASE WHEN e.event_name IN ({{ order_event_names }}) THEN COALESCE(e.order_id, e.event_id) END
+    AND o.order_id = CASE WHEN e.event_name IN ({{ order_event_names }}) THEN {{ id_or_own e.order_id | e.source | e.event_id }} END
   LEFT JOIN (SELECT person_key, ordered_at FROM counted_orders WHERE first_order) AS f
     ON f.person_key = e.person_key
 )

@@ -12,6 +12,7 @@ from msgspec import Struct
 from polku_analytics.analyses.funnel import funnel_question, run_funnel
 from polku_analytics.analyses.paths import LEFT, PathsQuestion, run_paths
 from polku_analytics.analyses.scope import Scope
+from polku_analytics.currencies import usual_currency
 from polku_analytics.errors import AnalyticsError, UnknownNameError
 from polku_analytics.journeys import PUSHED_CHANNELS, Journeys
 from polku_analytics.period import Period
@@ -76,8 +77,8 @@ class Series(Struct, frozen=True):
     bucket: str
     starts: tuple[datetime.date, ...]
     orders: tuple[int, ...]
-    revenue: tuple[float, ...]
-    """Of the orders in `currency`."""
+    revenue: tuple[float | None, ...]
+    """Of the orders in `currency`; None where there are some and none says its revenue."""
     currency: str
     in_other_currencies: int
     partial: tuple[bool, ...]
@@ -98,7 +99,8 @@ class ChannelFigure(Struct, frozen=True):
     people: int
     touchpoints: int
     orders: int
-    revenue: float
+    revenue: float | None
+    """None where none of the orders says its revenue."""
 
 
 class ReportFigures(Struct, frozen=True, kw_only=True):
@@ -266,7 +268,7 @@ def _touchpoint_stages(journeys: Journeys) -> dict[str, str]:
 def _currency(journeys: Journeys) -> str:
     """That of most orders; empty where they say none. Amounts in others are not added to it."""
     orders = journeys.rows("SELECT COALESCE(currency, ''), COUNT(*) FROM orders GROUP BY COALESCE(currency, '')")
-    return str(max(orders, key=lambda row: (row[1], row[0]), default=("", 0))[0])
+    return usual_currency(dict(orders)) or ""
 
 
 def _in(currency: str) -> str:
@@ -284,7 +286,8 @@ def _orders_over_time(journeys: Journeys, zone: str, currency: str) -> Series | 
         start: (orders, revenue, others)
         for start, orders, revenue, others in journeys.rows(
             f"SELECT CAST(DATE_TRUNC('{bucket}', {local}) AS DATE) AS start, COUNT(*), "
-            f"COALESCE(SUM(CASE WHEN {_in(currency)} THEN revenue END), 0.0), "
+            f"CASE WHEN COUNT(CASE WHEN {_in(currency)} THEN 1 END) = 0 THEN 0.0 "
+            f"ELSE ROUND(SUM(CASE WHEN {_in(currency)} THEN revenue END), 2) END, "
             f"COUNT(CASE WHEN NOT {_in(currency)} THEN 1 END) FROM orders GROUP BY start"
         )
     }
@@ -293,7 +296,7 @@ def _orders_over_time(journeys: Journeys, zone: str, currency: str) -> Series | 
         bucket=bucket,
         starts=tuple(starts),
         orders=tuple(rows.get(start, (0, 0.0, 0))[0] for start in starts),
-        revenue=tuple(round(rows.get(start, (0, 0.0, 0))[1], 2) for start in starts),
+        revenue=tuple(rows.get(start, (0, 0.0, 0))[1] for start in starts),
         currency=currency,
         in_other_currencies=sum(row[2] for row in rows.values()),
         partial=tuple(
@@ -342,7 +345,7 @@ def _total(heat_map: HeatMap) -> int:
 
 def _channels(journeys: Journeys, currency: str) -> tuple[ChannelFigure, ...]:
     rows = journeys.rows(
-        "SELECT t.*, COALESCE(o.revenue, 0.0) FROM ("
+        "SELECT t.*, CASE WHEN o.name IS NULL THEN 0.0 ELSE o.revenue END FROM ("
         "SELECT COALESCE(channel, 'unknown') AS name, COUNT(DISTINCT person_key) AS people, COUNT(*), COUNT(order_id) "
         "FROM touchpoints GROUP BY name) AS t LEFT JOIN ("
         "SELECT COALESCE(channel, 'unknown') AS name, SUM(revenue) AS revenue FROM orders "
@@ -355,7 +358,8 @@ def _marketing_channels(journeys: Journeys, currency: str) -> tuple[ChannelFigur
     # By session: an order itself rarely says where the visit came from, its first page does.
     rows = journeys.rows(
         "SELECT COALESCE(marketing_channel, 'unknown') AS name, COUNT(DISTINCT person_key) AS people, "
-        "CAST(SUM(events) AS BIGINT), CAST(SUM(orders) AS BIGINT), COALESCE(SUM(o.earned), 0.0) "
+        "CAST(SUM(events) AS BIGINT), CAST(SUM(orders) AS BIGINT), "
+        "CASE WHEN COUNT(o.session_key) > 0 THEN SUM(o.earned) ELSE 0.0 END "
         f"FROM sessions AS s LEFT JOIN (SELECT session_key, SUM(revenue) AS earned FROM orders WHERE {_in(currency)} "
         "GROUP BY session_key) AS o ON o.session_key = s.session_key "
         f"WHERE {_IS_VISIT} GROUP BY name ORDER BY people DESC, name"

@@ -32,6 +32,7 @@ from polku_analytics.report.wording import (
     day,
     duration,
     moment,
+    money,
     percent,
     short_number,
     title,
@@ -284,8 +285,8 @@ def _orders_section(figures: ReportFigures) -> Section:
     if series is None:
         return section("orders", heading, definition, '<p class="empty">This data has no orders.</p>')
     rows = [
-        [day(start), count, f"{amount:,.2f}"]
-        for start, count, amount in zip(series.starts, series.orders, series.revenue, strict=True)
+        [day(start), count, money(revenue)]
+        for start, count, revenue in zip(series.starts, series.orders, series.revenue, strict=True)
     ]
     return section(
         "orders",
@@ -420,7 +421,7 @@ def _channel_section(channels: Sequence[ChannelFigure], what: str, currency: str
         f'<ul class="bars">{bars}</ul><p class="axis">Bar length: people. Figures: people, orders.</p>',
         table(
             [title(what), "People", "Touchpoints", "Orders", f"Revenue {currency}".strip()],
-            [[title(c.channel), c.people, c.touchpoints, c.orders, f"{c.revenue:,.2f}"] for c in channels],
+            [[title(c.channel), c.people, c.touchpoints, c.orders, money(c.revenue)] for c in channels],
         ),
         reading=readings.of_channels(channels),
         css="half",

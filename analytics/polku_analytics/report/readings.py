@@ -77,8 +77,10 @@ def of_orders(series: Series) -> str:
     best = max(range(len(series.starts)), key=lambda place: series.orders[place])
     when = {"day": "on ", "week": "in the week from ", "month": "in "}[series.bucket]
     others = f", without {series.in_other_currencies:,} in other currencies" if series.in_other_currencies else ""
+    known = [revenue for revenue in series.revenue if revenue is not None]
+    brought = f"brought {amount(sum(known), series.currency)}" if known else "of which none says its revenue"
     return (
-        f"{counted(sum(series.orders), 'order')} brought {amount(sum(series.revenue), series.currency)}{others}; "
+        f"{counted(sum(series.orders), 'order')} {brought}{others}; "
         f"most came {when}{bucket_label(series.starts[best], series.bucket)} ({series.orders[best]:,})."
     )
 
@@ -200,9 +202,8 @@ def of_deliveries(rows: Sequence[Row]) -> str:
 
 def of_returns(row: Row, reasons: Sequence[Row]) -> str:
     """How much came back, and why most."""
-    text = (
-        f"{row['returned']:,} of {counted(row['sold'], 'order')} ({percent(row['returned_share'])}) came back, worth "
-        f"{amount(row['returned_value'], row['currency'])}"
+    text = f"{row['returned']:,} of {counted(row['sold'], 'order')} ({percent(row['returned_share'])}) came back" + (
+        "" if row["returned_value"] is None else f", worth {amount(row['returned_value'], row['currency'])}"
     )
     if row["returned_value_share"] is not None:
         text += f" ({percent(row['returned_value_share'])} of revenue)"
@@ -216,10 +217,14 @@ def of_campaigns(result: AnalysisResult) -> str:
     """Which brought most, and what comes back for the money where that is known."""
     rows = result.dicts()
     best, campaigns = rows[0], counted(len({row["campaign"] for row in rows}), "campaign")
-    if not any(row["orders"] for row in rows):
+    brought = [row for row in rows if row["orders"]]
+    if not brought:
         return f"{campaigns}, and no order in a visit that one of them brought."
+    if all(row["result"] is None for row in brought):
+        return f"{campaigns}, and no order in a visit that one of them brought says its value."
+    among = f" in {best['currency'] or 'no currency'}" if len({row["currency"] for row in brought}) > 1 else ""
     text = (
-        f"Of {campaigns}, “{best['campaign']}” leaves most: "
+        f"Of {campaigns}, “{best['campaign']}” leaves most{among}: "
         f"{counted(best['orders'], 'order')}, {amount(best['result'], best['currency'])}"
     )
     paid = [row for row in rows if row["return_on_spend"] is not None]

@@ -11,9 +11,21 @@ import polku_analytics.report.readings as readings
 from polku_analytics.analyses.carts import OUTCOMES
 from polku_analytics.analyses.deliveries import ALL as ALL_CARRIERS
 from polku_analytics.analyses.retention import ALL as ALL_COHORTS
+from polku_analytics.currencies import usual_first
 from polku_analytics.report.answers import RECENT_DAYS, Answers
 from polku_analytics.report.html import Bar, Section, asked, bars, section, table
-from polku_analytics.report.wording import amount, bucket_label, change, day, duration, percent, title, window_words
+from polku_analytics.report.wording import (
+    amount,
+    amount_or_unknown,
+    bucket_label,
+    change,
+    day,
+    duration,
+    money,
+    percent,
+    title,
+    window_words,
+)
 from polku_analytics.result import AnalysisResult
 from polku_schemas.amounts import counted
 
@@ -276,7 +288,7 @@ def carts(answers: Answers) -> Section:
                     *(row[name] for name in OUTCOMES),
                     row["abandonment_share"],
                     row["abandoned_in_checkout"],
-                    _money(row["value_left"]),
+                    money(row["value_left"]),
                 ]
                 for row in rows
             ],
@@ -344,7 +356,8 @@ def campaigns(answers: Answers) -> Section:
         "campaigns",
         HEADINGS["campaigns"],
         "Net revenue of the orders in visits that a campaign brought, and how far people came; ranked by what is left: "
-        "margin, or net revenue where margins are not known, less what was spent. Return on spend is net revenue ÷ "
+        "margin, or net revenue where margins are not known, less what was spent; first in the "
+        "currency of most orders. Return on spend is net revenue ÷ "
         f"spend. Orders per person: how many more in the {window_words(answers.campaigns)} after it than before it, "
         f"against people it was not sent to.{more}",
         bars(
@@ -352,7 +365,7 @@ def campaigns(answers: Answers) -> Section:
                 Bar(
                     name=row["campaign"],
                     share=(row[measure] or 0.0) / largest[row["currency"]] if largest[row["currency"]] else 0.0,
-                    figure=amount(row["net_revenue"] or 0.0, row["currency"]) if earned else f"{row['sent']:,}",
+                    figure=amount_or_unknown(row["net_revenue"], row["currency"]) if earned else f"{row['sent']:,}",
                     more=_return(row) if earned else "people",
                     below=_reached(row),
                 )
@@ -370,8 +383,8 @@ def campaigns(answers: Answers) -> Section:
                         row[name]
                         for name in ("campaign", "sent", "opened", "clicked", "visited", "with_cart", "ordered")
                     ),
-                    *(row["orders"], _money(row["net_revenue"]), row["currency"], _money(row["spend"])),
-                    *(_money(row["result"]), _money(row["return_on_spend"])),
+                    *(row["orders"], money(row["net_revenue"]), row["currency"], money(row["spend"])),
+                    *(money(row["result"]), money(row["return_on_spend"])),
                     *(_decimals(row["extra_orders_per_person"]), _decimals(row["extra_p_value"])),
                 ]
                 for row in rows
@@ -567,10 +580,10 @@ def deliveries(answers: Answers) -> Section:
 
 def returns(answers: Answers) -> Section:
     """What came back, by reason."""
-    main = max(answers.returns.dicts(), key=lambda row: row["sold"])
+    main = min(answers.returns.dicts(), key=lambda row: usual_first(row["currency"], row["sold"]))
     reasons = answers.return_reasons.dicts()
     mine = [row for row in reasons if row["currency"] == main["currency"]]
-    most = max((row["returned_value"] for row in mine), default=0.0)
+    most = max((row["returned_value"] or 0.0 for row in mine), default=0.0)
     others = len(answers.returns.rows) - 1
     note = f" Shown are those in {main['currency'] or 'no currency'}; the table has the others." if others else ""
     return section(
@@ -582,8 +595,8 @@ def returns(answers: Answers) -> Section:
             [
                 Bar(
                     name=title(row["name"]),
-                    share=row["returned_value"] / most if most else 0.0,
-                    figure=amount(row["returned_value"], row["currency"]),
+                    share=(row["returned_value"] or 0.0) / most if most else 0.0,
+                    figure=amount_or_unknown(row["returned_value"], row["currency"]),
                     more=counted(row["returned"], "order"),
                 )
                 for row in mine
@@ -596,7 +609,7 @@ def returns(answers: Answers) -> Section:
                     title(row["name"]),
                     row["currency"],
                     *(row["sold"], row["returned"], row["returned_share"]),
-                    *(_money(row["returned_value"]), row["returned_value_share"]),
+                    *(money(row["returned_value"]), row["returned_value_share"]),
                 ]
                 for row in [*answers.returns.dicts(), *reasons]
             ],
@@ -727,10 +740,6 @@ def lifecycle_plot(result: AnalysisResult) -> dict[str, Any]:
 def of(name: str, answers: Answers) -> Section | None:
     """The section of this name."""
     return _SECTIONS[name](answers)
-
-
-def _money(value: float | None) -> str | None:
-    return None if value is None else f"{value:,.2f}"
 
 
 def _decimals(value: float | None) -> str | None:

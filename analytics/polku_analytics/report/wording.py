@@ -97,6 +97,16 @@ def amount(value: float, currency: str | None) -> str:
     return f"{value:,.{0 if abs(value) >= 1000 else 2}f} {currency or ''}".strip()
 
 
+def amount_or_unknown(value: float | None, currency: str | None) -> str:
+    """The same of what may not be known."""
+    return "not known" if value is None else amount(value, currency)
+
+
+def money(value: float | None) -> str | None:
+    """An amount as a cell of a table, whose head names the currency; None where it is not known."""
+    return None if value is None else f"{value:,.2f}"
+
+
 def change(value: float) -> str:
     """How much more or less, as a share of what was."""
     rounded = round(100 * value)

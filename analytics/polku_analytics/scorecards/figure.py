@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from polku_analytics.analyses.scope import Part
+from polku_analytics.currencies import usual_currency
 from polku_analytics.journeys import PUSHED_CHANNELS, Journeys
 from polku_schemas import stage_values
 from polku_schemas.rules import sql_literal
@@ -123,7 +124,7 @@ def main_currency(part: Part) -> str:
             f"FROM {whole.rows('orders', 'ordered_at')} AS o GROUP BY COALESCE(o.currency, '')"
         )
         if rows:
-            return str(max(rows, key=lambda row: (row[1], row[0]))[0])
+            return usual_currency(dict(rows)) or ""
     return ""
 
 

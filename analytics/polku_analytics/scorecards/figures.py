@@ -14,6 +14,7 @@ from polku_analytics.analyses.steps import Step
 from polku_analytics.analyses.survival import percentile_or_none
 from polku_analytics.analyses.tasks import COLUMNS as TASK_COLUMNS
 from polku_analytics.analyses.tasks import TasksQuestion, find_tasks
+from polku_analytics.currencies import usual_currency
 from polku_analytics.scorecards.figure import (
     Figure,
     Value,
@@ -259,15 +260,17 @@ def _return_on_spend(part: Part) -> Value:
         return Value(None)
     # Rows and not amounts: 500 SEK are not more than 100 EUR.
     rows = {money: sum(rows for _, rows in campaigns.values()) for money, campaigns in (asked or spent).items()}
-    currency = min(rows, key=lambda money: (-rows[money], money or ""))
+    currency = usual_currency(rows)
     of_campaign = {campaign: amount for campaign, (amount, _) in spent.get(currency, {}).items()}
     earned = part.journeys.rows(
         "SELECT c.campaign, SUM(c.net_revenue) AS revenue "
         f"FROM {part.rows('campaign_steps', 'happened_at')} AS c WHERE c.step = 'order' "
         f"AND COALESCE(c.currency, '') = {sql_literal(currency or '')} GROUP BY c.campaign"
     )
-    revenue = sum(amount or 0.0 for campaign, amount in earned if campaign in of_campaign)
-    return Value(ratio(revenue, sum(of_campaign.values())).number, currency)
+    brought = [amount for campaign, amount in earned if campaign in of_campaign]
+    revenue = [amount for amount in brought if amount is not None]
+    # Without an order nothing came back; of orders that all say no value nobody knows what did.
+    return Value(ratio(sum(revenue), sum(of_campaign.values())).number if revenue or not brought else None, currency)
 
 
 ORDERS = Figure(

@@ -79,7 +79,8 @@
         formatter: (items) => {
           const i = items[0].dataIndex;
           return `${escaped(data.labels[i])}${data.partial[i] ? " (not a whole " + data.bucket + ")" : ""}<br>` +
-            `<b>${number.format(data.orders[i])}</b> ${data.orders[i] === 1 ? "order" : "orders"}<br><b>${number.format(Math.round(data.revenue[i]))}</b> ${escaped(data.currency)}`;
+            `<b>${number.format(data.orders[i])}</b> ${data.orders[i] === 1 ? "order" : "orders"}<br>` +
+            (data.revenue[i] === null ? "revenue not known" : `<b>${number.format(Math.round(data.revenue[i]))}</b> ${escaped(data.currency)}`);
         },
       },
       grid: [
