@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 import polku
-from polku import retry, worker
+from polku import delivery, retry
 from polku.client import Tracker, encoded_context, spool_of
+from polku.delivery import Delivery, Send
 from polku.report import Reporter
 from polku.settings import settings_from
 from polku.transport import Answer
-from polku.worker import Delivery, Send
 
 from .conftest import RecordingCollector
 
@@ -103,9 +103,9 @@ class World(Delivery):
 @pytest.fixture(params=POLICIES)
 def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(request.param, tmp_path)
-    for module in ("polku.worker", "polku.buffer", "polku.spool"):
+    for module in ("polku.delivery", "polku.buffer", "polku.spool"):
         monkeypatch.setattr(f"{module}.time", made)
-    assert worker.time is made  # type: ignore[attr-defined]
+    assert delivery.time is made  # type: ignore[attr-defined]
     monkeypatch.setattr(retry, "_random", lambda: 0.999)
     return made
 

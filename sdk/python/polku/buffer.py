@@ -6,7 +6,6 @@ lock guards it all. It is reentrant, because a signal handler or a finaliser may
 in here.
 """
 
-import contextlib
 import threading
 import time
 from collections import deque
@@ -51,25 +50,6 @@ class Counts(msgspec.Struct, frozen=True):
     recovered: int
     lost: dict[LossReason, int]
     withheld: dict[WithheldReason, int]
-
-
-class Bell:
-    """Wakes one waiting thread. Unlike a `threading.Event`, `ring` never blocks and may interrupt itself."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def ring(self) -> None:
-        """Let the next or the current `wait` return."""
-        with contextlib.suppress(RuntimeError):  # it has been rung already
-            self._lock.release()
-
-    def wait(self, timeout_seconds: float | None) -> bool:
-        """Wait for a ring, at most so long; whether there was one."""
-        if timeout_seconds is None:
-            return self._lock.acquire()
-        return timeout_seconds > 0 and self._lock.acquire(timeout=min(timeout_seconds, threading.TIMEOUT_MAX))
 
 
 class Buffer:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from polku.context import fill, held
+from polku.delivery import Delivery
 from polku.errors import InvalidEvent, Loss, LossReason, SettingsError, WithheldReason
 from polku.event import Record, encode, encode_object, is_plain, new_id, now
 from polku.gate import Gate, Hook, HookFailed, decision_of
@@ -23,7 +24,7 @@ from polku.settings import Settings, settings_from, switches
 from polku.transport import HttpTransport, Transport
 from polku.typed import Event, PageEvent, ScreenEvent, Traits
 from polku.version import __version__
-from polku.worker import Delivery, Worker
+from polku.worker import Worker
 
 if TYPE_CHECKING:
     from polku.spool import Spool

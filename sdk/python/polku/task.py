@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from polku import forks
+from polku.delivery import Send, Steps
 from polku.errors import Loss
 from polku.report import Reporter
 from polku.settings import Settings
@@ -25,7 +26,7 @@ from polku.transport import (
     importing,
     ping_url,
 )
-from polku.worker import Send, Steps, Worker, close_with_children
+from polku.worker import Worker, close_with_children
 
 if TYPE_CHECKING:
     from polku.spool import Spool

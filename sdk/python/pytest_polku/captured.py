@@ -14,11 +14,12 @@ import msgspec
 import polku.default
 from polku.buffer import Buffer
 from polku.client import Client
+from polku.delivery import Delivery
 from polku.errors import LossReason
 from polku.planned import JudgingPlan, Unplanned
 from polku.task import TaskWorker
 from polku.verdicts import Verdict
-from polku.worker import Delivery, Worker
+from polku.worker import Worker
 
 SHOWN_EVENTS = 20
 """How many events a failed assertion lists."""

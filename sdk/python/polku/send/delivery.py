@@ -6,14 +6,15 @@ from collections.abc import Callable, Hashable
 
 import msgspec
 
-from polku.buffer import Batch, Bell
+from polku.buffer import Batch
 from polku.client import batch_url, encoded_context
+from polku.delivery import Delivery, Send
 from polku.errors import LossReason
 from polku.report import Reporter
 from polku.settings import Settings
 from polku.transport import Answer, HttpTransport
 from polku.verdicts import Verdict, read_reply
-from polku.worker import Delivery, Send
+from polku.worker import Bell
 
 FINAL = frozenset((LossReason.REFUSED, LossReason.EXPIRED, LossReason.CLOSE_TIMEOUT, LossReason.INTERNAL))
 """Why a batch is lost when the next one would be, too. Other losses are of one event."""
