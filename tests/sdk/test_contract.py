@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from polku import retry, task
-from polku.client import Stats, Tracker, encoded_context
+from polku.client import encoded_context
 from polku.delivery import Delivery, Send
 from polku.report import Reporter
 from polku.settings import Settings
 from polku.task import AsyncTransport, TaskWorker
+from polku.tracker import Stats, Tracker
 from polku.transport import Answer
 
 CASES = json.loads((Path(__file__).parents[1] / "contract" / "sdk" / "deliveries.json").read_text())
