@@ -42,9 +42,7 @@ class Rewritten(Struct, frozen=True):
     """What one commit did."""
 
     files_before: int
-    files_after: int
     bytes_read: int
-    rows_before: int
     rows_after: int
 
 
@@ -139,7 +137,7 @@ class Rewriter:
                 "nothing was done"
             )
         replace_files(self._store, self._table, [file.path for file in old], written, turn, what, gone > 0)
-        return Rewritten(len(old), len(written), sum(file.size_bytes for file in old), rows_before, rows_after)
+        return Rewritten(len(old), sum(file.size_bytes for file in old), rows_after)
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
         return list(self._open.execute(sql).fetchall())
