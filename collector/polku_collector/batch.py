@@ -264,7 +264,8 @@ class StreamSource(Protocol):
     """What the lake sees of one stream of the journal."""
 
     @property
-    def stream_id(self) -> str: ...
+    def stream_id(self) -> str:
+        """Its name, which no other stream has."""
 
     def read(self, after: int, max_bytes: int) -> list[Block]:
         """The durable blocks with sequences beyond `after`, in order, up to about `max_bytes` (at least one)."""

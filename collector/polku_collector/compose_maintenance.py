@@ -150,6 +150,7 @@ class Diary:
         return last is None or not 0 <= now - last < EVERY[work]
 
     def note(self, table: str, work: str, now: float) -> None:
+        """Remember that it was done now, beyond the end of this process."""
         self._last[f"{table} {work}"] = now
         fresh = self._path.with_name(f".{self._path.name}-{os.getpid()}")
         fresh.write_text(json.dumps(self._last))

@@ -35,6 +35,7 @@ class Files:
         os.fdatasync(descriptor)
 
     def close(self, descriptor: int) -> None:
+        """Let go of an open file."""
         os.close(descriptor)
 
     def sync_file(self, path: Path) -> None:
@@ -68,6 +69,7 @@ class Files:
         new.hardlink_to(old)
 
     def remove(self, path: Path) -> None:
+        """Remove a file if it is there; durable only after `sync_directory`."""
         path.unlink(missing_ok=True)
 
 

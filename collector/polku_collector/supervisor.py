@@ -80,6 +80,7 @@ class Clearance:
         self._giver, self.taker = socket.socketpair()
 
     def give(self) -> None:
+        """Intake may begin."""
         self._giver.send(b"!")
 
 

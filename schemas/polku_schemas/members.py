@@ -178,10 +178,6 @@ class Members:
         if self._rest.pop(key, None) is not None:
             self.report(FindingCode.MISPLACED_KEY, (key,), message, remedy)
 
-    def know(self, *keys: str) -> None:
-        """Name keys that may stand here, for the remedies, though they need not be taken."""
-        self._known += keys
-
     def drop(self) -> None:
         """Leave the rest unread, where a finding has already said why it cannot be understood."""
         self._rest.clear()

@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
-from polku import retry, task, worker
-from polku.client import Stats, Tracker, encoded_context
+from polku import retry, task
+from polku.client import encoded_context
 from polku.delivery import Delivery, Send
 from polku.report import Reporter
 from polku.settings import Settings
 from polku.task import AsyncTransport, TaskWorker
+from polku.tracker import Stats, Tracker
 from polku.transport import Answer
 
 CASES = json.loads((Path(__file__).parents[1] / "contract" / "sdk" / "deliveries.json").read_text())
@@ -50,7 +51,8 @@ class Walked(Delivery):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(worker, "time", clock)
+    monkeypatch.setattr("polku.delivery.time", clock)
+    monkeypatch.setattr("polku.worker.time", clock)
     monkeypatch.setattr("polku.buffer.time", clock)
     monkeypatch.setattr(retry, "_random", lambda: NEARLY_ALL)
     return clock

@@ -16,10 +16,11 @@ import pytest
 
 import polku
 from polku import delivery, retry
-from polku.client import Tracker, encoded_context, spool_of
+from polku.client import encoded_context, spool_of
 from polku.delivery import Delivery, Send
 from polku.report import Reporter
 from polku.settings import settings_from
+from polku.tracker import Tracker
 from polku.transport import Answer
 
 from .conftest import RecordingCollector

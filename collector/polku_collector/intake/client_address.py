@@ -34,6 +34,7 @@ class Proxies(Struct, frozen=True):
     header: bytes = b"x-forwarded-for"
 
     def trusts(self, address: Address | None) -> bool:
+        """Whether what this address says of others is believed."""
         return address is not None and any(address in network for network in self.networks)
 
     def client_of(self, scope: Scope) -> Address | None:

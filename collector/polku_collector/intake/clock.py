@@ -33,6 +33,7 @@ class Clock(Struct, frozen=True):
 
     @classmethod
     def of(cls, arrival: Arrival) -> Clock:
+        """By what the request and its source say."""
         received_at, source = arrival.received_at, arrival.source
         sent_at = None if arrival.sent_at is None else _utc(arrival.sent_at)
         if source.historical:

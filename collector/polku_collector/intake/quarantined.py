@@ -68,6 +68,7 @@ class Around(Struct, frozen=True):
 
     @classmethod
     def of(cls, outer: Context | None, clock: Clock, limit: int) -> Around:
+        """`outer`: the context of the batch, of which at most `limit` bytes are kept."""
         if outer is None:
             return cls(None, None, clock.sent_at)
         return cls(context_text(outer, limit), outer.library, clock.sent_at)

@@ -25,7 +25,8 @@ _FULL_AT: Final = struct.Struct("d")
 class Bucket(Protocol):
     """Where the time at which the bucket is full is kept."""
 
-    def full_at(self) -> float: ...
+    def full_at(self) -> float:
+        """On the clock that all workers share."""
 
     def change(self, decide: Callable[[float], float]) -> None:
         """Put what `decide` makes of the time in its place, with nobody in between."""

@@ -108,6 +108,7 @@ class Share:
         self._held, self._most, self._bytes = held, most, 0
 
     def add(self, size: int) -> None:
+        """Hold so many bytes more. Raises Refused when all together are too many."""
         self._bytes += size
         self._held.bytes += size
         if self._held.bytes > self._most:
@@ -115,6 +116,7 @@ class Share:
             raise Refused(503, "busy", message, retry_after=_BUSY_SECONDS)
 
     def give_back(self) -> None:
+        """Hold nothing any more."""
         self._held.bytes -= self._bytes
 
 

@@ -213,7 +213,8 @@ class Observer(Protocol):
     def waited(self, source: str, seconds: float, *, late: bool) -> None:
         """A request with journalled events waited for the lake, and was answered before it had them if `late`."""
 
-    def answered(self, status: int, seconds: float) -> None: ...
+    def answered(self, status: int, seconds: float) -> None:
+        """A request was answered; without the time that the lake was waited for."""
 
 
 class _Ready(Struct):

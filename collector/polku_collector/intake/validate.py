@@ -228,6 +228,7 @@ class Request(Struct, frozen=True):
 
     @classmethod
     def of(cls, arrival: Arrival, context: Context | None) -> Request:
+        """`context`: what the batch says for all its events."""
         channel, problem = None, None
         if context is not None:
             channel, context = context.channel, copy(context)  # as it came it is kept beside what is refused

@@ -40,6 +40,7 @@ class SharedNumber:
 
     @property
     def value(self) -> int:
+        """As any process wrote it last."""
         return int(_NUMBER.unpack_from(self._map)[0])
 
     @value.setter
@@ -47,10 +48,12 @@ class SharedNumber:
         _NUMBER.pack_into(self._map, 0, number)
 
     def close(self) -> None:
+        """Let go of the file; what was written stays."""
         self._map.close()
 
 
 def streams_directory(journal: Path) -> Path:
+    """Where the streams of a journal are, each in a directory of its name."""
     return journal / "streams"
 
 
@@ -79,6 +82,7 @@ def stream_directories(journal: Path) -> list[Path]:
 
 
 def segment_path(directory: Path, number: int) -> Path:
+    """The file of a segment, whose names sort like their numbers."""
     return directory / f"{number:08d}.journal"
 
 

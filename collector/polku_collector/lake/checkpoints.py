@@ -25,9 +25,11 @@ class FoldedTable(Protocol):
 
     name: str
 
-    def fold_log(self) -> None: ...
+    def fold_log(self) -> None:
+        """Fold the log into a checkpoint. Any thread may: this handle is left alone."""
 
-    def reopen(self) -> None: ...
+    def reopen(self) -> None:
+        """Read the table anew."""
 
 
 class _AtOnce(Executor):

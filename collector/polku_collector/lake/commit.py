@@ -29,11 +29,14 @@ class CommitTable(Protocol):
 
     name: str
 
-    def commit(self, files: Sequence[NewFile], watermarks: dict[str, int]) -> None: ...
+    def commit(self, files: Sequence[NewFile], watermarks: dict[str, int]) -> None:
+        """Add the files and move the watermarks, both or neither."""
 
-    def reopen(self) -> None: ...
+    def reopen(self) -> None:
+        """Read the table anew."""
 
-    def watermark(self, stream: str) -> int: ...
+    def watermark(self, stream: str) -> int:
+        """Up to where the table has this stream."""
 
 
 def add_actions(files: list[DataFile], partition_column: str, *, data_change: bool = True) -> list[NewFile]:

@@ -148,10 +148,12 @@ class DedupIndex:
 
     @property
     def run_count(self) -> int:
+        """How many files it consists of."""
         return len(self._runs)
 
     @property
     def size_bytes(self) -> int:
+        """What they take on disk."""
         return len(self) * ENTRY_BYTES
 
     def covered(self) -> dict[str, int]:
@@ -179,6 +181,7 @@ class DedupIndex:
         return number
 
     def stream_name(self, number: int) -> str:
+        """The inverse of `stream_number`."""
         return self._manifest.streams[number]
 
     def lookup(self, hi: U64, lo: U64) -> Lookup:

@@ -50,10 +50,12 @@ class Group(Struct):
 
     @property
     def lines(self) -> int:
+        """How many there are, of all streams."""
         return sum(part.lines for parts in self.parts.values() for part in parts)
 
     @property
     def size_bytes(self) -> int:
+        """What they take as text."""
         return sum(len(part.text) for parts in self.parts.values() for part in parts)
 
 

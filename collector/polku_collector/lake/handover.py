@@ -342,11 +342,6 @@ def _misfit(note: Note, events: Table, quarantine: Table) -> str | None:
     return None
 
 
-def notes_in(store: Store) -> dict[str, Note]:
-    """The notes that are in a store, by their keys."""
-    return read_notes(store).good
-
-
 def read_notes(store: Store, streams: Iterable[str] | None = None) -> Notes:
     """What stands where notes are stored, of some streams or of all. One that is bad keeps nobody from others."""
     wanted = None if streams is None else set(streams)

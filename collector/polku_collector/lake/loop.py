@@ -47,7 +47,8 @@ class LakeStream(StreamSource, Protocol):
     """A stream with what the loop needs beyond reading."""
 
     @property
-    def durable(self) -> int: ...
+    def durable(self) -> int:
+        """The last sequence that is known to be fsynced."""
 
 
 class Flush(Struct, frozen=True):
@@ -70,9 +71,11 @@ class Flush(Struct, frozen=True):
 class Observer(Protocol):
     """What is told of the cycle."""
 
-    def flushed(self, flush: Flush) -> None: ...
+    def flushed(self, flush: Flush) -> None:
+        """A flush is in the tables."""
 
-    def failed(self, error: Exception, seconds: float) -> None: ...
+    def failed(self, error: Exception, seconds: float) -> None:
+        """A flush failed, so many seconds after it began; what it took is tried again."""
 
 
 class _Taken(Struct, frozen=True):

@@ -54,6 +54,7 @@ def replay_key(key: str) -> str:
 
 
 def is_replay_file(key: str) -> bool:
+    """Whether its name says that a replay wrote it."""
     return key.rpartition("/")[2].startswith(FILE_PREFIX)
 
 

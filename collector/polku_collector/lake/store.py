@@ -45,7 +45,8 @@ class Store(Protocol):
     def put(self, local_path: Path, key: str) -> None:
         """Move a finished file into the store; durable on return. Putting it again is harmless."""
 
-    def exists(self, key: str) -> bool: ...
+    def exists(self, key: str) -> bool:
+        """Whether there is a file of this key."""
 
     def create(self, key: str, data: bytes) -> bool:
         """Store a small file that nobody else can have stored; durable on return. False: the key is taken."""

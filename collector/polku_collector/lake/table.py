@@ -88,7 +88,6 @@ class LiveFile(Struct, frozen=True):
     partition: str
     size_bytes: int
     rows: int
-    added_ms: int
     least: dict[str, Any] = {}  # Any: texts and times
     most: dict[str, Any] = {}
 
@@ -267,7 +266,6 @@ class Table:
                 partition=str(add[f"partition.{self.partition_by}"]),
                 size_bytes=add["size_bytes"],
                 rows=add["num_records"] or 0,
-                added_ms=add["modification_time"],
                 least=_bounds(add, "min."),
                 most=_bounds(add, "max."),
             )

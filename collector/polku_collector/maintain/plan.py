@@ -43,10 +43,12 @@ class Merge(Struct, frozen=True):
 
     @property
     def size_bytes(self) -> int:
+        """Of all its files."""
         return sum(file.size_bytes for file in self.files)
 
     @property
     def rows(self) -> int:
+        """Of all its files."""
         return sum(file.rows for file in self.files)
 
 

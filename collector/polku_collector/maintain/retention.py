@@ -26,6 +26,7 @@ class Limits(Struct, frozen=True):
         return sorted(name for name, days in self.names.items() if age_days > days)
 
     def is_expired(self, name: str | None, age_days: int) -> bool:
+        """Whether rows of this event are to go, at an age of so many days."""
         days = self.names.get(name, self.days) if name is not None else self.days
         return days is not None and age_days > days
 

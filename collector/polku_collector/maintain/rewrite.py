@@ -42,9 +42,7 @@ class Rewritten(Struct, frozen=True):
     """What one commit did."""
 
     files_before: int
-    files_after: int
     bytes_read: int
-    rows_before: int
     rows_after: int
 
 
@@ -110,6 +108,7 @@ class Rewriter:
         return part
 
     def columns(self, part: Part) -> list[str]:
+        """Their names, of those that occur in a part."""
         return [name for name, *_ in self.run(f"DESCRIBE {part.table}")]
 
     def write(self, part: Part) -> DataFile | None:
@@ -139,15 +138,18 @@ class Rewriter:
                 "nothing was done"
             )
         replace_files(self._store, self._table, [file.path for file in old], written, turn, what, gone > 0)
-        return Rewritten(len(old), len(written), sum(file.size_bytes for file in old), rows_before, rows_after)
+        return Rewritten(len(old), sum(file.size_bytes for file in old), rows_after)
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query of the scratch database."""
         return list(self._open.execute(sql).fetchall())
 
     def scalar(self, sql: str) -> int:
+        """The number that a query gives."""
         return int(self.run(sql)[0][0])
 
     def register(self, name: str, rows: Any) -> None:
+        """Let queries see Arrow rows as a table of this name."""
         self._open.register(name, rows)
 
     @property

@@ -47,15 +47,20 @@ class Rules(Struct, frozen=True):
 class Observer(Protocol):
     """What is told of the work."""
 
-    def files(self, table: str, count: int) -> None: ...
+    def files(self, table: str, count: int) -> None:
+        """Before the work: the table has so many files."""
 
-    def compacted(self, table: str, merge: Merge, done: Rewritten, copies: Copies, seconds: float) -> None: ...
+    def compacted(self, table: str, merge: Merge, done: Rewritten, copies: Copies, seconds: float) -> None:
+        """A merge was committed."""
 
-    def dropped(self, table: str, files: int, rows: int) -> None: ...
+    def dropped(self, table: str, files: int, rows: int) -> None:
+        """What was too old is out of the table."""
 
-    def vacuumed(self, table: str, files: int) -> None: ...
+    def vacuumed(self, table: str, files: int) -> None:
+        """So many files of no use were deleted."""
 
-    def failed(self, table: str, error: Exception) -> None: ...
+    def failed(self, table: str, error: Exception) -> None:
+        """Some work failed; the next run tries it again."""
 
 
 class Unobserved:
@@ -92,6 +97,7 @@ class Maintainer:
 
     @property
     def today(self) -> datetime.date:
+        """In UTC, as partitions are named."""
         return datetime.datetime.fromtimestamp(self._clock(), datetime.UTC).date()
 
     # Compaction -----------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ class TableStatus(Struct, frozen=True, kw_only=True):
 
     @property
     def small_ratio(self) -> float:
+        """Which part of the files is small."""
         return self.small_files / self.files if self.files else 0.0
 
 

@@ -35,6 +35,7 @@ class Leftovers(Struct, frozen=True):
 
     @property
     def paths(self) -> list[str]:
+        """All of them."""
         return [*self.removed, *self.orphans]
 
 

@@ -46,6 +46,7 @@ class Changes(Struct, frozen=True):
 
     @property
     def nothing(self) -> bool:
+        """Whether the table has the files that it had."""
         return not self.added and not self.removed
 
 

@@ -33,6 +33,7 @@ class Group(Struct):
 
     @property
     def looked_at(self) -> int:
+        """How many rows of it the replay has decided about."""
         return self.replayed + self.duplicates + self.staying
 
     @property

@@ -64,6 +64,7 @@ class Selection(Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()
 
     def filter(self) -> Any:  # an Arrow expression; pyarrow has no types
+        """What a row of `quarantine` has to fulfil."""
         wanted: Any = ds.scalar(True)
         if self.since is not None:
             wanted &= ds.field("received_date") >= self.since

@@ -20,7 +20,7 @@ def event_differences(old: Plan, new: Plan) -> Iterator[Difference]:
     """All differences, by the name of the event (the old one, of those renamed)."""
     columns = table_columns(old)
     before, now = _Routes(old), _Routes(new)
-    renamed = {event.name: target for event in old.events.values() if (target := _target(event, old, new, now))}
+    renamed = {event.name: target for event in old.events.values() if (target := _target(event, new, now))}
     for name in sorted(old.events.keys() | new.events.keys()):
         place = Place("property", name, columns)
         if name not in old.events:
@@ -38,7 +38,7 @@ def event_differences(old: Plan, new: Plan) -> Iterator[Difference]:
             message = f"the event is taken as `{target}`, and stored under that name"
             yield difference(DifferenceKind.EVENT_RENAMED, "event", message, name)
         yield from _lost_routes(event, target, before, now)
-        yield from _won_routes(event, new.events[target], before, now) if target == name else ()
+        yield from _won_routes(event, new.events[target], before) if target == name else ()
         yield from _members(event, new.events[target])
         yield from property_differences(event.properties, new.events[target].properties, place)
 
@@ -62,7 +62,7 @@ def routes_of(event: Event) -> list[Route]:
     return own if event.call == "track" else [*own, (event.call, "")]
 
 
-def _target(event: Event, old: Plan, new: Plan, now: _Routes) -> str | None:
+def _target(event: Event, new: Plan, now: _Routes) -> str | None:
     """The event that takes the place of one that is gone: where its name leads to, or an alias, or its call."""
     if event.name in new.events:
         return None
@@ -86,7 +86,7 @@ def _lost_routes(event: Event, target: str, before: _Routes, now: _Routes) -> It
             yield difference(kind, "event", f"the name `{name}` {where}", event.name)
 
 
-def _won_routes(event: Event, new: Event, before: _Routes, now: _Routes) -> Iterator[Difference]:
+def _won_routes(event: Event, new: Event, before: _Routes) -> Iterator[Difference]:
     for route in routes_of(new):
         if before.find(route) == event.name:
             continue

@@ -33,6 +33,7 @@ class Place:
         """The columns of the whole old plan: a property that is new in this event may have one already."""
 
     def differs(self, kind: DifferenceKind, name: str, message: str) -> Difference:
+        """A difference of the property `name` that stands here."""
         who = "the trait " if self.subject == "trait" else ""
         return difference(kind, self.subject, who + message, self.event, name)
 

@@ -16,11 +16,12 @@ Calls return at once and never raise; a background thread delivers, retries and 
 
 import typing as _typing
 
-from polku.client import Client, Plan, PlannedEvent, Stats
+from polku.client import Client
 from polku.context import Scope, bind, bind_request, bound, carry, scope, unbind
 from polku.default import alias, close, configure, consent, flush, group, identify, page, screen, stats, track
 from polku.errors import InvalidEvent, InvalidValue, Loss, LossReason, PolkuError, SettingsError, WithheldReason
 from polku.settings import Settings
+from polku.tracker import Plan, PlannedEvent, Stats
 from polku.transport import Answer, HttpTransport, MemoryTransport, Transport
 from polku.version import __version__
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from polku.client import Plan, Tracker, batch_url, encoded_context, spool_of
+from polku.client import batch_url, encoded_context, spool_of
 from polku.errors import Loss, SettingsError
 from polku.gate import Hook
 from polku.report import Reporter
 from polku.settings import settings_from, switches
 from polku.task import AsyncTransport, TaskWorker
+from polku.tracker import Plan, Tracker
 
 
 class AsyncClient(Tracker):

@@ -25,7 +25,7 @@ from polku_collector.journal.writer import StreamWriter
 from polku_collector.lake import handover
 from polku_collector.lake.checkpoints import Checkpoints
 from polku_collector.lake.columns import ColumnsStep
-from polku_collector.lake.handover import HandingCommitter, Note, Taker, choose, note_key, notes_in
+from polku_collector.lake.handover import HandingCommitter, Note, Taker, choose, note_key, read_notes
 from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.loop import Committer
 from polku_collector.lake.remember import open_memory
@@ -92,6 +92,10 @@ def journal(tmp_path: Path, lake: Path) -> Iterator[Journal]:
     journal = Journal(tmp_path / "node")
     yield journal
     journal.writer.close()
+
+
+def notes_in(lake: Path) -> dict[str, Note]:
+    return read_notes(LocalStore(lake)).good
 
 
 def taker(lake: Path) -> Taker:
@@ -163,7 +167,7 @@ def test_many_nodes_are_one_commit_and_journals_are_trimmed_behind_it(tmp_path: 
     assert DeltaTable(str(lake / "events")).version() == version + 1
     assert ids(lake) == sorted(f"{number}{each}" for number in range(3) for each in "abc")
     assert refused(lake) == 3
-    assert notes_in(LocalStore(lake)) == {}
+    assert notes_in(lake) == {}
     for journal, life, before in zip(journals, lives, held, strict=True):
         life.flush()
         assert journal.segments < before
@@ -176,7 +180,7 @@ def test_a_node_that_dies_after_its_note_waits_for_it_and_goes_on(lake: Path, jo
     journal.take_in("3", "1")
     life = journal.life(lake)
     assert life.flush() == 0 and life.flush() == 0, "which ids are handed over is not known to it yet"
-    assert len(notes_in(LocalStore(lake))) == 1
+    assert len(notes_in(lake)) == 1
     assert take(lake) == 1
     assert life.flush() > 0
     take(lake)
@@ -251,7 +255,7 @@ def test_whoever_takes_over_may_die_before_and_after_each_commit(
             one.take()
     take(lake)
     assert (ids(lake), refused(lake)) == (["1", "2"], 3)
-    assert notes_in(LocalStore(lake)) == {}
+    assert notes_in(lake) == {}
     assert len(added(lake)) == len(set(added(lake))), "a file that was merged away meanwhile would come back"
 
 
@@ -287,7 +291,7 @@ def test_an_old_note_without_its_files_is_handed_over_anew(
     life.flush()
     journal.take_in("2")
     life.flush()
-    (first,) = [each for each in notes_in(LocalStore(lake)).values() if set(each.before.values()) == {0}]
+    (first,) = [each for each in notes_in(lake).values() if set(each.before.values()) == {0}]
     (lake / "events" / first.events[0].key).unlink()  # as a vacuum would, long after
     monkeypatch.setattr(handover, "SUSPECT_AFTER_SECONDS", 0.0)
     assert take(lake) == 0
@@ -297,7 +301,7 @@ def test_an_old_note_without_its_files_is_handed_over_anew(
         life.flush()
         take(lake)
     assert ids(lake) == ["1", "2"]
-    assert notes_in(LocalStore(lake)) == {}
+    assert notes_in(lake) == {}
 
 
 def test_a_note_that_is_lost_while_another_is_in_doubt_is_handed_over_anew(
@@ -317,7 +321,7 @@ def test_a_note_that_is_lost_while_another_is_in_doubt_is_handed_over_anew(
     monkeypatch.setattr(life._store, "create", in_doubt)
     with pytest.raises(CommitUncertain):
         life.flush()
-    (lake / min(notes_in(LocalStore(lake)))).unlink()
+    (lake / min(notes_in(lake))).unlink()
     for _ in range(5):
         with contextlib.suppress(CommitUncertain):
             life.flush()
@@ -346,7 +350,7 @@ def test_a_node_that_commits_itself_again_makes_its_notes_stale(lake: Path, jour
     journal.life(lake, Committer).flush()
     assert take(lake) == 0
     assert ids(lake) == ["1"]
-    assert notes_in(LocalStore(lake)) == {}
+    assert notes_in(lake) == {}
 
 
 def test_a_half_done_flush_of_a_node_that_begins_to_hand_over_is_finished(
@@ -451,4 +455,4 @@ def test_notes_of_another_table_are_left_alone(lake: Path, journal: Journal) -> 
     shutil.rmtree(lake / "events")
     Table(LocalStore(lake), "events", "event_date", {**ENVELOPE_COLUMNS, "extra": "string"})
     assert take(lake) == 0
-    assert len(notes_in(LocalStore(lake))) == 1
+    assert len(notes_in(lake)) == 1

@@ -13,7 +13,7 @@ TARGET = 128 << 20
 
 
 def live(number: int, size: int, day: str = TODAY, rows: int = 100, prefix: str = "") -> LiveFile:
-    return LiveFile(f"event_date={day}/{prefix}{number}.parquet", day, size, rows, 0)
+    return LiveFile(f"event_date={day}/{prefix}{number}.parquet", day, size, rows)
 
 
 def after(files: list[LiveFile], merge: Merge, number: int) -> list[LiveFile]:

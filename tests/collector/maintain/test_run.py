@@ -313,7 +313,7 @@ def test_the_condition_on_rows_says_what_the_limits_say() -> None:
 def test_a_file_whose_name_is_not_known_is_looked_into() -> None:
     from polku_collector.lake.table import LiveFile
 
-    file = LiveFile("f", "2026-01-01", 1, 1, 0)
+    file = LiveFile("f", "2026-01-01", 1, 1)
     found = expired([file], Limits(None, {"a": 10}), TODAY)
     assert (found.whole, found.unsure) == ([], [file])
     assert expired([file], Limits(None, {"a": 1000}), TODAY).unsure == []
