@@ -10,7 +10,7 @@ import click
 
 from polku_analytics.commands.options import common, in_period, period_of
 from polku_analytics.errors import AnalyticsError, MissingTableError
-from polku_analytics.lake import Lake, connect
+from polku_analytics.lake import COLLECTED_TABLES, Lake, connect
 
 
 @click.command()
@@ -40,6 +40,12 @@ def query(
     mentioned = [name for name in names if re.search(rf"\b{re.escape(name)}\b", sql, re.IGNORECASE)]
     if not names:
         lake.snapshot("events")  # says what to run
+    # Of the other tables every row would be read.
+    if (since or until) and mentioned and not set(mentioned) & set(COLLECTED_TABLES):
+        raise AnalyticsError(
+            f"--since and --until bound {' and '.join(COLLECTED_TABLES)}, and this asks {' and '.join(mentioned)}: write the "
+            "condition into the SQL, such as WHERE event_time >= '2026-01-01'"
+        )
     try:
         table = DuckDB(connect(lake, mentioned, period=period_of(since, until))).arrow(sql)
     except MissingTableError as error:
