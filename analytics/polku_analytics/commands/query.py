@@ -43,8 +43,8 @@ def query(
     # Of the other tables every row would be read.
     if (since or until) and mentioned and not set(mentioned) & set(COLLECTED_TABLES):
         raise AnalyticsError(
-            f"--since and --until bound {' and '.join(COLLECTED_TABLES)}, and this asks {' and '.join(mentioned)}: write the "
-            "condition into the SQL, such as WHERE event_time >= '2026-01-01'"
+            f"--since and --until bound {' and '.join(COLLECTED_TABLES)}, and this asks {' and '.join(mentioned)}: "
+            "write the condition into the SQL, such as WHERE event_time >= '2026-01-01'"
         )
     try:
         table = DuckDB(connect(lake, mentioned, period=period_of(since, until))).arrow(sql)
