@@ -28,6 +28,7 @@ def query(
     until: datetime.datetime | None,
 ) -> None:
     """Run SQL over the tables of the lake: events, quarantine, persons, touchpoints and the others."""
+    from polku_analytics.build.record import newest_record
     from polku_analytics.engines.duckdb import DuckDB
     from polku_analytics.engines.engine import table_rows
     from polku_analytics.journeys import BUILT_TABLES
@@ -46,8 +47,11 @@ def query(
             f"--since and --until bound {' and '.join(COLLECTED_TABLES)}, and this asks {' and '.join(mentioned)}: "
             "write the condition into the SQL, such as WHERE event_time >= '2026-01-01'"
         )
+    built = newest_record(lake) if set(mentioned) & set(BUILT_TABLES) else None
+    # A build that is at work, or was killed, has changed some tables and not yet others.
+    versions = built.tables if built is not None else {}
     try:
-        table = DuckDB(connect(lake, mentioned, period=period_of(since, until))).arrow(sql)
+        table = DuckDB(connect(lake, mentioned, period=period_of(since, until), versions=versions)).arrow(sql)
     except MissingTableError as error:
         raise lake.missing(error.table, (*BUILT_TABLES, "builds")) from None
     columns, rows = table.column_names, table_rows(table)
