@@ -152,15 +152,17 @@ def connect(
     *,
     period: Period | None = None,
     expected: Mapping[str, Mapping[str, str]] | None = None,
+    versions: Mapping[str, int] | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with a view for each named table.
 
     `expected` gives columns (table → column → DuckDB type) that a table shall have even before the first event that
-    brings them; they are null.
+    brings them; they are null. `versions`: those to read, the newest of the others.
     """
     connection = open_duckdb()
     for name in names:
-        attach(connection, lake, lake.snapshot(name, period), (expected or {}).get(name, {}))
+        snapshot = lake.snapshot(name, period, (versions or {}).get(name))
+        attach(connection, lake, snapshot, (expected or {}).get(name, {}))
     return connection
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
@@ -47,7 +48,9 @@ class Period(Struct, frozen=True):
         if self.since is None:
             raise AnalyticsError("a comparison with the previous period needs --since (and --until, else: until now)")
         until = self.closed(as_of).until
-        return Period(self.since - (until - self.since), self.since, self.time_zone) if until else self
+        if until is None:
+            return self
+        return Period(days_from(self.since, self.since - until), self.since, self.time_zone)
 
     def closed(self, as_of: datetime.datetime | None) -> Period:
         """The same with an end: an open one is the day after `as_of`."""
@@ -60,7 +63,22 @@ class Period(Struct, frozen=True):
 def midnight(day: datetime.date, time_zone: str) -> datetime.datetime:
     """When a day begins, in UTC."""
     local = datetime.datetime.combine(day, datetime.time(), tzinfo=zone(time_zone))
-    return local.astimezone(datetime.UTC)
+    try:
+        return local.astimezone(datetime.UTC)
+    except OverflowError:
+        raise AnalyticsError(f"{day} in {time_zone} {_OUTSIDE}") from None
+
+
+def days_from(day: datetime.date, length: datetime.timedelta) -> datetime.date:
+    """The day so far after another, before it for less than nothing. AnalyticsError for none that the calendar has."""
+    try:
+        return day + length
+    except OverflowError:
+        before = "before" if length.days < 0 else "after"
+        raise AnalyticsError(f"the day {abs(length.days)} days {before} {day} {_OUTSIDE}") from None
+
+
+_OUTSIDE: Final = "lies outside of the years 1 to 9999: ask about other days, or fewer"
 
 
 def zone(name: str) -> ZoneInfo:

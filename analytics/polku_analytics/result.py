@@ -32,6 +32,9 @@ UNIT_WORDS: Final[dict[Unit, str]] = {
 NO_ROWS: Final = "no_rows_because"
 """In the coverage of an answer without rows: why, and what to ask instead."""
 
+MOST_SECONDS: Final = 1000 * 366 * 86400
+"""A length of time that may be asked about: in microseconds numbers hold it, however it is added up."""
+
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -81,7 +84,10 @@ def parse_window(text: str) -> int:
     match = re.fullmatch(r"(\d+)\s*([smhdw])", text.strip())
     if match is None or int(match[1]) == 0:
         raise AnalyticsError(f"{text!r} is not a length of time: write 90s, 30m, 12h, 7d or 2w")
-    return int(match[1]) * _SECONDS[match[2]]
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if seconds > MOST_SECONDS:
+        raise AnalyticsError(f"{text!r} is longer than any data: write at most {window_text(MOST_SECONDS)}")
+    return seconds
 
 
 def window_text(seconds: int) -> str:

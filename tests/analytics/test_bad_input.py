@@ -341,6 +341,26 @@ def test_a_name_nobody_knows_gets_the_one_that_was_meant(
     assert meant in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "line", "words"),
+    [
+        ("retention", "--since 0001-01-01 --previous", "before 0001-01-01 lies outside of the years 1 to 9999"),
+        ("lifecycle", "--since 9999-12-30 --interval week", "after 9999-12-27 lies outside of the years 1 to 9999"),
+        ("when", "--until 0001-01-01 --time-zone Asia/Tokyo", "0001-01-01 in Asia/Tokyo lies outside of the years"),
+        ("scorecard", "management --since 0001-01-01", "before 0001-01-01 lies outside of the years 1 to 9999"),
+        ("attribution", "--lookback 99999999999w", "'99999999999w' is longer than any data: write at most 366000d"),
+        ("funnel", "product_viewed order_completed --window 366001d", "longer than any data: write at most 366000d"),
+        ("retention", "--intervals 99999999999", "at most 4000: --intervals 12"),
+        ("compare", "--change 2026-03-09 --days 99999999999999999999", "at most 36600 days on each side"),
+        ("compare", "--change 0002-01-01 --days 400", "800 days before 0002-01-01 lies outside of the years 1 to 9999"),
+    ],
+)
+def test_what_no_calendar_and_no_number_holds_is_told(lakes: dict[str, Lake], name: str, line: str, words: str) -> None:
+    with pytest.raises(AnalyticsError) as caught:
+        ask(name, lakes["one person"], *shlex.split(line))
+    assert words in str(caught.value)
+
+
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - NOT_ASKED))
 def test_segments_breakdowns_and_time_zones_nobody_knows(lakes: dict[str, Lake], name: str) -> None:
     lake, arguments = lakes["one person"], shlex.split(PLAIN.get(name, ASKED[name][0]))

@@ -93,6 +93,13 @@ def test_query_of_a_period_reads_that_period(lake: Lake) -> None:
     assert run(query, "--lake", lake.uri, "--csv", "--since", "2026-03-03", sql).splitlines() == ["n", "1"]
 
 
+def test_query_of_a_period_asks_a_table_that_has_days(lake: Lake) -> None:
+    with pytest.raises(AnalyticsError, match="bound events and quarantine, and this asks touchpoints: write the"):
+        run(query, "--lake", lake.uri, "--since", "2026-03-03", "SELECT count(*) FROM touchpoints")
+    both = "SELECT count(*) AS n FROM touchpoints JOIN events USING (source, event_id)"
+    assert run(query, "--lake", lake.uri, "--csv", "--since", "2026-03-03", both).splitlines() == ["n", "1"]
+
+
 def test_bad_sql_is_one_sentence(lake: Lake) -> None:
     with pytest.raises(QueryError) as caught:
         run(query, "--lake", lake.uri, "SELECT event_nam FROM events")

@@ -281,6 +281,16 @@ def test_searches_in_all(crowd: tuple[Journeys, Rows]) -> None:
     ]
 
 
+def test_whether_a_search_without_words_was_refined_is_not_known(
+    event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]
+) -> None:
+    """Words may be kept out of the lake. Searched: nobody knows what, socks, wool; nothing follows the last one."""
+    words = (None, "socks", "wool")
+    journeys = built([event("products_searched", at, user_id="u", query=query) for at, query in enumerate(words)])
+    found = {row["measure"]: row for row in table(run_search(journeys, SearchQuestion()))}
+    assert [found["refined"][name] for name in ("searches", "of", "share")] == [1, 2, 0.5]
+
+
 @pytest.mark.parametrize("show", ["terms", "zero"])
 def test_words_that_were_searched_for(crowd: tuple[Journeys, Rows], show: Shown) -> None:
     journeys, rows = crowd

@@ -17,6 +17,7 @@ from polku_analytics.analyses.lifecycle import ActivityQuestion, run_lifecycle
 from polku_analytics.analyses.person import PersonQuestion, run_person
 from polku_analytics.analyses.scope import Part, Scope
 from polku_analytics.analyses.segments import parse_segment
+from polku_analytics.analyses.when import WhenQuestion, run_when
 from polku_analytics.api import OpenLake
 from polku_analytics.build import build
 from polku_analytics.errors import AnalyticsError, UnknownNameError
@@ -170,6 +171,24 @@ def test_who_is_counted_without_having_been_there_in_the_period_has_a_value_too(
 
     assert sent("known_person") == {"true": 1}
     assert sent("device") == {"(none)": 1}
+
+
+def test_events_of_two_sources_with_one_id_have_values_of_their_own(
+    event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]
+) -> None:
+    journeys = built(
+        [
+            event("page_viewed", 0, anonymous_id="a", event_id="1", device="phone"),
+            event("page_viewed", 3600, user_id="b", event_id="1", device="computer", source="till"),
+        ]
+    )
+
+    def hours(breakdown: str) -> dict[str, int]:
+        found = run_when(journeys, WhenQuestion(scope=Scope(unit="event", breakdown=breakdown))).dicts()
+        return {row[breakdown]: row["hour"] for row in found if row["count"]}
+
+    assert hours("device") == {"phone": 12, "computer": 13}
+    assert hours("known_person") == {"false": 12, "true": 13}
 
 
 def test_segments_stand_side_by_side(shop: Journeys) -> None:

@@ -21,12 +21,15 @@ from polku_analytics.analyses.scope import NONE, Part, Scope, check_unit, values
 from polku_analytics.analyses.significance import NOTHING, Difference, Sums, means, proportions, same_ratio
 from polku_analytics.errors import AnalyticsError, UnknownNameError
 from polku_analytics.journeys import Journeys
-from polku_analytics.period import Period
+from polku_analytics.period import Period, days_from
 from polku_analytics.result import UNIT_WORDS, AnalysisResult
 from polku_schemas.rules import sql_literal
 
 MOST_DAYS: Final = 28
 """So many days on each side of a change, unless others are asked for or the data has fewer; whole weeks if it can."""
+
+MOST_DAYS_ASKED: Final = 36_600
+"""A century: more than any data has."""
 
 ALPHA: Final = 0.05
 RATIO_ALPHA: Final = 0.001
@@ -78,6 +81,8 @@ def run_compare(journeys: Journeys, question: CompareQuestion) -> AnalysisResult
     change, variant = question.change, question.variant
     if (change is None) == (variant is None):
         raise AnalyticsError("a comparison is of a change (--change) or of variants (--variant)")
+    if question.days is not None and question.days > MOST_DAYS_ASKED:
+        raise AnalyticsError(f"a comparison is of at most {MOST_DAYS_ASKED} days on each side")
     if question.scope.previous:
         raise AnalyticsError("a comparison has its period before already, as the no-change control")
     conversion = parse_conversion(journeys, question.conversion)
@@ -308,7 +313,8 @@ def _around(scope: Scope, day: datetime.date, days: int) -> Scope:
     if scope.period.since is not None or scope.period.until is not None:
         raise AnalyticsError("a change says which days are compared: leave out --since and --until")
     step = datetime.timedelta(days=days)
-    return structs.replace(scope, period=Period(day - 2 * step, day + step, scope.period.time_zone))
+    first, end = days_from(day, -2 * step), days_from(day, step)
+    return structs.replace(scope, period=Period(first, end, scope.period.time_zone))
 
 
 def _fitting_days(journeys: Journeys, day: datetime.date, time_zone: str) -> int:

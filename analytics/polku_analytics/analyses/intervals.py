@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 from polku_analytics.analyses.scope import Part
 from polku_analytics.analyses.steps import Step, step_sql
 from polku_analytics.engines.engine import unit_numbers
-from polku_analytics.period import Period, midnight, zone
+from polku_analytics.period import Period, days_from, midnight, zone
 
 Interval = Literal["day", "week", "month"]
 WeekStart = Literal["monday", "sunday"]
@@ -75,8 +75,8 @@ def interval_begin(day: datetime.date, interval: Interval, week_start: WeekStart
 def next_begin(day: datetime.date, interval: Interval) -> datetime.date:
     """The first day of the interval after the one that begins on this day."""
     if interval == "month":
-        return (day + datetime.timedelta(days=31)).replace(day=1)
-    return day + datetime.timedelta(days=7 if interval == "week" else 1)
+        return days_from(day, datetime.timedelta(days=31)).replace(day=1)
+    return days_from(day, datetime.timedelta(days=7 if interval == "week" else 1))
 
 
 def span(part: Part) -> tuple[datetime.datetime, datetime.datetime] | None:

@@ -41,6 +41,9 @@ Cohorts = Literal["first-time", "recurring"]
 
 ALL: Final = "(all)"
 
+MOST_INTERVALS: Final = 4000
+"""Ten years of days, and more."""
+
 COLUMNS: Final = ("cohort_number", "cohort", "size", "interval", "count", "share", "complete")
 
 
@@ -70,8 +73,10 @@ def retention_question(journeys: Journeys, start: str | None, back: str | None, 
         back=None if back is None else parse_step(back, known),
         **options,
     )
-    if question.intervals < 1:
-        raise AnalyticsError("retention needs at least one interval after the first")
+    if not 1 <= question.intervals <= MOST_INTERVALS:
+        raise AnalyticsError(
+            f"retention needs at least one interval after the first, and at most {MOST_INTERVALS}: --intervals 12"
+        )
     return question
 
 

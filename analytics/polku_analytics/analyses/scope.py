@@ -146,8 +146,11 @@ class Part(Struct, frozen=True, kw_only=True):
         if self.segment is not None:
             terms.append(f"{alias}.person_key IN ({self.segment.keys_sql})")
         if self.value is not None:
-            units = f"SELECT unit FROM {self.values} WHERE value = {sql_literal(self.value)}"
-            terms.append(f"{alias}.{self.unit_column} IN ({units})")
+            key, columns = f"{alias}.{self.unit_column}", _key_columns(self)
+            if self.unit == "event":
+                key = f"({key}, {alias}.source)"
+            units = f"SELECT {columns} FROM {self.values} WHERE value = {sql_literal(self.value)}"
+            terms.append(f"{key} IN ({units})")
         if self.units is not None:
             terms.append(f"{alias}.{self.unit_column} IN ({self.units})")
         if self.unit == "account":
@@ -225,7 +228,8 @@ def _decide(whole: Part, name: str, scope: Scope, asked_of: Callable[[Part], str
     for part in looks:
         engine.keep(
             part.values,
-            f"SELECT unit, CASE WHEN value IN ({listed}) THEN value WHEN value IS NULL THEN {sql_literal(NONE)} "
+            f"SELECT {_key_columns(part)}, CASE WHEN value IN ({listed}) THEN value "
+            f"WHEN value IS NULL THEN {sql_literal(NONE)} "
             f"ELSE {sql_literal(OTHER)} END AS value FROM {part.values}_all",
         )
     rest = [OTHER] if found - {*named, None} else []
@@ -239,7 +243,7 @@ def _all_values_sql(part: Part, name: str, asked_of: Callable[[Part], str] | Non
     """
     here = values_sql(part, name)
     if asked_of is None:
-        return f"SELECT unit, value, 1 AS is_here FROM ({here}) AS h"
+        return f"SELECT {_key_columns(part)}, value, 1 AS is_here FROM ({here}) AS h"
     always = name not in TOUCHPOINT_BREAKDOWNS and name in person_kinds(part.journeys)
     known = values_sql(structs.replace(part, period=Period()), name) if always else here
     return (
@@ -249,12 +253,18 @@ def _all_values_sql(part: Part, name: str, asked_of: Callable[[Part], str] | Non
     )
 
 
-def values_sql(whole: Part, name: str) -> str:
-    """The value of each unit of a part: `unit`, `value`, NULL where none is known, and so for an empty one or `(none)`.
+def _key_columns(part: Part) -> str:
+    """What tells units apart in a table of their values: two sources may give an event the same id."""
+    return "unit, source" if part.unit == "event" else "unit"
 
-    UnknownNameError for a name that is no breakdown.
+
+def values_sql(whole: Part, name: str) -> str:
+    """The value of each unit of a part: `unit` (of an event `source`, too) and `value`.
+
+    NULL where none is known, and so for an empty one or `(none)`. UnknownNameError for a name that is no breakdown.
     """
-    journeys, unit = whole.journeys, whole.unit_column
+    journeys, unit, keys = whole.journeys, whole.unit_column, _key_columns(whole)
+    source_of = ", t.source" if whole.unit == "event" else ""
 
     def known(column: str) -> str:
         return f"NULLIF(NULLIF({journeys.engine.dialect.text(column)}, ''), {sql_literal(NONE)})"
@@ -263,11 +273,11 @@ def values_sql(whole: Part, name: str) -> str:
     if name in TOUCHPOINT_BREAKDOWNS:
         source, column = whole.rows(), f"t.{quoted(name)}"
     elif name in people:
-        found = f"SELECT DISTINCT t.{unit} AS unit, t.person_key FROM {whole.rows()} AS t"
+        found = f"SELECT DISTINCT t.{unit} AS unit, t.person_key{source_of} FROM {whole.rows()} AS t"
         # A session or event has one person; an account takes the value of its first person.
         return (
-            f"SELECT u.unit, MIN({known(f'p.{quoted(name)}')}) AS value FROM ({found}) AS u "
-            f"JOIN {PEOPLE} AS p ON p.person_key = u.person_key GROUP BY u.unit"
+            f"SELECT {keys}, MIN({known(f'p.{quoted(name)}')}) AS value FROM ({found}) AS u "
+            f"JOIN {PEOPLE} AS p ON p.person_key = u.person_key GROUP BY {keys}"
         )
     elif name in journeys.plan.properties:
         journeys.with_events()
@@ -279,8 +289,8 @@ def values_sql(whole: Part, name: str) -> str:
     else:
         raise UnknownNameError("breakdown", name, {*TOUCHPOINT_BREAKDOWNS, *people, *journeys.plan.properties})
     return (
-        f"SELECT unit, value FROM (SELECT t.{unit} AS unit, {known(column)} AS value, ROW_NUMBER() OVER ("
-        f"PARTITION BY t.{unit} ORDER BY CASE WHEN {known(column)} IS NULL THEN 1 ELSE 0 END, t.event_time, "
+        f"SELECT {keys}, value FROM (SELECT t.{unit} AS unit{source_of}, {known(column)} AS value, ROW_NUMBER() OVER ("
+        f"PARTITION BY t.{unit}{source_of} ORDER BY CASE WHEN {known(column)} IS NULL THEN 1 ELSE 0 END, t.event_time, "
         f"t.event_id, t.source) AS place FROM {source} AS t) AS v WHERE place = 1"
     )
 

@@ -32,7 +32,7 @@ POSITION_COLUMNS: Final = ("position", "chosen", "share", "share_up_to", "seen")
 MEASURES: Final = (
     ("searches", "TRUE", "TRUE"),
     ("zero results", "x.zero_results", "x.zero_results IS NOT NULL"),
-    ("refined", "x.refined", "TRUE"),
+    ("refined", "x.refined", "x.refined IS NOT NULL"),
     ("chosen from", "x.clicked", "TRUE"),
     (
         "scrolled to the last",

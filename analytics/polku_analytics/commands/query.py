@@ -10,7 +10,7 @@ import click
 
 from polku_analytics.commands.options import common, in_period, period_of
 from polku_analytics.errors import AnalyticsError, MissingTableError
-from polku_analytics.lake import Lake, connect
+from polku_analytics.lake import COLLECTED_TABLES, Lake, connect
 
 
 @click.command()
@@ -28,6 +28,7 @@ def query(
     until: datetime.datetime | None,
 ) -> None:
     """Run SQL over the tables of the lake: events, quarantine, persons, touchpoints and the others."""
+    from polku_analytics.build.record import newest_record
     from polku_analytics.engines.duckdb import DuckDB
     from polku_analytics.engines.engine import table_rows
     from polku_analytics.journeys import BUILT_TABLES
@@ -40,8 +41,17 @@ def query(
     mentioned = [name for name in names if re.search(rf"\b{re.escape(name)}\b", sql, re.IGNORECASE)]
     if not names:
         lake.snapshot("events")  # says what to run
+    # Of the other tables every row would be read.
+    if (since or until) and mentioned and not set(mentioned) & set(COLLECTED_TABLES):
+        raise AnalyticsError(
+            f"--since and --until bound {' and '.join(COLLECTED_TABLES)}, and this asks {' and '.join(mentioned)}: "
+            "write the condition into the SQL, such as WHERE event_time >= '2026-01-01'"
+        )
+    built = newest_record(lake) if set(mentioned) & set(BUILT_TABLES) else None
+    # A build that is at work, or was killed, has changed some tables and not yet others.
+    versions = built.tables if built is not None else {}
     try:
-        table = DuckDB(connect(lake, mentioned, period=period_of(since, until))).arrow(sql)
+        table = DuckDB(connect(lake, mentioned, period=period_of(since, until), versions=versions)).arrow(sql)
     except MissingTableError as error:
         raise lake.missing(error.table, (*BUILT_TABLES, "builds")) from None
     columns, rows = table.column_names, table_rows(table)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from deltalake import DeltaTable
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from msgspec import structs
 
 from polku_analytics.build import build, run
 from polku_analytics.build.record import newest_record
+from polku_analytics.commands.query import query
 from polku_analytics.errors import BuildError, LakeError
 from polku_analytics.journeys import Journeys, open_journeys
 from polku_analytics.lake import Lake
@@ -207,6 +209,31 @@ def test_a_build_that_is_killed_is_as_if_it_had_not_been(
     assert grown == stored(opened(lake, plan))
     for name in ("touchpoints", "persons"):  # whoever reads the tables without us sees the same
         assert lake.snapshot(name).files == lake.snapshot(name, version=_versions(lake)[name]).files
+
+
+def test_a_query_reads_the_tables_of_one_build(lake: Lake, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    sql = "SELECT (SELECT count(*) FROM touchpoints) AS t, (SELECT sum(touchpoints) FROM persons) AS p"
+
+    def asked() -> str:
+        return CliRunner().invoke(query, ["--lake", lake.uri, "--csv", sql], standalone_mode=False).stdout
+
+    assert asked().split() == ["t,p", "9,9"]
+    real, done = run.change_table, []
+
+    def killed(*given: Any) -> Any:
+        done.append(given[1])
+        if "touchpoints" in done[:-1]:
+            raise Killed
+        return real(*given)
+
+    monkeypatch.setattr(run, "change_table", killed)
+    with pytest.raises(Killed):
+        build(lake, plan)
+    assert lake.snapshot("touchpoints").version > _versions(lake)["touchpoints"]
+    assert asked().split() == ["t,p", "9,9"]
+    monkeypatch.undo()
+    build(lake, plan)
+    assert asked().split() == ["t,p", "11,11"]
 
 
 def _versions(lake: Lake) -> dict[str, int]:
