@@ -44,6 +44,7 @@ test-processes: $(STAMP)
 
 power-cut: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group chaos
+	command -v strace >/dev/null || { $(APT) update -qq && $(APT) install -y -qq strace >/dev/null; }
 	$(BIN)/pytest tests/power_cut tests/chaos $(ARGS)
 
 chaos: $(STAMP)
