@@ -15,7 +15,7 @@ PROCESSES := tests/e2e tests/test_benchmarks.py tests/collector/test_process.py 
 	tests/collector/test_maintenance.py tests/collector/test_privacy.py tests/collector/test_reload.py \
 	tests/collector/test_logs.py tests/collector/test_stays_home.py tests/collector/lake/test_creation.py \
 	tests/collector/mirror/test_process.py tests/collector/replay/test_process.py tests/collector/test_ack_lake.py \
-	tests/collector/test_traces.py tests/collector/test_recipes.py tests/docs/test_pages.py tests/sdk/test_hosts.py \
+	tests/collector/test_traces.py tests/collector/test_recipes.py tests/collector/test_operator_questions.py tests/docs/test_pages.py tests/sdk/test_hosts.py \
 	tests/sdk/send tests/pytest_polku
 # Models, analyses and the demo: lakes are built and asked.
 ANALYTICS := tests/analytics tests/demo
@@ -44,6 +44,7 @@ test-processes: $(STAMP)
 
 power-cut: $(STAMP)
 	$(BIN)/python -m pip install --quiet --group chaos
+	command -v strace >/dev/null || { $(APT) update -qq && $(APT) install -y -qq strace >/dev/null; }
 	$(BIN)/pytest tests/power_cut tests/chaos $(ARGS)
 
 chaos: $(STAMP)

@@ -1,4 +1,4 @@
-"""The page of questions: every command in it answers on the demo's web shop."""
+"""The page of questions: every command in it has an answer on the demo's web shop, and one that says something."""
 
 from __future__ import annotations
 
@@ -33,10 +33,21 @@ ASKED = sorted(
 )
 
 
+NOTHING = {
+    'polku query "SELECT code, count(*) AS n FROM quarantine GROUP BY code"': "code  n",
+    "polku anomalies": "days that can be judged is strange",
+    "polku identity": "no merge looks wrong, and nobody looks like one person twice",
+    "polku recommend": "and a row must stand on 5: lower --fewest to 2",
+}
+"""What finds nothing in this shop, and rightly so: nothing is refused in it, nothing strange planted, it is small."""
+PEOPLE = 150
+"""Fewer have no page that was measured often enough."""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("shop")
-    (outcome,) = run([webshop(60, 1)], folder)
+    (outcome,) = run([webshop(PEOPLE, 1)], folder)
     (folder / "polku-data").mkdir()
     (folder / "polku-data" / "lake").symlink_to(outcome.lake)
     yield folder
@@ -59,4 +70,9 @@ def test_a_question_is_answered(number: str, line: str, folder: Path, monkeypatc
     (command,) = importlib.metadata.entry_points(group=group, name=name)
     result = CliRunner().invoke(command.load(), arguments, standalone_mode=False)
     assert result.exception is None, f"{line}: {result.exception}"
-    assert len(result.output.splitlines()) > (0 if name == "report" else 1)
+    if line in NOTHING:
+        assert NOTHING[line] in result.output
+        return
+    assert "(no rows)" not in result.output
+    # A table of `query` without rows is its head and a line.
+    assert len(result.output.splitlines()) > {"report": 0, "query": 2}.get(name, 3), result.output

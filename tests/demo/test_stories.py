@@ -18,10 +18,13 @@ from polku_analytics.commands.anomalies import anomalies
 from polku_analytics.commands.attribution import attribution
 from polku_analytics.commands.compare import compare
 from polku_analytics.commands.friction import friction
+from polku_analytics.commands.funnel import funnel
 from polku_analytics.commands.identity import identity
 from polku_analytics.commands.query import query
+from polku_analytics.commands.routes import graph
+from polku_analytics.commands.tasks import tasks
 from polku_analytics.lake import Lake
-from polku_demo import b2b, media
+from polku_demo import b2b, events, media
 from polku_demo.b2b import B2b
 from polku_demo.calls import Call
 from polku_demo.media import Media
@@ -172,6 +175,46 @@ def test_contracts_of_companies_are_all_attributed(software: Lakes) -> None:
     rows = ask(attribution, software[0], "--by", "touchpoint", "--model", "linear", "--lookback", "90d")
     assert sum(round(row["conversions"] * 10**6) for row in rows) == told.orders * 10**6
     assert {"page", "cta", "form", "email", "service"} <= {row["item"] for row in rows}
+
+
+def test_the_nine_touchpoints_of_a_sale_come_in_their_order_online_and_offline(software: Lakes) -> None:
+    """Found, looked at, "book a call", the form, a mail, the call, a mail, the contract, feedback."""
+    told = B2b().calls
+    steps = (
+        *("page_viewed[page_type = 'home']", "cta_clicked", "form_submitted", "email_sent", "agent_contacted"),
+        *("email_sent", "order_completed", "feedback_requested"),
+    )
+    found = [row["count"] for row in ask(funnel, software[0], *steps, "--window", "90d")]
+    leads, buyers = (
+        len({call.user_id for call in told if isinstance(call.values, kind)})
+        for kind in (events.FormSubmitted, events.OrderCompleted)
+    )
+    assert found[2:] == [leads] * 4 + [buyers] * 2 and found[0] > found[1] > leads > buyers > 50
+    whole = "page → cta → page → form → email → service → email → order → survey"
+    ways = ask(graph, software[0], "--variants", "--unit", "person", "--collapse", "--top", "50")
+    assert next(row["people"] for row in ways if row["variant"] == whole) > 10
+    where = ask(query, software[0], "SELECT DISTINCT touchpoint, channel FROM touchpoints WHERE touchpoint <> 'error'")
+    assert {row["touchpoint"]: row["channel"] for row in where} == {
+        **dict.fromkeys(("page", "cta", "form"), "web"),
+        **dict.fromkeys(("email", "survey"), "email"),
+        "service": "call_centre",
+        "order": "server",
+    }
+
+
+def test_a_streaming_service_is_asked_by_the_same_commands(films: Lakes) -> None:
+    """How long choosing takes, and how many watch to the end and rate."""
+    told = Media(400).calls
+    (choosing,) = ask(tasks, films[0], "page_viewed", "playback_started", "--unit", "session")
+    assert (choosing["median_seconds"], choosing["p90_seconds"]) == (60.0, 60.0)
+    steps = {
+        "playback_started": events.PlaybackStarted,
+        "playback_completed": events.PlaybackCompleted,
+        "content_rated": events.ContentRated,
+    }
+    found = {row["name"]: row["count"] for row in ask(funnel, films[0], *steps, "--unit", "session")}
+    assert found == {name: sum(isinstance(call.values, kind) for call in told) for name, kind in steps.items()}
+    assert found["content_rated"] > 50
 
 
 def test_the_dates_are_those_of_the_calls() -> None:

@@ -97,3 +97,42 @@ def test_credentials_of_the_container_are_asked_for_by_both_clients(record: Path
         server.server_close()
         thread.join()
     assert set(asked) == {"who-asks"} and len(asked) >= 2
+
+
+def test_credentials_of_the_instance_are_asked_for_by_both_clients(record: Path, address: str) -> None:
+    """As a virtual machine of AWS has them: a token is asked for first, and the role's keys with it."""
+    role, asked = "/latest/meta-data/iam/security-credentials/", set[tuple[str, bool]]()
+
+    class Instance(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self._answer("who-asks" if self.path == "/latest/api/token" else "")
+
+        def do_GET(self) -> None:
+            asked.add((self.path, self.headers.get("X-aws-ec2-metadata-token") == "who-asks"))
+            keys = {"Code": "Success", "AccessKeyId": "INSTANCE", "SecretAccessKey": "s", "Token": "token-3"}
+            times = {"Expiration": "2099-01-01T00:00:00Z", "LastUpdated": "2026-01-01T00:00:00Z"}
+            self._answer({role: "collector", f"{role}collector": json.dumps(keys | times)}.get(self.path, ""))
+
+        def _answer(self, text: str) -> None:
+            self.send_response(200 if text else 404)
+            self.send_header("Content-Length", str(len(text)))
+            self.send_header("X-aws-ec2-metadata-token-ttl-seconds", "21600")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Instance)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        here = f"http://127.0.0.1:{server.server_address[1]}"
+        # Either client has a name of its own for the address, which is 169.254.169.254 on an instance.
+        environ = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": here, "AWS_METADATA_ENDPOINT": here}
+        for request in written(record, address, "INSTANCE", environ):
+            assert request.headers.get("x-amz-security-token") == "token-3", request
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert (f"{role}collector", True) in asked and all(has_token for _, has_token in asked)
