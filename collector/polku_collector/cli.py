@@ -35,13 +35,26 @@ _MEASURE_SECONDS = 1.0
 
 @click.command()
 @click.argument("config", required=False, type=click.Path(path_type=Path))
-@click.option("--lake", metavar="URI", help="Where the tables live: a directory or s3://bucket/prefix.")
-@click.option("--journal", metavar="DIR", help="Where events are made durable first: a local directory.")
+@click.option(
+    "--lake",
+    metavar="URI",
+    help="Where the tables live: a directory or s3://bucket/prefix.  [default: ./polku-data/lake]",
+)
+@click.option(
+    "--journal",
+    metavar="DIR",
+    help="Where events are made durable first: a local directory.  [default: ./polku-data/journal]",
+)
 @click.option("--plan", metavar="DIR", help="The tracking plan; without it the built-in e-commerce plan.")
-@click.option("--host", metavar="H", help="Address to listen on.")
-@click.option("--port", metavar="P", type=int, help="Port to listen on.")
-@click.option("--workers", metavar="N", type=int, help="Intake processes.")
-@click.option("--flush-seconds", metavar="S", type=float, help="How often the tables are committed.")
+@click.option("--host", metavar="H", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", metavar="P", type=int, help="Port to listen on.  [default: 8080]")
+@click.option("--workers", metavar="N", type=int, help="Intake processes.  [default: 1]")
+@click.option(
+    "--flush-seconds",
+    metavar="S",
+    type=float,
+    help="Seconds between two commits of the tables.  [default: 1 on a local lake, 10 on S3]",
+)
 @click.option("--dev", is_flag=True, help="Accept the write key `dev` and show each event with its verdict.")
 def collector(config: Path | None, **flags: Any) -> None:
     """Take events over HTTP, make them durable, commit them to Delta tables.

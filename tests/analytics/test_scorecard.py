@@ -312,5 +312,6 @@ def test_the_command_prints_the_last_four_weeks(shop: Journeys, monkeypatch: pyt
     # No order of the shop has a margin: the empty cell is explained below the table.
     assert "could be of:\n  margin_share: over orders whose margin is known\n" in run("management")
     told = json.loads(run("it", "--json", "--since", "2026-03-09", "--until", "2026-03-16"))
+    assert told["options"]["compared"] == "value"
     assert told["options"]["compared_with"] == "2026-03-02 up to 2026-03-09"
     assert told["columns"][-2:] == ["previous", "change"]

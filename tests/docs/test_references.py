@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+import click
 import msgspec
 import pytest
 
+from polku_collector.cli import collector
 from polku_collector.metrics import METRICS
 from polku_collector.settings import Limits, Settings, Source, load
 from polku_schemas import DESCRIPTIONS, builtin_plan_path, load_plan
@@ -68,6 +70,22 @@ def test_the_page_has_every_flag_and_variable() -> None:
     for flag in flags:
         assert f"--{flag.replace('_', '-')}" in text
         assert f"POLKU_{flag.upper()}" in text
+
+
+def test_the_help_of_the_collector_says_the_defaults() -> None:
+    settings = load(MINIMAL, {}, {})
+    away = load(MINIMAL, {}, {"lake": "s3://bucket"})
+    told = {
+        "lake": settings.lake.uri,
+        "journal": settings.journal.directory,
+        "host": settings.server.host,
+        "port": settings.server.port,
+        "workers": settings.server.workers,
+        "flush_seconds": f"{settings.flush_seconds:g} on a local lake, {away.flush_seconds:g} on S3",
+    }
+    helps = {option.name: option.help for option in collector.params if isinstance(option, click.Option)}
+    for name, default in told.items():
+        assert f"[default: {default}]" in str(helps[name]), name
 
 
 def test_the_minimal_and_the_reference_file_are_the_defaults() -> None:

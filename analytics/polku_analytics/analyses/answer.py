@@ -103,6 +103,7 @@ def answer(
             "since": scope.period.since,
             "until": scope.period.until,
             "time_zone": scope.period.time_zone,
+            "compared": measure if scope.previous or two else None,
             "compared_with": _shown(journeys, scope) if scope.previous else None,
         },
         coverage={**journeys.coverage(scope.period), **coverage},

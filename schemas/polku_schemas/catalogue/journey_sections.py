@@ -106,7 +106,7 @@ def targets(catalogue: Catalogue) -> Section | None:
         title="Targets",
         short="Targets",
         count=len(cards),
-        intro=("What should be reached in each period. Reports draw the line.",),
+        intro=("What should be reached in each period. Scorecards and the report say whether it was.",),
         content=_cards(cards),
     )
 
@@ -129,7 +129,11 @@ def dated_changes(catalogue: Catalogue) -> Section | None:
         title="Dated changes",
         short="Dated changes",
         count=len(items),
-        intro=("Things that may explain a bend in a curve: releases, campaigns, prices. Reports mark them.",),
+        intro=(
+            "Things that may explain a bend in a curve: releases, campaigns, prices. ",
+            Code("polku compare --change DATE"),
+            " compares before and after.",
+        ),
         content=element("ol", items, class_="dates"),
     )
 
