@@ -12,7 +12,7 @@ from polku_schemas import builtin_plan_path, load_plan
 from polku_schemas.catalogue import catalogue_of, render_html
 from polku_schemas.catalogue.calls import SETUP, event_calls
 from tests.collector.world import collector, rows, wait_until
-from tests.schemas.catalogue_plans import HOSTILE, big_plan, hostile_plan
+from tests.schemas.catalogue.plans import HOSTILE, big_plan, hostile_plan
 
 Open = Callable[..., Any]
 

@@ -12,8 +12,7 @@ import pytest
 from tests.chaos.proxy import Proxy
 from tests.s3_server import s3_bucket
 
-from .test_process import batch, send
-from .world import CollectorProcess, collector, free_port, rows, wait_until
+from .world import CollectorProcess, batch, collector, free_port, rows, send, wait_until
 
 CONFIG = """
 [sources.web]

@@ -15,16 +15,7 @@ import pytest
 
 from polku_collector.journal.stream import streams_directory
 
-from .world import CollectorProcess, collector, rows, wait_until
-
-
-def batch(*ids: str, **fields: object) -> dict[str, object]:
-    item = {"type": "track", "event": "product_viewed", "userId": "u1", "properties": {"product_id": "p1"}}
-    return {"batch": [item | {"messageId": event_id} | fields for event_id in ids]}
-
-
-def send(process: CollectorProcess, body: object, key: str = "web-key") -> httpx.Response:
-    return httpx.post(f"{process.url}/v1/batch", json=body, auth=(key, ""), timeout=30)
+from .world import CollectorProcess, batch, collector, rows, send, wait_until
 
 
 def test_events_reach_the_lake_and_sigterm_drains(tmp_path: Path) -> None:

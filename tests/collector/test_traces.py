@@ -16,8 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from polku_collector.cli import collector as collector_command
 from polku_collector.errors import SettingsError
 
-from .test_process import batch
-from .world import CONFIG, collector, free_port
+from .world import CONFIG, batch, collector, free_port
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACES = """

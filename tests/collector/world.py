@@ -118,6 +118,16 @@ def collector(root: Path, *arguments: str, **options: Any) -> Iterator[Collector
         process.close()
 
 
+def batch(*ids: str, **fields: object) -> dict[str, object]:
+    """The body of a request with an event for each id."""
+    item = {"type": "track", "event": "product_viewed", "userId": "u1", "properties": {"product_id": "p1"}}
+    return {"batch": [item | {"messageId": event_id} | fields for event_id in ids]}
+
+
+def send(process: CollectorProcess, body: object, key: str = "web-key") -> httpx.Response:
+    return httpx.post(f"{process.url}/v1/batch", json=body, auth=(key, ""), timeout=30)
+
+
 def rows(lake: str, table: str, columns: str = "*", options: dict[str, str] | None = None) -> list[tuple[Any, ...]]:
     """The rows of a table as a fresh reader sees them, without Polku's own code."""
     uri = f"{lake}/{table}"

@@ -16,8 +16,8 @@ from polku_collector.lake.table import Table
 from polku_collector.maintain.costs import Requests, Work, requests
 from polku_collector.maintain.run import Maintainer, Rules, Unobserved
 from polku_collector.settings import Lake
+from tests.collector.lake.world import PLANS, Node, line_of
 from tests.collector.world import CONFIG, collector, wait_until
-from tests.power_cut.test_lake import PLANS, Node, line_of
 from tests.s3_server import Request, requests_in, s3_bucket
 
 CHECKPOINT_COMMITS = 5  # where it is not the default

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from polku_collector.batch import Block
 from polku_collector.compose_intake import new_event_id, ways_in
 from polku_collector.intake.allowance import SharedAllowance
 from polku_collector.intake.endpoint import IntakeEndpoint
-from polku_collector.intake.judged import Judged
 from polku_collector.intake.rate import Meter, SharedBucket
 from polku_collector.intake.senders import senders_of
 from polku_collector.intake.take import InForce
@@ -33,6 +32,7 @@ from polku_collector.settings import IdCookie, Limits, Source, Webhook, WebhookH
 from polku_collector.webhook.mapping_file import read_webhook_mapping
 from polku_collector.webhook.ready import ReadyWebhook
 from polku_schemas import CompiledPlan, Plan, builtin_plan_path, compile_plan, load_plan
+from tests.collector.intake.world import Silent
 
 from .inputs import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS, ORIGIN, SECRET, Input, key_of, make_input, source_of
 from .oracle import Answered, Stored, complaints
@@ -128,7 +128,7 @@ class InProcess:
             in_force=InForce(Validator(compiled, limits, new_id=new_event_id), schemas, senders),
             journal=self._writer,
             commits=_Committed(),
-            observer=_Silent(),
+            observer=Silent(),
             new_id=new_event_id,
         )
         hmac = WebhookHmac(header="X-Signature")
@@ -246,19 +246,6 @@ class _Committed:
 def _meter(source: Source, path: Path) -> Meter | None:
     rate = source.rate_events_per_second
     return None if rate is None else Meter(rate, source.burst, SharedBucket(path))
-
-
-class _Silent:
-    def judged(self, source: str, judged: Judged, body_bytes: int) -> Callable[[], None]:
-        return lambda: None
-
-    def refused(self, source: str, reason: str, events: int) -> None: ...
-
-    def error(self, error: str) -> None: ...
-
-    def waited(self, source: str, seconds: float, *, late: bool) -> None: ...
-
-    def answered(self, status: int, seconds: float) -> None: ...
 
 
 def _parts(request: Input) -> Iterator[tuple[bytes, bool]]:

@@ -7,6 +7,7 @@ chosen `luck` lets through — nothing, everything, or any part.
 """
 
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -158,3 +159,10 @@ class _Luck:
 
 def _path_of(descriptor: int) -> Path:
     return Path(f"/proc/self/fd/{descriptor}").readlink()
+
+
+def fresh(path: Path) -> Path:
+    """An empty folder, whatever was there."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path

@@ -3,36 +3,23 @@
 import asyncio
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from polku_collector.batch import Line, Schemas
+from polku_collector.batch import Schemas
 from polku_collector.errors import JournalBroken
 from polku_collector.files import Files
 from polku_collector.journal.reader import StreamReader
 from polku_collector.journal.stream import streams_directory
 from polku_collector.journal.writer import StreamWriter
+from tests.collector.lake.world import line
 
-from .disk import CuttableDisk, WithoutOneSync
+from .disk import CuttableDisk, WithoutOneSync, fresh
 
 LUCKS = ["none", "all", "empty", "seed 1", "seed 2", "seed 3"]
 GROUPS = [[f"{group}-{number}" for number in range(3)] for group in range(6)]
-NOW = datetime(2026, 11, 22, tzinfo=UTC)
-
-
-def line(event_id: str) -> Line:
-    return Line(
-        received_at=NOW,
-        event_time=NOW,
-        event_id=event_id,
-        event_type="track",
-        event_name="a",
-        schema_version="1.0",
-        source="web",
-    )
 
 
 def write_until_cut(root: Path, disk: Files) -> list[str]:
@@ -75,12 +62,12 @@ def read_back(root: Path, after: int = 0) -> tuple[list[str], list[str]]:
 
 def cuts(root: Path, disk_type: type[CuttableDisk]) -> list[str]:
     """Every cut with every luck; returns what went wrong."""
-    whole = disk_type(_fresh(root / "whole"))
+    whole = disk_type(fresh(root / "whole"))
     write_until_cut(whole.root, whole)
     return [
         finding
         for cut in range(len(whole.operations) + 1)
-        for finding in cut_at(root, disk_type(_fresh(root / "work"), cut_at=cut), ["start", *whole.operations][cut])
+        for finding in cut_at(root, disk_type(fresh(root / "work"), cut_at=cut), ["start", *whole.operations][cut])
     ]
 
 
@@ -100,12 +87,6 @@ def cut_at(root: Path, disk: CuttableDisk, after: str) -> Iterator[str]:
             yield f"{place}: out of order or with a hole: {found}"
         if damage:
             yield f"{place}: reported as damage: {damage}"
-
-
-def _fresh(path: Path) -> Path:
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    return path
 
 
 def test_no_acknowledged_event_is_lost_at_any_cut(tmp_path: Path) -> None:
@@ -129,7 +110,7 @@ def test_a_cut_while_a_dead_stream_is_taken_over_or_trimmed_loses_nothing(tmp_pa
 
     What cannot be read is set aside before it is trimmed, whenever the power fails.
     """
-    acknowledged, damaged = damaged_journal(_fresh(tmp_path / "before"))
+    acknowledged, damaged = damaged_journal(fresh(tmp_path / "before"))
     cut, is_off = 0, True
     while is_off:
         shutil.rmtree(tmp_path / "work", ignore_errors=True)
@@ -182,7 +163,7 @@ def test_the_harness_notices_a_missing_fsync(tmp_path: Path, disk_type: type[Cut
 
 
 def test_each_sync_of_the_writer_is_missed_when_it_alone_is_left_out(tmp_path: Path) -> None:
-    every = WithoutOneSync(_fresh(tmp_path / "whole"))
+    every = WithoutOneSync(fresh(tmp_path / "whole"))
     write_until_cut(every.root, every)
     unseen = {number: name for number, name in enumerate(every.syncs) if not _is_shown(tmp_path, number)}
     # One is there for nothing: a stream's folder is made under another name, and synced again when it has its own.
@@ -191,10 +172,10 @@ def test_each_sync_of_the_writer_is_missed_when_it_alone_is_left_out(tmp_path: P
 
 def _is_shown(root: Path, left_out: int) -> bool:
     """Whether some cut and luck show that this one sync was left out."""
-    whole = WithoutOneSync(_fresh(root / "whole"), None, left_out)
+    whole = WithoutOneSync(fresh(root / "whole"), None, left_out)
     write_until_cut(whole.root, whole)
     return any(
         finding
         for cut in range(whole.left_out_at, len(whole.operations) + 1)
-        for finding in cut_at(root, WithoutOneSync(_fresh(root / "work"), cut, left_out), "")
+        for finding in cut_at(root, WithoutOneSync(fresh(root / "work"), cut, left_out), "")
     )

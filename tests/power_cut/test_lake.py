@@ -9,124 +9,20 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
 
-from polku_collector.batch import Line, QuarantineLine, Schemas
-from polku_collector.files import DISK, Files
-from polku_collector.journal.reader import StreamReader
+from polku_collector.files import Files
 from polku_collector.journal.stream import streams_directory
 from polku_collector.journal.writer import StreamWriter
 from polku_collector.lake import table as tables
-from polku_collector.lake.checkpoints import Checkpoints
-from polku_collector.lake.columns import ColumnsStep
-from polku_collector.lake.local_store import LocalStore
-from polku_collector.lake.loop import Committer, Flush
-from polku_collector.lake.remember import open_memory
-from polku_collector.lake.store import Store
-from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
-from polku_schemas import ENVELOPE_COLUMNS
-from tests.power_cut.disk import CuttableDisk, WithoutOneSync
-from tests.power_cut.test_journal import NOW, line
+from tests.collector.lake.world import PLANS, Node, ids, line_of
+from tests.power_cut.disk import CuttableDisk, WithoutOneSync, fresh
 
 LUCKS = ["none", "empty", "seed 1"]
 # A flush each: with a refused event, so that there are two commits; with a new column, so that one comes before.
 GROUPS = [["0-0", "0-1", "refused 0"], ["1-0", "1-1"], ["2-0", "refused 2"]]
 EVERYTHING = sorted(event_id for group in GROUPS for event_id in group)
-PLANS = [Schemas("p", "1", "f", {"a": {}}, {}), Schemas("p", "2", "g", {"a": {"price": "double"}}, {})]
-
-
-class Silent:
-    def flushed(self, flush: Flush) -> None: ...
-
-    def failed(self, error: Exception, seconds: float) -> None: ...
-
-
-def no_agents(distinct: Any) -> pa.Table:
-    names = {
-        "user_agent": pa.string(),
-        "device": pa.string(),
-        "os": pa.string(),
-        "browser": pa.string(),
-        "is_bot": pa.bool_(),
-    }
-    return pa.table({name: pa.array([], kind) for name, kind in names.items()})
-
-
-class Node:
-    """A committer over a journal and a lake, with trimming noted instead of done, so that every run has all of it."""
-
-    def __init__(
-        self,
-        root: Path,
-        lake: Path | Store,
-        disk: Files = DISK,
-        *,
-        keep_ids: bool = False,
-        checkpoint_commits: int = 2,
-    ) -> None:
-        self.trimmed = 0
-        self.trimmed_after: list[int] = []
-        """How many operations of the disk were done each time."""
-        store = LocalStore(lake, disk) if isinstance(lake, Path) else lake
-        self.events = Table(store, "events", "event_date", {**ENVELOPE_COLUMNS, "extra": "string"})
-        quarantine = Table(store, "quarantine", "received_date", QUARANTINE_COLUMNS)
-        (directory,) = streams_directory(root / "journal").iterdir()
-        reader = StreamReader(directory)
-        node = self
-
-        class Noting:
-            stream_id = reader.stream_id
-
-            @property
-            def durable(self) -> int:
-                return reader.durable
-
-            def read(self, after: int, max_bytes: int) -> Any:
-                return reader.read(after, max_bytes)
-
-            def trim(self, committed: int) -> None:
-                if committed > node.trimmed:
-                    node.trimmed = committed
-                    node.trimmed_after.append(len(getattr(disk, "operations", ())))
-
-        if not keep_ids:
-            shutil.rmtree(root / "ids", ignore_errors=True)
-        self.committer = Committer(
-            store=store,
-            events=self.events,
-            quarantine=quarantine,
-            columns=ColumnsStep(root / "scratch", no_agents, threads=1),
-            memory=open_memory(root / "ids", self.events, [], window_seconds=1e6, max_bytes=1 << 20),
-            streams=lambda: {reader.stream_id: Noting()},
-            observer=Silent(),
-            flush_bytes=1,  # a block a flush
-            checkpoints=Checkpoints(checkpoint_commits),
-        )
-
-    def run(self) -> None:
-        while self.committer.flush():
-            pass
-
-
-def ids(lake: Path) -> list[str]:
-    """Those of both tables."""
-    found: list[str] = []
-    for name in ("events", "quarantine"):
-        table = DeltaTable(str(lake / name)).to_pyarrow_table(columns=["event_id"])
-        found += table["event_id"].drop_null().to_pylist()
-    return sorted(found)
-
-
-def line_of(event_id: str) -> Line | QuarantineLine:
-    if not event_id.startswith("refused"):
-        return line(event_id)
-    return QuarantineLine(
-        received_at=NOW, source="web", event_id=event_id, code="wrong_type", path="$", message="no", original="{}"
-    )
 
 
 @pytest.fixture
@@ -152,14 +48,14 @@ def cut_once(world: Path, disk: CuttableDisk) -> int:
 
 
 def every_cut(world: Path, disk_type: type[CuttableDisk], lucks: list[str], step: int = 1) -> list[str]:
-    whole = disk_type(_fresh(world / "whole"))
+    whole = disk_type(fresh(world / "whole"))
     cut_once(world, whole)
     assert ids(whole.root) == EVERYTHING
     return [
         finding
         for cut in range(0, len(whole.operations) + 1, step)
         for finding in cut_at(
-            world, disk_type(_fresh(world / "lake"), cut_at=cut), lucks, ["start", *whole.operations][cut]
+            world, disk_type(fresh(world / "lake"), cut_at=cut), lucks, ["start", *whole.operations][cut]
         )
     ]
 
@@ -181,12 +77,6 @@ def cut_at(world: Path, disk: CuttableDisk, lucks: list[str], after: str) -> Ite
                 yield f"{place}: {ids(world / 'after')}"
         except Exception as error:
             yield f"{place}: {type(error).__name__}: {error}"
-
-
-def _fresh(path: Path) -> Path:
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    return path
 
 
 def test_nothing_that_was_trimmed_is_lost_at_any_cut(world: Path) -> None:
@@ -211,7 +101,7 @@ def test_each_sync_of_the_committer_is_missed_when_it_alone_is_left_out(world: P
 
     The folders above are synced anew with every commit, and what a checkpoint says is in the commits too.
     """
-    every = WithoutOneSync(_fresh(world / "whole"))
+    every = WithoutOneSync(fresh(world / "whole"))
     node = Node(world, every.root, every)
     node.run()
     needed = [number for number in range(len(every.syncs)) if _is_needed(number, every, node.trimmed_after)]
@@ -236,11 +126,11 @@ def _is_needed(number: int, disk: WithoutOneSync, trims: list[int]) -> bool:
 
 def _is_shown(world: Path, left_out: int) -> bool:
     """Whether a cut right after the journal was trimmed behind it, with bad luck, shows that this sync was left out."""
-    whole = WithoutOneSync(_fresh(world / "whole"), None, left_out)
+    whole = WithoutOneSync(fresh(world / "whole"), None, left_out)
     node = Node(world, whole.root, whole)
     node.run()
     trim = next(trim for trim in node.trimmed_after if trim > whole.left_out_at)
-    disk = WithoutOneSync(_fresh(world / "lake"), trim, left_out)
+    disk = WithoutOneSync(fresh(world / "lake"), trim, left_out)
     return any(cut_at(world, disk, ["none", "empty"], "trimmed"))
 
 
@@ -253,13 +143,13 @@ def test_a_checkpoint_is_durable_before_the_commits_in_it_are_deleted(
         monkeypatch.setitem(tables._CONFIGURATION, "delta.logRetentionDuration", "interval 0 seconds")
     else:
         monkeypatch.setattr(tables, "LOG_VERSIONS", 0)
-    whole = WithoutOneSync(_fresh(world / "whole"))
+    whole = WithoutOneSync(fresh(world / "whole"))
     cut_once(world, whole)
     assert not (whole.root / "events" / "_delta_log" / f"{0:020}.json").exists()
     end = len(whole.operations)
-    assert [*cut_at(world, WithoutOneSync(_fresh(world / "lake"), end), LUCKS, "the end")] == []
+    assert [*cut_at(world, WithoutOneSync(fresh(world / "lake"), end), LUCKS, "the end")] == []
     checkpoints = [number for number, name in enumerate(whole.syncs) if name.endswith(".checkpoint.parquet")]
     assert len(checkpoints) == 2, "one of each table"
     for number in checkpoints:
-        disk = WithoutOneSync(_fresh(world / "lake"), end - 1, number)
+        disk = WithoutOneSync(fresh(world / "lake"), end - 1, number)
         assert any(cut_at(world, disk, ["none", "empty"], "the end"))

@@ -12,7 +12,7 @@ import pytest
 from polku_collector.errors import StoreUnreachable
 from polku_collector.files import Files
 from polku_collector.lake.local_store import LocalStore
-from tests.power_cut.disk import CuttableDisk, WithoutOneSync
+from tests.power_cut.disk import CuttableDisk, WithoutOneSync, fresh
 
 LUCKS = ["none", "all", "empty", "seed 1", "seed 2"]
 # Two streams, and a second note of one of them: its folder is there by then.
@@ -35,10 +35,10 @@ def store_until_cut(disk: CuttableDisk) -> list[str]:
 def cuts(root: Path, left_out: int | None = None) -> tuple[list[str], int]:
     """Every cut with every luck; returns what went wrong, and how many syncs there are."""
     wrong: list[str] = []
-    whole = WithoutOneSync(_fresh(root / "whole"), None, left_out)
+    whole = WithoutOneSync(fresh(root / "whole"), None, left_out)
     assert store_until_cut(whole) == [*NOTES]
     for cut in range(len(whole.operations) + 1):
-        disk = WithoutOneSync(_fresh(root / "work"), cut, left_out)
+        disk = WithoutOneSync(fresh(root / "work"), cut, left_out)
         stored = store_until_cut(disk)
         for luck in LUCKS:
             shutil.rmtree(root / "after", ignore_errors=True)
@@ -49,12 +49,6 @@ def cuts(root: Path, left_out: int | None = None) -> tuple[list[str], int]:
             wrong += [f"{place}: lost {key}" for key in stored if key not in found]
             wrong += [f"{place}: {key} is {data!r}" for key, data in found.items() if data != NOTES[key]]
     return wrong, len(whole.syncs)
-
-
-def _fresh(path: Path) -> Path:
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    return path
 
 
 def test_a_note_that_was_stored_is_there_and_whole_at_any_cut(tmp_path: Path) -> None:
@@ -76,17 +70,17 @@ def test_a_note_never_takes_the_place_of_another(tmp_path: Path) -> None:
 
 
 def test_the_link_goes_through_the_seam(tmp_path: Path) -> None:
-    disk = CuttableDisk(_fresh(tmp_path / "lake"))
+    disk = CuttableDisk(fresh(tmp_path / "lake"))
     LocalStore(disk.root, disk).create("_handover/a/1.json", b"{}")
     assert [operation for operation in disk.operations if operation.startswith("link")] == ["link 1.json"]
 
 
 @pytest.mark.parametrize("luck", LUCKS)
 def test_a_cut_before_the_link_leaves_no_note(tmp_path: Path, luck: str) -> None:
-    disk = CuttableDisk(_fresh(tmp_path / "lake"))
+    disk = CuttableDisk(fresh(tmp_path / "lake"))
     LocalStore(disk.root, disk).create("_handover/a/1.json", b"{}")
     cut = next(number for number, operation in enumerate(disk.operations) if operation.startswith("link"))
-    disk = CuttableDisk(_fresh(tmp_path / "lake"), cut)
+    disk = CuttableDisk(fresh(tmp_path / "lake"), cut)
     with pytest.raises(StoreUnreachable):
         LocalStore(disk.root, disk).create("_handover/a/1.json", b"{}")
     disk.survivors(tmp_path / "after", luck)

@@ -6,7 +6,6 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +14,8 @@ import pytest
 
 import polku
 from polku.transport import Answer
+
+from .waiting import wait_until
 
 CONTRACT = json.loads((Path(__file__).parents[1] / "contract" / "sdk" / "request.json").read_text())
 
@@ -41,13 +42,6 @@ def track(client: polku.Client, count: int, **properties: Any) -> None:
 
 def numbers(items: list[dict[str, Any]]) -> list[int]:
     return [item["properties"]["n"] for item in items]
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
 
 
 def test_the_request_is_the_agreed_one(collector: Any, client_of: Any) -> None:

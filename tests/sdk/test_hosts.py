@@ -5,9 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,14 +17,9 @@ import pytest
 import polku
 from tests.collector.world import free_port
 
+from .waiting import wait_until
+
 ROOT = Path(__file__).parents[2]
-
-
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["each loads", "loaded before the fork"])
@@ -94,7 +87,7 @@ def _asked(port: int, server: subprocess.Popen[bytes]) -> None:
             return False
 
     try:
-        until(is_up)
+        wait_until(is_up, 60)
         with ThreadPoolExecutor(4) as pool:
             for answer in pool.map(lambda n: httpx.get(f"http://127.0.0.1:{port}/{n}"), range(100)):
                 assert answer.text == "ok"
@@ -125,7 +118,7 @@ def test_celery_prefork(tmp_path: Path, collector: Any, monkeypatch: pytest.Monk
         stderr=subprocess.DEVNULL,
     )
     try:
-        until(lambda: not list((tmp_path / "queue").iterdir()))
+        wait_until(lambda: not list((tmp_path / "queue").iterdir()), 60)
     finally:
         worker.send_signal(signal.SIGTERM)  # a warm shutdown: what was taken is worked off
     assert worker.wait(60) == 0

@@ -77,15 +77,21 @@ def test_what_is_appended_is_read_in_order_also_by_the_next_process(
     assert files(folder) == []
 
 
+def spooled(folder: Path, events: list[bytes]) -> Path:
+    """The one file of a spool that events were put into."""
+    spool = Spool(str(folder), 1 << 20)
+    assert all(spool.append(raw) for raw in events)
+    spool.close()
+    [path] = folder.glob("*.spool")
+    return path
+
+
 @given(EVENTS.filter(bool), st.data())
 def test_a_cut_anywhere_costs_what_was_cut_and_nothing_before_it(
     tmp_path_factory: pytest.TempPathFactory, events: list[bytes], data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("spool")
-    spool = Spool(str(folder), 1 << 20)
-    assert all(spool.append(raw) for raw in events)
-    spool.close()
-    [path] = folder.glob("*.spool")
+    path = spooled(folder, events)
     whole = path.read_bytes()
     cut = data.draw(st.integers(0, len(whole)))
     path.write_bytes(whole[:cut])
@@ -101,10 +107,7 @@ def test_damage_is_told_and_costs_the_damaged_lines_only(
     tmp_path_factory: pytest.TempPathFactory, events: list[bytes], data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("spool")
-    spool = Spool(str(folder), 1 << 20)
-    assert all(spool.append(raw) for raw in events)
-    spool.close()
-    [path] = folder.glob("*.spool")
+    path = spooled(folder, events)
     whole = bytearray(path.read_bytes())
     place = data.draw(st.integers(0, len(whole) - 1))
     was = whole[place]

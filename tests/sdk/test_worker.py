@@ -11,7 +11,7 @@ from polku.settings import settings_from
 from polku.worker import Bell, Worker
 
 from .interrupts import at_line
-from .test_delivery import wait_until
+from .waiting import wait_until
 
 
 def test_where_one_batch_follows_another_the_worker_looks_by_itself() -> None:

@@ -7,7 +7,6 @@ or the connection did. By default nothing is left, also not in the original of a
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
@@ -16,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from ..batch import Line, QuarantineLine
+from .original import read_original, written_original
 from .receive import Scope
 from .wire import Body
 
@@ -178,19 +178,8 @@ _BY_LOOKS: Final = re.compile(
 
 
 def _rewritten(raw: bytes, of_text: Callable[[object], str | None]) -> bytes:
-    repeats = False
-
-    def object_of(members: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal repeats
-        found = dict(members)
-        repeats = repeats or len(found) < len(members)
-        return found
-
-    try:
-        item = json.loads(raw.decode(), object_pairs_hook=object_of)
-    except (ValueError, RecursionError):
-        item = None
-    if not isinstance(item, dict):
+    item, repeats = read_original(raw)
+    if item is None:
         return _BY_LOOKS.sub(rb"\1null", raw)
     changed = _replace(item, _IN_ITEM, of_text)
     context = item.get("context")
@@ -198,7 +187,7 @@ def _rewritten(raw: bytes, of_text: Callable[[object], str | None]) -> bytes:
         changed = _replace(context, _IN_CONTEXT, of_text) or changed
     if not changed and not repeats:
         return raw
-    return json.dumps(item, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return written_original(item)
 
 
 def _replace(document: dict[str, Any], names: Sequence[str], of_text: Callable[[object], str | None]) -> bool:

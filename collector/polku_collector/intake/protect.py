@@ -6,13 +6,13 @@ wire's own (`type`, `context.library.name`, …) are never taken for properties 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, Final
 
 from polku_schemas.privacy import Protection
 
 from ..batch import Campaign, Context, Library, Page
+from .original import read_original, written_original
 from .wire import WireEvent
 
 _Names = frozenset[str]
@@ -39,24 +39,12 @@ def protected_item(protection: Protection, raw: bytes) -> bytes | None:
 
     None when they are no JSON object, so that nobody can say what is in them.
     """
-    repeats = False
-
-    def object_of(members: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal repeats
-        found = dict(members)
-        repeats = repeats or len(found) < len(members)
-        return found
-
+    item, repeats = read_original(raw)
+    if item is None:
+        return None
     try:
-        # Decoded here: of bytes, `json` would guess the encoding.
-        item = json.loads(raw.decode(), object_pairs_hook=object_of)
-        if not isinstance(item, dict):
-            return None
         kept = _item(protection, item)
-        # Of a name that stands twice only the last was looked at, so the bytes are not what was looked at.
-        if kept == item and not repeats:
-            return raw
-        return json.dumps(kept, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        return raw if kept == item and not repeats else written_original(kept)
     except (ValueError, RecursionError):
         return None
 

@@ -16,8 +16,7 @@ from polku_collector.journal.writer import StreamWriter
 from polku_collector.lake.columns import ColumnsStep
 from tests.collector.lake.test_columns import AGENTS, block, judged, nothing_repeats, rows, track
 from tests.collector.lake.test_loop import SCHEMAS, flush_without_an_answer, journal
-from tests.power_cut.test_journal import line
-from tests.power_cut.test_lake import Node, ids
+from tests.collector.lake.world import Node, ids, line
 
 __all__ = ["journal"]  # a fixture
 

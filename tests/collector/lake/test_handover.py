@@ -32,8 +32,7 @@ from polku_collector.lake.remember import open_memory
 from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
 from polku_collector.settings import Lake, Settings
 from polku_schemas import ENVELOPE_COLUMNS
-from tests.power_cut.test_journal import NOW, line
-from tests.power_cut.test_lake import Silent, ids, no_agents
+from tests.collector.lake.world import NOW, Silent, ids, line, no_agents
 
 SCHEMAS = Schemas("p", "1", "f", {"a": {}}, {})
 

@@ -11,8 +11,7 @@ from polku_collector.files import Files
 from polku_collector.journal.reader import StreamReader, open_streams
 from polku_collector.journal.stream import segment_path, streams_directory
 from polku_collector.journal.writer import StreamWriter
-from tests.power_cut.test_journal import NOW, line
-from tests.power_cut.test_lake import Node, ids
+from tests.collector.lake.world import NOW, Node, ids, line
 
 SCHEMAS = Schemas("p", "1", "f", {"a": {}}, {})
 

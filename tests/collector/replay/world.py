@@ -34,7 +34,7 @@ from polku_collector.replay.rows import Selection
 from polku_collector.replay.run import Replay
 from polku_collector.settings import Limits, Settings, Source
 from polku_schemas import Plan, builtin_plan_path, compile_plan, load_plan
-from tests.power_cut.test_lake import Silent, no_agents
+from tests.collector.lake.world import Silent, no_agents
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, 654321, tzinfo=UTC)
 WHOLE = load_plan(builtin_plan_path())

@@ -23,7 +23,8 @@ from starlette.websockets import WebSocket
 
 import polku
 from polku.middleware.asgi import PolkuMiddleware
-from tests.sdk.middleware.world import HEADERS, Browser, Sent, asgi, browser, eventually
+from tests.sdk.middleware.world import HEADERS, Browser, Sent, asgi, browser
+from tests.sdk.waiting import wait_until
 
 Endpoint = Callable[[Request], Any]
 
@@ -364,7 +365,7 @@ def test_sockets_say_who_as_well_and_lifespans_pass() -> None:
         with websockets.sync.client.connect(address, additional_headers={"X-User": "u-1"}) as live:
             live.send("hello")
             assert live.recv(20) == "heard"
-        eventually(lambda: len(sent.events) == 1)
+        wait_until(lambda: len(sent.events) == 1, 20)
     assert lived == ["up", "down"]
     (event,) = sent.events
     assert (event["event"], event["userId"]) == ("said", "u-1")

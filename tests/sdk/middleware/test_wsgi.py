@@ -17,7 +17,8 @@ import pytest
 import polku
 from polku.middleware.wsgi import PolkuMiddleware
 from tests.collector.world import free_port
-from tests.sdk.middleware.world import HEADERS, Sent, browser, eventually, wsgi
+from tests.sdk.middleware.world import HEADERS, Sent, browser, wsgi
+from tests.sdk.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 KNOWN = {"Cookie": "polku_id=a-1"}
@@ -88,7 +89,7 @@ def test_requests_under_gunicorn_do_not_mix_and_are_tracked(collector: Any, coun
             except httpx.TransportError:
                 return False
 
-        eventually(is_up, 60)
+        wait_until(is_up, 60)
 
         def request(number: int) -> None:
             headers = {"X-User": f"u-{number}", "Cookie": f"polku_id=a-{number}"}

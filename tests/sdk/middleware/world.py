@@ -4,8 +4,7 @@ import contextlib
 import functools
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -14,6 +13,7 @@ import httpx
 import uvicorn
 
 import polku
+from tests.sdk.waiting import wait_until
 
 # What sends no HTTPS needs no certificates, which take longer to load than a test takes.
 Browser = functools.partial(httpx.Client, verify=False, timeout=30)
@@ -42,7 +42,7 @@ class Sent:
 
     def named(self, name: str, count: int = 1) -> list[dict[str, Any]]:
         """The events of a name, once there are so many: an answer may be there before its request is tracked."""
-        eventually(lambda: len([event for event in self.events if event.get("event") == name]) >= count)
+        wait_until(lambda: len([event for event in self.events if event.get("event") == name]) >= count, 20)
         return [event for event in self.events if event.get("event") == name]
 
     def request(self) -> dict[str, Any]:
@@ -50,13 +50,6 @@ class Sent:
         (event,) = self.named("request_completed")
         properties: dict[str, Any] = event["properties"]
         return properties
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -68,7 +61,7 @@ def asgi(app: Any, **options: Any) -> Iterator[str]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            eventually(lambda: server.started or not thread.is_alive())
+            wait_until(lambda: server.started or not thread.is_alive(), 20)
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True

@@ -35,8 +35,8 @@ from polku_schemas.catalogue.wording import (
 )
 from polku_schemas.cli import plan as plan_command
 from polku_schemas.rules import parse_when
-from tests.schemas.catalogue_page import Page
-from tests.schemas.catalogue_plans import HOSTILE, LONG, LONG_NAME, SCRIPT, hostile_plan
+from tests.schemas.catalogue.page import Page
+from tests.schemas.catalogue.plans import HOSTILE, LONG, LONG_NAME, SCRIPT, hostile_plan
 from tests.schemas.conftest import SMALL_PLAN
 
 WritePlan = Callable[..., Path]

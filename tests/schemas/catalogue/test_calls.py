@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from polku_schemas import Event, Plan, builtin_plan_path, load_plan
 from polku_schemas.catalogue.calls import SETUP, Calls, event_calls
 from tests.collector.world import collector, rows, wait_until
-from tests.schemas.catalogue_plans import HOSTILE
+from tests.schemas.catalogue.plans import HOSTILE
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
