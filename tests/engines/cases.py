@@ -29,6 +29,8 @@ CASES: Final = (
     "retention product_viewed order_completed --mode on-or-after --cohorts recurring --rolling --breakdown device",
     "lifecycle --interval week --time-zone Europe/Helsinki",
     "lifecycle product_viewed --interval week --unit account",
+    "attribution --unit account --by touchpoint --model linear",
+    "attribution --unit account --model first",
     "lifecycle --interval day --since {late} --breakdown device --values 2 --previous",
     "stickiness --interval week --breakdown device",
     "routes stage:purchase",
