@@ -22,6 +22,7 @@ from polku_analytics.analyses.attribution import (
     UNATTRIBUTED,
     Attribution,
     AttributionQuestion,
+    By,
     attribution_models,
     match_touches,
     run_attribution,
@@ -260,6 +261,25 @@ def test_what_was_spent_on_no_campaign_is_not_what_visits_without_one_cost(
         ["ads", 14.0, round(30 / 14, 6)],
         ["(spend without marketing channel)", 3.0, None],
     ]
+
+
+@pytest.mark.parametrize("by", ["touchpoint", "marketing_channel"])
+def test_touches_of_an_account_at_one_time_are_in_the_order_of_the_events(
+    by: By, event: Callable[..., dict[str, Any]], built: Callable[..., Journeys]
+) -> None:
+    """Of two people, the first of whom has done more before: neither counts for the order of what both do now."""
+    acme = {"group_id": "acme"}
+    rows = [
+        event("page_viewed", -2 * DAY, user_id="a", **acme),
+        event("page_viewed", -DAY, user_id="a", **acme),
+        event("product_viewed", 0, user_id="a", event_id="2", marketing_channel="search", **acme),
+        event("ad_clicked", 0, user_id="b", event_id="1", marketing_channel="ads", **acme),
+        event("order_completed", 10, user_id="b", order_id="1", revenue=5.0, **acme),
+    ]
+    journeys = built(rows)
+    asked = AttributionQuestion(models=("first", "last"), by=by, lookback_seconds=60, scope=Scope(unit="account"))
+    found = [row[1] for row in run_attribution(journeys, asked).rows]
+    assert found == (["ad", "product"] if by == "touchpoint" else ["ads", "search"])
 
 
 def test_spend_that_somebody_else_wrote_may_lack_columns_and_not_hold_others(

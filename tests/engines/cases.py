@@ -29,6 +29,9 @@ CASES: Final = (
     "retention product_viewed order_completed --mode on-or-after --cohorts recurring --rolling --breakdown device",
     "lifecycle --interval week --time-zone Europe/Helsinki",
     "lifecycle product_viewed --interval week --unit account",
+    "attribution --unit account --by touchpoint --model linear",
+    "attribution --unit account --model first",
+    "lifecycle --interval day --since {late} --breakdown device --values 2 --previous",
     "stickiness --interval week --breakdown device",
     "routes stage:purchase",
     "routes order_completed --micro --by event --idle 3d --breakdown device",
@@ -47,6 +50,7 @@ CASES: Final = (
     "tasks product_viewed product_added --limit 7d --breakdown channel",
     "when --time-zone Europe/Helsinki",
     "when product_viewed --unit person",
+    "when --unit event --breakdown device",
     "anomalies --unit person --all-days --time-zone Europe/Helsinki",
     *(f"scorecard {role}" for role in ("management", "marketing", "ecommerce", "it", "service")),
     "attribution --breakdown device",
@@ -62,6 +66,7 @@ CASES: Final = (
     "search",
     "search --show zero",
     "deliveries",
+    "deliveries --since {late} --breakdown known_person",
     "returns --breakdown device",
 )
 """`{late}` and `{later}` are days of the second half of the data."""

@@ -133,7 +133,7 @@ def _find(question: AttributionQuestion, conversion: Conversion, has_spend: bool
     names = sorted(row[0] for row in engine.rows(f"SELECT DISTINCT item FROM ({touches_sql}) AS x"))
     touches = engine.columns(
         f"SELECT unit, microseconds, {engine.dialect.code('item', names)} AS item, direct "
-        f"FROM ({touches_sql}) AS x ORDER BY unit, microseconds, place, item"
+        f"FROM ({touches_sql}) AS x ORDER BY unit, microseconds, place, source, item"
     )
     items = touches["item"].astype(np.int64)
     seen = match_touches(
@@ -174,20 +174,32 @@ def converted_sql(conversion: Conversion, part: Part) -> str:
 
 
 def _touches(by: By, conversion: Conversion, part: Part) -> str:
-    """All touches of the part's units, also those before the period: unit, microseconds, place, item, direct."""
+    """All touches of the part's units, also before the period: unit, microseconds, place, source, item, direct.
+
+    `place` and `source` tell the order of touches at the same time: that of the events.
+    """
     say, unit = part.journeys.engine.dialect, UNIT_COLUMNS[part.unit]
+    of_account = part.unit == "account"  # whose people count their touchpoints and sessions each for themselves
     if by in VISITS:
         item = "s.marketing_channel"
         if by == "campaign":
             item = f"COALESCE(s.utm_campaign, {sql_literal(NONE)})"
+        place, first = "s.session_key AS place, '' AS source", ""
+        if of_account:
+            place = "f.event_id AS place, f.source AS source"
+            first = (
+                "JOIN touchpoints AS f ON f.person_key = s.person_key AND f.session_key = s.session_key "
+                "AND f.touchpoint_number = s.session_key - s.person_key * 16777216 "
+            )
         return (
-            f"SELECT s.{unit} AS unit, {say.microseconds('s.started_at')} AS microseconds, s.session_key AS place, "
+            f"SELECT s.{unit} AS unit, {say.microseconds('s.started_at')} AS microseconds, {place}, "
             f"{item} AS item, s.marketing_channel = {sql_literal(DIRECT)} AS direct "
-            f"FROM sessions AS s WHERE s.marketing_channel IS NOT NULL AND {part.members('s')}"
+            f"FROM sessions AS s {first}WHERE s.marketing_channel IS NOT NULL AND {part.members('s')}"
         )
+    place = "t.event_id" if of_account else "t.touchpoint_number"
     return (
         f"SELECT t.{unit} AS unit, {say.microseconds('t.event_time')} AS microseconds, "
-        f"t.touchpoint_number AS place, t.{by} AS item, FALSE AS direct "
+        f"{place} AS place, t.source AS source, t.{by} AS item, FALSE AS direct "
         f"FROM touchpoints AS t WHERE t.{by} IS NOT NULL AND NOT COALESCE({conversion.sql}, FALSE) "
         f"AND {part.members('t')}"
     )

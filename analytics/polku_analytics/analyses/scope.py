@@ -247,9 +247,10 @@ def _all_values_sql(part: Part, name: str, asked_of: Callable[[Part], str] | Non
     always = name not in TOUCHPOINT_BREAKDOWNS and name in person_kinds(part.journeys)
     known = values_sql(structs.replace(part, period=Period()), name) if always else here
     return (
-        f"SELECT a.unit, k.value, CASE WHEN h.unit IS NULL THEN 0 ELSE 1 END AS is_here FROM ("
-        f"SELECT DISTINCT r.{part.unit_column} AS unit FROM {asked_of(part)} AS r UNION SELECT unit FROM ({here}) AS o"
-        f") AS a LEFT JOIN ({here}) AS h ON h.unit = a.unit LEFT JOIN ({known}) AS k ON k.unit = a.unit"
+        f"SELECT a.unit AS unit, k.value AS value, CASE WHEN h.unit IS NULL THEN 0 ELSE 1 END AS is_here FROM ("
+        f"SELECT DISTINCT unit FROM (SELECT r.{part.unit_column} AS unit FROM {asked_of(part)} AS r "
+        f"UNION ALL SELECT unit FROM ({here}) AS o) AS b) AS a "
+        f"LEFT JOIN ({here}) AS h ON h.unit = a.unit LEFT JOIN ({known}) AS k ON k.unit = a.unit"
     )
 
 

@@ -5,7 +5,7 @@
 -- Increment: person
 -- Order: dispatched_at, order_id, shipment_id
 -- Definition: the order_shipped and order_delivered events of one order id and shipment id; without a shipment id they belong to
---   the one that the order's events name first, if they name any. The person is the one who ordered, else the one the events belong to. promised_at is
+--   the one that the order's events name first, if they name any. The person is the one who ordered, else the one the first of the events belongs to. promised_at is
 --   the promise made first; delivered_at the first delivery (the time of the event where it gives none). on_time: delivered not
 --   after the promise; unknown without a promise or while it is not delivered. late_hours: hours from the promise to the
 --   delivery, 0 if on time. dispatched_at: when it was shipped, else delivered.
@@ -36,9 +36,9 @@ shipments AS (
   SELECT
     order_id,
     shipment_id,
-    MIN(person_key) AS person_key,
-    MIN(session_key) AS session_key,
-    MIN(account_id) AS account_id,
+    MIN_BY(person_key, CASE WHEN person_key IS NOT NULL THEN {{ in_order }} END) AS person_key,
+    MIN_BY(session_key, CASE WHEN session_key IS NOT NULL THEN {{ in_order }} END) AS session_key,
+    MIN_BY(account_id, CASE WHEN account_id IS NOT NULL THEN {{ in_order }} END) AS account_id,
     MIN_BY(carrier, CASE WHEN carrier IS NOT NULL THEN {{ in_order }} END) AS carrier,
     MIN(CASE WHEN event_name = 'order_shipped' THEN event_time END) AS shipped_at,
     MIN_BY(promised_at, CASE WHEN promised_at IS NOT NULL THEN {{ in_order }} END) AS promised_at,

@@ -359,6 +359,23 @@ def test_what_names_an_order_and_nobody_changes_that_order(tmp_path: Path, plan:
     assert found == [("1", 0.0, True), ("2", 0.0, False)]
 
 
+def test_a_shipment_without_an_order_is_whose_event_came_first(tmp_path: Path, plan: Plan) -> None:
+    """And not whose key is smallest: a full build numbers people anew."""
+    lake = Lake(tmp_path, environ={})
+    write_table(tmp_path / "events", [_event("order_delivered", 1, 10, anonymous_id="w", order_id="1")])
+    build(lake, plan)
+    more = [
+        _event("page_viewed", 2, -50, anonymous_id="u", order_id=None),
+        _event("order_delivered", 3, 60, anonymous_id="u", order_id="1"),
+    ]
+    write_table(tmp_path / "events", more)
+    assert build(lake, plan).kind == "incremental"
+    whose = "SELECT person_id FROM deliveries JOIN persons USING (person_key)"
+    assert opened(lake, plan).rows(whose) == [("w",)]
+    build(lake, plan, full=True)
+    assert opened(lake, plan).rows(whose) == [("w",)]
+
+
 def test_a_table_may_have_become_empty(tmp_path: Path, plan: Plan) -> None:
     lake = Lake(tmp_path, environ={})
     events = tmp_path / "events"
