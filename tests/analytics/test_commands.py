@@ -120,6 +120,12 @@ def test_build_tells_what_it_did(lake: Lake) -> None:
     assert "nothing new since the last build" in text and "5 events counted once" in text
     text = run(build_command, "--lake", lake.uri, "--full")
     assert re.search(r"^touchpoints +5 +\d", text, re.MULTILINE) and "everything was built: it was asked for" in text
+    shown = CliRunner().invoke(build_command, ["--lake", lake.uri, "--full", "--json"], standalone_mode=False)
+    assert json.loads(shown.stdout)["kind"] == "full", "what is printed beside it does not get into the JSON"
+    steps = shown.stderr.splitlines()
+    assert [step for step in steps if step in ("  touchpoints …", "  sessions …", "  publishing …")] == [
+        *("  touchpoints …", "  sessions …", "  publishing …")
+    ]
     told = json.loads(run(build_command, "--lake", lake.uri, "--json", "--select", "sessions"))
     assert {table["name"]: table["rows"] for table in told["tables"]}.keys() == {
         "person_links",

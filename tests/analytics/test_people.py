@@ -82,6 +82,10 @@ def test_sizes_stand_side_by_side_and_nobody_is_zero(shop: Journeys) -> None:
         ["orders >= 5", 0, 0, 0, 0],
         ["contacts >= 1", 1, 0.333333, 1, 1],
     ]
+    stages = tuple(f"stage:{stage}" for stage in shop.plan.stages)
+    present = run_segments(shop, SegmentsQuestion(scope=Scope(segments=stages)))
+    counts = {row[0].removeprefix("stage:"): row[1] for row in present.rows}
+    assert counts == dict.fromkeys(shop.plan.stages, 0) | {"purchase": 3}, "a stage that nobody is in is there with 0"
     assert result.rows[0][5:] == [3, 40.0, "EUR", 2]  # one order in EUR, one in SEK, one in none: the first by name
     by_channel = run_segments(shop, SegmentsQuestion(scope=Scope(segments=("orders >= 1",), breakdown="trait_city")))
     assert [row[:3] for row in by_channel.rows] == [["orders >= 1", "Oulu", 1], ["orders >= 1", "(none)", 2]]

@@ -156,6 +156,7 @@ def test_margins_come_from_the_costs_of_products(make_lake: Make, event: Make, s
             order(3, revenue=90.0),
             event("order_cancelled", 30, order_id="3"),
             event("order_completed", 4, user_id="a", order_id="4", revenue=5.0, products=[{"product_id": "hat"}]),
+            order(5, revenue=90.0, currency="EUR") | {"user_id": "b"},
         ]
     )
     text = "product_id,name,category,cost,currency\ncoat,Coat,outer,20,EUR\nsock,Sock,other,3,\n"
@@ -170,7 +171,11 @@ def test_margins_come_from_the_costs_of_products(make_lake: Make, event: Make, s
         ("2", 90.0, None),  # the coat's cost is in another currency
         ("3", 0.0, 0.0),
         ("4", 5.0, None),
+        ("5", 90.0, 58.0),
     ]
+    # Of the orders in the currency of the latest one: the last of `a` has none, and no known margin.
+    margins = journeys.rows("SELECT person_id, currency, net_revenue, margin FROM profiles ORDER BY person_id")
+    assert margins == [("a", None, 5.0, None), ("b", "EUR", 90.0, 58.0)]
     assert journeys.rows(
         "SELECT product_id, name, category, cost, margin FROM order_lines WHERE order_id = '1' ORDER BY line_number"
     ) == [("coat", "Coat", "outer", 20.0, 0.0), ("sock", "Sock", "socks", 3.0, 24.0)]

@@ -44,6 +44,9 @@ _FULL_SIZE = 10_000_000
 _ROUNDS = 5
 _BUILD_SECONDS = 90.0
 _BUILD_GIB = 6.0
+_LOOK_SECONDS = 5.0
+"""Of `polku build --watch`."""
+_BEHIND_SECONDS = 60.0
 
 _STEPS = ("product_viewed", "product_added", "checkout_started", "order_completed")
 _WINDOW_SECONDS = 7 * 86_400
@@ -72,7 +75,7 @@ def run(work: Path, seconds: float) -> list[Figure]:
     full, report = _build(lake)
     if report["events"] != made or report["kind"] != "full":
         raise NotAsExpected(f"{made} events were made, a {report['kind']} build counted {report['events']}")
-    figures = [_full_figure(full, report, events)]
+    figures = [_full_figure(full, report, events), _memory_figure(full, events)]
     figures += _answers(lake, work / "rows.parquet", events)
     in_order = _alone(lake)
     new = events_sql(int(events * _NEW_SHARE), people, first=events // EVENTS_A_VISIT, begin_day=_DAYS, days=1)
@@ -83,8 +86,9 @@ def run(work: Path, seconds: float) -> list[Figure]:
     if report["events"] != made or report["kind"] != "incremental":
         raise NotAsExpected(f"{made} events were made, a {report['kind']} build counted {report['events']}")
     gone = {name: before[name] - _files(lake, name) for name in tables}
-    figures.insert(1, _incremental_figure(more, full, report, events))
-    figures.insert(2, _beside_the_least(more, full, _least(lake, gone), sum(map(len, gone.values()))))
+    figures.insert(2, _incremental_figure(more, full, report, events))
+    figures.insert(3, _beside_the_least(more, full, _least(lake, gone), sum(map(len, gone.values()))))
+    figures.insert(4, _behind_figure(more, events))
     return figures + [
         Figure(
             subject="analyses",
@@ -172,8 +176,32 @@ def _full_figure(taken: _Process, report: dict[str, Any], events: int) -> Figure
         unit="s",
         target=_BUILD_SECONDS * events / _FULL_SIZE if is_full_size else None,
         lower_is_better=True,
-        note=f"{taken.cpu_seconds:.0f} CPU s, {taken.peak_gib:.1f} GiB at most (bound {_BUILD_GIB:g}); "
+        note=f"{taken.cpu_seconds:.0f} CPU s; "
         + ", ".join(f"{table['name']} {table['seconds']:.1f} s" for table in slow),
+    )
+
+
+def _memory_figure(taken: _Process, events: int) -> Figure:
+    return Figure(
+        subject="analyses",
+        what="the most memory that it took",
+        value=taken.peak_gib,
+        unit="GiB",
+        target=_BUILD_GIB if events >= _FULL_SIZE else None,
+        lower_is_better=True,
+    )
+
+
+def _behind_figure(more: _Process, events: int) -> Figure:
+    """An event that comes just after a build has begun waits for its end, for the next look, and for the next build."""
+    return Figure(
+        subject="analyses",
+        what="the same, watched: the longest that tables are behind an event",
+        value=2 * more.seconds + _LOOK_SECONDS,
+        unit="s",
+        target=_BEHIND_SECONDS if events >= _FULL_SIZE else None,
+        lower_is_better=True,
+        note=f"two such builds and the {_LOOK_SECONDS:g} s between two looks",
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -244,6 +245,28 @@ def test_a_stream_without_the_name_of_its_table_is_taken_after_a_power_cut(tmp_p
     with collector(tmp_path) as process:
         assert process.stop() == 0
     assert rows(process.lake, "events", "event_id") == [("1",)]
+
+
+def test_a_journal_that_cannot_be_written_is_503_and_not_ready_until_it_can(tmp_path: Path) -> None:
+    with collector(tmp_path, "--flush-seconds", "60") as process:
+        assert send(process, batch("1")).status_code == 200
+        (intake,) = process.children("intake")
+        (segment,) = (tmp_path / "journal" / "streams").glob("*/*.journal")
+        limit, logged = segment.stat().st_size // 2, (tmp_path / "collector.log").stat().st_size
+        assert logged < limit, "its log is to be written all the while"
+        before = resource.prlimit(intake, resource.RLIMIT_FSIZE)
+        resource.prlimit(intake, resource.RLIMIT_FSIZE, (limit, before[1]))
+        refused = [send(process, batch(event_id)) for event_id in ("2", "3")]
+        assert [(answer.status_code, answer.headers["retry-after"]) for answer in refused] == [(503, "5")] * 2
+        ready = httpx.get(f"{process.url}/readyz", timeout=10)
+        assert (ready.status_code, "the journal cannot be written" in ready.text) == (503, True)
+        assert httpx.get(f"{process.url}/healthz", timeout=10).status_code == 200
+
+        resource.prlimit(intake, resource.RLIMIT_FSIZE, before)
+        assert send(process, batch("2", "4")).status_code == 200
+        assert httpx.get(f"{process.url}/readyz", timeout=10).status_code == 200
+        assert process.stop() == 0, process.log()
+    assert sorted(rows(process.lake, "events", "event_id")) == [("1",), ("2",), ("4",)]
 
 
 def test_a_store_that_is_away_does_not_stop_intake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
