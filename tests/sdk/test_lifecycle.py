@@ -195,7 +195,7 @@ def test_a_multiprocessing_child_delivers_at_its_end(method: str, collector: Any
     script.write_text(
         f"""
 import multiprocessing, polku
-client = polku.Client("write-key", {collector.url!r})
+client = polku.Client("write-key", {collector.url!r}, close_timeout_seconds=20)
 def work():
     for _ in range(5): client.track("child", user_id="u")
 if __name__ == "__main__":

@@ -231,7 +231,7 @@ def test_the_next_client_delivers_what_the_last_one_could_not(tmp_path: Path, no
     deadline = time.monotonic() + 10
     while after.stats().recovered < 1000 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert after.close()
+    assert after.close(20)
     assert [item["messageId"] for item in collector.taken] == ids
     stats = after.stats()
     assert (stats.recovered, stats.delivered, stats.spooled) == (1000, 0, 0)
@@ -250,7 +250,7 @@ def test_an_outage_under_load_costs_nothing(tmp_path: Path, collector: Any, repl
     for n in range(2000):
         assert sender.track("x", {"n": n}, user_id="u") is not None
     assert sender.flush(30)
-    assert sender.close()
+    assert sender.close(20)
     assert sorted(item["properties"]["n"] for item in collector.taken) == list(range(2000))
     stats = sender.stats()
     assert (stats.delivered, stats.lost, stats.spooled) == (2000, {}, 0)
@@ -261,7 +261,7 @@ def test_with_spill_the_disk_is_not_touched_while_there_is_room(tmp_path: Path, 
     for _ in range(100):
         sender.track("x", user_id="u")
     assert files(tmp_path) == []
-    assert sender.close()
+    assert sender.close(20)
     assert files(tmp_path) == []
     assert sender.stats().delivered == 100
 
@@ -276,7 +276,7 @@ def test_with_spill_what_is_left_at_the_end_goes_to_disk(tmp_path: Path, nobody:
     deadline = time.monotonic() + 10
     while after.stats().recovered < 700 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert after.close()
+    assert after.close(20)
     assert sorted(item["properties"]["n"] for item in collector.taken) == list(range(700))
 
 
@@ -327,7 +327,7 @@ def test_a_damaged_line_is_counted_and_told(
 PROGRAM = """
 import os, sys, time, polku
 client = polku.Client("k", os.environ["URL"], spool=os.environ["SPOOL"], batch_age_seconds=0.01, batch_events=10,
-    retry_base_seconds=0.02, full_queue=os.environ.get("FULL", "drop_newest"))
+    retry_base_seconds=0.02, close_timeout_seconds=20, full_queue=os.environ.get("FULL", "drop_newest"))
 def track(first, count):
     for n in range(first, first + count):
         client.track("x", {"n": n}, user_id="u")
@@ -461,7 +461,7 @@ def test_threads_and_the_worker_share_it(tmp_path: Path, collector: Any, monkeyp
     for thread in threads:
         thread.join()
     assert sender.flush(20)
-    assert sender.close()
+    assert sender.close(20)
     assert Counter(item["properties"]["n"] for item in collector.taken) == {
         1000 * k + n: 1 for k in range(4) for n in range(300)
     }

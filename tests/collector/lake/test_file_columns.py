@@ -12,13 +12,14 @@ import pytest
 
 from polku_collector.errors import TableMismatch
 from polku_collector.lake.commit import add_actions
-from polku_collector.lake.handover import Note, notes_in
+from polku_collector.lake.handover import Note
 from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.loop import Committer
 from polku_collector.lake.parquet import DataFile, copy_by_day, write_by_day
 from polku_collector.lake.table import Table
 from polku_collector.lake.types import arrow_places, places
 from tests.collector.lake.test_handover import Journal, journal, lake, take, taker
+from tests.collector.lake.world import notes_in
 
 __all__ = ["journal", "lake"]  # fixtures
 
@@ -116,11 +117,11 @@ def test_what_is_handed_over_is_looked_at_too(
     journal.life(lake).flush()
     if not told:
         store = LocalStore(lake)
-        ((key, note),) = notes_in(store).items()
+        ((key, note),) = notes_in(lake).items()
         document: dict[str, Any] = msgspec.to_builtins(note)
         assert [file.pop("places") for file in document["events"]]
         store.remove([key])
-        assert store.create(key, msgspec.json.encode(document)) and isinstance(notes_in(store)[key], Note)
+        assert store.create(key, msgspec.json.encode(document)) and isinstance(notes_in(lake)[key], Note)
     one = taker(lake)
     drop_a_column(monkeypatch, one._events)
     assert one.take() == [], "a file with more than its table"

@@ -25,14 +25,14 @@ from polku_collector.journal.writer import StreamWriter
 from polku_collector.lake import handover
 from polku_collector.lake.checkpoints import Checkpoints
 from polku_collector.lake.columns import ColumnsStep
-from polku_collector.lake.handover import HandingCommitter, Note, Taker, choose, note_key, read_notes
+from polku_collector.lake.handover import HandingCommitter, Note, Taker, choose, note_key
 from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.loop import Committer
 from polku_collector.lake.remember import open_memory
 from polku_collector.lake.table import QUARANTINE_COLUMNS, Table
 from polku_collector.settings import Lake, Settings
 from polku_schemas import ENVELOPE_COLUMNS
-from tests.collector.lake.world import NOW, Silent, ids, line, no_agents
+from tests.collector.lake.world import NOW, Silent, ids, line, no_agents, notes_in
 
 SCHEMAS = Schemas("p", "1", "f", {"a": {}}, {})
 
@@ -91,10 +91,6 @@ def journal(tmp_path: Path, lake: Path) -> Iterator[Journal]:
     journal = Journal(tmp_path / "node")
     yield journal
     journal.writer.close()
-
-
-def notes_in(lake: Path) -> dict[str, Note]:
-    return read_notes(LocalStore(lake)).good
 
 
 def taker(lake: Path) -> Taker:

@@ -14,6 +14,7 @@ from polku_collector.journal.reader import StreamReader
 from polku_collector.journal.stream import streams_directory
 from polku_collector.lake.checkpoints import Checkpoints
 from polku_collector.lake.columns import ColumnsStep
+from polku_collector.lake.handover import Note, read_notes
 from polku_collector.lake.local_store import LocalStore
 from polku_collector.lake.loop import Committer, Flush
 from polku_collector.lake.remember import open_memory
@@ -125,3 +126,8 @@ def ids(lake: Path) -> list[str]:
         table = DeltaTable(str(lake / name)).to_pyarrow_table(columns=["event_id"])
         found += table["event_id"].drop_null().to_pylist()
     return sorted(found)
+
+
+def notes_in(lake: Path) -> dict[str, Note]:
+    """What is handed over and not committed, by its keys."""
+    return read_notes(LocalStore(lake)).good
