@@ -307,7 +307,7 @@ def test_readings_of_what_the_small_shop_has_not() -> None:
     unknown, kronor = ("c", 2, None, "EUR", None, None), ("d", 1, 500.0, "SEK", 500.0, None)
     assert readings.of_campaigns(answered(campaigns, unknown)).endswith("that one of them brought says its value.")
     assert readings.of_campaigns(answered(campaigns, a, kronor)).startswith(
-        "Of 2 campaigns “a” leaves most in EUR: 3 orders, 70.00 EUR."
+        "Of 2 campaigns, “a” leaves most in EUR: 3 orders, 70.00 EUR."
     )
     assert readings.of_friction([{"verdict": "not shown to cost"}]) == "No sign of friction is shown to cost orders."
     months = answered(
