@@ -239,6 +239,7 @@ def test_a_target_in_another_currency_is_shown_and_not_compared(
         told[currency] = found.text("recent"), found.row("recent", "Net revenue")[4]
     assert told["EUR"][1] == "28.00 EUR, met" and "target 28.00 EUR met" in told["EUR"][0]
     why = "the target is in SEK, the figure in EUR"
+    assert "1 of 1 target met." in told["EUR"][0] and "0 of 1 target met, 1 not compared." in told["SEK"][0]
     assert told["SEK"][1] == f"not compared with 28: {why}" and f"target 28 not compared: {why}" in told["SEK"][0]
 
 

@@ -32,8 +32,10 @@ def of_recent(result: AnalysisResult) -> str:
         said.append(f"net revenue {amount(revenue['value'], revenue['of'])}{_moved(revenue, '')}")
     text = f"The last {RECENT_DAYS} days: {'; '.join(said)}." if said else ""
     aims = [row["target_met"] for row in rows.values() if row["target_met"] is not None]
-    if aims:
-        text += f" {sum(aims)} of {counted(len(aims), 'target')} met."
+    others = sum(row["target_not_compared_because"] is not None for row in rows.values())
+    if aims or others:
+        text += f" {sum(aims)} of {counted(len(aims) + others, 'target')} met"
+        text += f", {others} not compared." if others else "."
     return text.strip()
 
 
