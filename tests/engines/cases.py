@@ -30,7 +30,7 @@ CASES: Final = (
     "lifecycle --interval week --time-zone Europe/Helsinki",
     "lifecycle product_viewed --interval week --unit account",
     "attribution --unit account --by touchpoint --model linear",
-    "attribution --unit account --model first",
+    "attribution --unit account --model all",
     "lifecycle --interval day --since {late} --breakdown device --values 2 --previous",
     "stickiness --interval week --breakdown device",
     "routes stage:purchase",
