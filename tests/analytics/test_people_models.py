@@ -79,7 +79,7 @@ def test_a_complaint_is_settled_by_the_first_settlement_after_it(built: Make, ev
     )
     assert found == [
         ("u", "c1", 0, "delivery", "o1", 3600.0, "voucher"),
-        ("u", "e00006", 20, "price", None, None, None),
+        ("u", "shop:e00006", 20, "price", None, None, None),
         ("v", "c2", 5, None, None, None, None),
     ]
     counted = journeys.rows("SELECT person_id, complaints, open_complaints FROM profiles ORDER BY 1")
