@@ -121,7 +121,7 @@ def test_an_order_counts_once_however_often_it_is_reported(built: Make, event: M
     assert found == [
         ("o2", 1.0, None, None, 1, True),
         ("o1", 9.0, "EUR", 3.0, 2, False),
-        ("e00004", 2.0, None, None, 3, False),
+        ("shop:e00004", 2.0, None, None, 3, False),
     ]
     assert journeys.rows("SELECT SUM(revenue), COUNT(order_id) FROM touchpoints") == [(12.0, 3)]
 
