@@ -278,6 +278,9 @@ PLAIN = {"compare": "--variant device"}
 REFUSED = {
     ("person", "empty"): "unknown person 'aino'",
     ("compare", "one person"): "has not a whole day",
+    # Of its tables none lies by day: a period would bound nothing.
+    ("query", "empty"): "bound events and quarantine",
+    ("query", "one person"): "bound events and quarantine",
 }
 """The questions that make no sense of such a lake, and the sentence that says so."""
 
