@@ -255,6 +255,14 @@ def test_what_was_spent_on_no_campaign_is_not_what_visits_without_one_cost(
         ["(spend without campaign)", 0.0, 0.0, None, "EUR", 7.0, None],
     ]
     assert by_campaign.coverage["conversions_without_value"] == 1
+    last = run_attribution(
+        built([row | {"revenue": None} if row.get("order_id") in ("2", "3") else row for row in rows]),
+        AttributionQuestion(by="campaign"),
+    )
+    assert [row[1:6] for row in last.rows] == [
+        ["(none)", 2.0, 0.666667, None, "EUR"],
+        ["spring", 1.0, 0.333333, 30.0, "EUR"],
+    ], "nobody knows what it brought"
     by_channel = run_attribution(journeys, AttributionQuestion())
     assert [[row[1], *row[6:]] for row in by_channel.rows] == [
         ["search", None, None],
@@ -351,7 +359,7 @@ def test_an_order_that_was_reported_twice_is_one_conversion_of_a_goal_of_other_e
     build(lake, plan)
     journeys = open_journeys(lake, plan)
     result = run_attribution(journeys, AttributionQuestion(models=("last",), conversion="either"))
-    assert [row[1:6] for row in result.rows] == [["ads", 1.0, 0.5, 0.0, None], ["ads", 1.0, 0.5, 10.0, "EUR"]]
+    assert [row[1:6] for row in result.rows] == [["ads", 1.0, 0.5, None, None], ["ads", 1.0, 0.5, 10.0, "EUR"]]
     # As the table has it.
     reached = "SELECT COUNT(*) FROM journeys WHERE goal = 'either' AND outcome = 'reached'"
     assert journeys.rows(reached) == [(2,)]

@@ -9,7 +9,7 @@ docs/definitions.md has the models with an example.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 from msgspec import Struct
@@ -144,21 +144,22 @@ def _find(question: AttributionQuestion, conversion: Conversion, has_spend: bool
         question.lookback_seconds * 1_000_000,
     )
     currencies = [None if value is None else str(value) for value in converted["currency"].to_pylist()]
-    values = [float(value or 0.0) for value in converted["value"].to_pylist()]
+    values = [None if value is None else float(value) for value in converted["value"].to_pylist()]
     spent = spend_of(question.by, part) if has_spend and part.segment is None and part.value is None else {}
     spent = {(SPENT_ON_NONE[question.by] if item == NONE else item, money): n for (item, money), n in spent.items()}
+    has_value = conversion.value is not None
     rows: list[list[Any]] = []
     for model in question.models:
         weights = weigh(model, seen, items, touches["direct"], question.half_life_seconds * 1_000_000)
         credited = _credits(weights, seen, items, names, currencies, values)
-        rows += _rows(model, credited, currencies, values, conversion.value is not None, spent)
+        rows += _rows(model, credited, currencies, values, has_value, spent)
     return Finding(
         rows=rows,
         sql=touches_sql,
         coverage={
             "conversions": len(currencies),
             "unattributed_conversions": int(np.count_nonzero(seen.last == seen.first)),
-            **({"conversions_without_value": converted["value"].null_count} if conversion.value is not None else {}),
+            **({"conversions_without_value": values.count(None)} if has_value else {}),
         },
         why_empty=f"there are no conversions: no {conversion.label}",
     )
@@ -295,8 +296,16 @@ def _by_conversion(reduce: np.ufunc, values: np.ndarray, seen: Matched) -> np.nd
     return np.repeat(reduce.reduceat(values, begins), (seen.last - seen.first)[seen.last > seen.first])
 
 
-_Credits = dict[tuple[str, str | None], tuple[float, float]]
-"""(item, currency) → conversions and value."""
+class _Credit(NamedTuple):
+    """What an item is given: conversions, value, and how many of the conversions say one."""
+
+    conversions: float
+    value: float
+    valued: float
+
+
+_Credits = dict[tuple[str, str | None], _Credit]
+"""By item and currency."""
 
 
 def _credits(
@@ -305,23 +314,27 @@ def _credits(
     items: np.ndarray,
     names: Sequence[str],
     currencies: Sequence[str | None],
-    values: Sequence[float],
+    values: Sequence[float | None],
 ) -> _Credits:
     known: list[str | None] = [*sorted({name for name in currencies if name is not None})]
     known += [None] if None in currencies else []
     currency = np.array([known.index(name) for name in currencies], dtype=np.int64)
-    worth = np.array(values, dtype=float)
+    worth, says = np.array([value or 0.0 for value in values]), np.array([value is not None for value in values])
     cells = items[seen.touch] * len(known) + currency[seen.conversion]
-    counted = np.bincount(cells, weights, len(names) * len(known))
-    valued = np.bincount(cells, weights * worth[seen.conversion], len(names) * len(known))
+    sums = [
+        np.bincount(cells, part, len(names) * len(known))
+        for part in (weights, weights * worth[seen.conversion], weights * says[seen.conversion])
+    ]
     credited: _Credits = {
-        (names[cell // len(known)], known[cell % len(known)]): (float(counted[cell]), float(valued[cell]))
-        for cell in map(int, np.flatnonzero(counted))
+        (names[cell // len(known)], known[cell % len(known)]): _Credit(*(float(part[cell]) for part in sums))
+        for cell in map(int, np.flatnonzero(sums[0]))
     }
     for place in map(int, np.flatnonzero(seen.last == seen.first)):
         key = (UNATTRIBUTED, currencies[place])
-        conversions, value = credited.get(key, (0.0, 0.0))
-        credited[key] = (conversions + 1.0, value + values[place])
+        before, value = credited.get(key, _Credit(0.0, 0.0, 0.0)), values[place]
+        credited[key] = _Credit(
+            before.conversions + 1.0, before.value + (value or 0.0), before.valued + (value is not None)
+        )
     return credited
 
 
@@ -329,32 +342,32 @@ def _rows(
     model: Attribution,
     credited: _Credits,
     currencies: Sequence[str | None],
-    values: Sequence[float],
+    values: Sequence[float | None],
     has_value: bool,
     spent: dict[tuple[str, str | None], float],
 ) -> list[list[Any]]:
     sums: dict[str | None, tuple[float, float]] = {}
     for currency, value in zip(currencies, values, strict=True):
         conversions, total = sums.get(currency, (0.0, 0.0))
-        sums[currency] = (conversions + 1.0, total + value)
+        sums[currency] = (conversions + 1.0, total + (value or 0.0))
     rows = []
     for currency, (conversions, total) in sums.items():
         keys = [key for key in credited if key[1] == currency]
         fair = _rounded_each if model == "participation" else _rounded_together
-        counted = fair([credited[key][0] for key in keys], conversions, _CREDIT_DIGITS)
-        valued = fair([credited[key][1] for key in keys], total, _MONEY_DIGITS)
-        for key, credit, value in zip(keys, counted, valued, strict=True):
-            cost = spent.get(key)
+        counted = fair([credited[key].conversions for key in keys], conversions, _CREDIT_DIGITS)
+        worth = fair([credited[key].value for key in keys], total, _MONEY_DIGITS)
+        for key, credit, value in zip(keys, counted, worth, strict=True):
+            cost, known = spent.get(key), has_value and credited[key].valued > 0
             rows.append(
                 [
                     model,
                     key[0],
                     credit,
                     round(credit / len(currencies), 6),
-                    value if has_value else None,
+                    value if known else None,
                     currency,
                     cost,
-                    round(value / cost, 6) if cost and has_value else None,
+                    round(value / cost, 6) if cost and known else None,
                 ]
             )
     # What cost and brought nothing is a finding, too. Of conversions that are worth nothing it brought nothing known;
