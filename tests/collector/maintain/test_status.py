@@ -118,7 +118,7 @@ def test_lag_and_window_are_shown(window: float | None, is_bounded: bool, shown:
     found = to_do([], journal, most_files=1000, flush_seconds=1, window_seconds=7 * 86_400, maintenance=True)
     assert found == told
     lines = lines_of(Status("lake", "now", [], journal, None, found))
-    assert lines[2] == "journal ./journal: 1,234 events wait in 2 streams, 5.0 MiB, the oldest for 30.0 s"
+    assert lines[2] == "journal ./journal: 1,234 waiting events in 2 streams, 5.0 MiB, the oldest for 30.0 s"
     assert lines[3] == f"  copies are recognised for: {shown}"
     late = JournalStatus("./journal", 1, 1, 1, 61.0, window, False)
     (line,) = to_do([], late, most_files=1000, flush_seconds=1, window_seconds=7 * 86_400, maintenance=True)
