@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-import polku
 from polku_analytics.build import build
 from polku_analytics.commands import options
 from polku_analytics.commands.anomalies import anomalies
@@ -29,58 +25,29 @@ from polku_demo.b2b import B2b
 from polku_demo.calls import Call
 from polku_demo.media import Media
 from polku_demo.planted import USER_AGENTS
-from polku_demo.sending import make
-from polku_schemas import builtin_plan_path, compile_plan, load_plan
 from tests.analytics.conftest import write_table
+from tests.demo.world import PLAN, Row, ask, stored
 
-PLAN = load_plan(builtin_plan_path())
 BROWSER_OF = {agent: name for name, agent in USER_AGENTS.items()}
 KEPT = ("order_id", "revenue", "currency", "page_type", "form_type", "error_code", "content_id", "subscription_id")
 
 
 def lake_of(calls: Sequence[Call], channels: dict[str, str], folder: Path) -> str:
     """The calls as the collector would store them, as far as the questions below need it."""
-    compiled, transport = compile_plan(PLAN), polku.MemoryTransport()
-    with polku.Client("dev", "http://127.0.0.1:9", transport=transport, full_queue="block", strict=True) as client:
-        for call in calls:
-            make(client, call)
-        assert client.flush(60)
-    rows = []
-    for number, (call, sent) in enumerate(zip(calls, transport.events, strict=True)):
-        event, context = compiled.find(sent["type"], sent.get("event")), sent.get("context", {})
-        given = sent.get("properties", {})
-        rows.append(
-            {
-                "event_id": sent["messageId"],
-                "event_type": sent["type"],
-                "event_name": event.name if event is not None else sent["type"],
-                "event_time": call.timestamp,
-                "received_at": call.timestamp,
-                "stream": "in-1",
-                "sequence": number,
-                "source": call.source,
-                "channel": channels[call.source],
-                "user_id": sent.get("userId"),
-                "anonymous_id": sent.get("anonymousId"),
-                "group_id": sent.get("groupId"),
-                "session_id": context.get("sessionId"),
-                "browser": BROWSER_OF.get(context.get("userAgent", "")),
-                "page_path": context.get("page", {}).get("path"),
-                **{name: given[name] for name in KEPT if name in given},
-            }
-        )
+
+    def more(sent: Row) -> Row:
+        context = sent.get("context", {})
+        return {
+            "group_id": sent.get("groupId"),
+            "browser": BROWSER_OF.get(context.get("userAgent", "")),
+            "page_path": context.get("page", {}).get("path"),
+        }
+
+    rows = stored(calls, channels, KEPT, more)
     # Not a file a day: a thousand small files take longer to open than the questions below.
     write_table(folder / "events", rows, partition=None)
     build(Lake(folder), PLAN)
     return str(folder)
-
-
-def ask(command: Any, lake: str, *arguments: str) -> list[dict[str, Any]]:
-    """The rows of a command's answer."""
-    result = CliRunner().invoke(command, [*arguments, "--lake", lake, "--json"], standalone_mode=False)
-    assert result.exception is None, result.exception
-    told = json.loads(result.stdout)
-    return told if isinstance(told, list) else [dict(zip(told["columns"], row, strict=True)) for row in told["rows"]]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-import polku
 from polku_analytics.build import build
 from polku_analytics.commands import options
 from polku_analytics.commands.deliveries import deliveries
@@ -19,13 +18,10 @@ from polku_analytics.commands.friction import friction
 from polku_analytics.commands.search import search
 from polku_analytics.lake import Lake
 from polku_collector.lake.enrich import UserAgents
-from polku_demo.sending import make
 from polku_demo.webshop import SOURCES, Webshop
-from polku_schemas import compile_plan
 from tests.analytics.conftest import write_table
-from tests.demo.test_stories import PLAN, ask
+from tests.demo.world import PLAN, Row, ask, stored
 
-Row = dict[str, Any]
 KEPT = ("order_id", "shipment_id", "carrier", "revenue", "currency", "query", "results_count", "error_code", "step")
 TIMES = ("promised_at", "delivered_at")
 OLD, LATE = "Samsung Internet", "Matkahuolto"
@@ -42,39 +38,20 @@ def one_plan() -> Iterator[None]:
 @functools.cache
 def told() -> list[Row]:
     """The calls of a thousand households as the collector would store them, as far as the questions need it."""
-    calls, compiled, transport = Webshop(1_000, 7).calls, compile_plan(PLAN), polku.MemoryTransport()
-    with polku.Client("dev", "http://127.0.0.1:9", transport=transport, full_queue="block", strict=True) as client:
-        for call in calls:
-            make(client, call)
-        assert client.flush(60)
+    calls = Webshop(1_000, 7).calls
     agents = sorted({agent for call in calls if (agent := (call.context or {}).get("userAgent"))})
     read = dict(zip(agents, UserAgents().resolve(agents), strict=True))
-    rows = []
-    for number, (call, sent) in enumerate(zip(calls, transport.events, strict=True)):
-        event, context = compiled.find(sent["type"], sent.get("event")), sent.get("context", {})
-        given, agent = sent.get("properties", {}), read.get(context.get("userAgent", ""))
-        rows.append(
-            {
-                "event_id": sent["messageId"],
-                "event_type": sent["type"],
-                "event_name": event.name if event is not None else sent["type"],
-                "event_time": call.timestamp,
-                "received_at": call.timestamp,
-                "stream": "in-1",
-                "sequence": number,
-                "source": call.source,
-                "channel": SOURCES[call.source],
-                "user_id": sent.get("userId"),
-                "anonymous_id": sent.get("anonymousId"),
-                "previous_id": sent.get("previousId"),
-                "session_id": context.get("sessionId"),
-                "browser": agent.browser if agent else None,
-                "is_bot": agent.is_bot if agent else None,
-                **{name: given[name] for name in KEPT if name in given},
-                **{name: datetime.fromisoformat(given[name]) for name in TIMES if name in given},
-            }
-        )
-    return rows
+
+    def more(sent: Row) -> Row:
+        agent, given = read.get(sent.get("context", {}).get("userAgent", "")), sent.get("properties", {})
+        return {
+            "previous_id": sent.get("previousId"),
+            "browser": agent.browser if agent else None,
+            "is_bot": agent.is_bot if agent else None,
+            **{name: datetime.fromisoformat(given[name]) for name in TIMES if name in given},
+        }
+
+    return stored(calls, SOURCES, KEPT, more)
 
 
 def dealt_anew(rows: list[Row]) -> list[Row]:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from polku_analytics.analyses.answer import Finding, answer
 from polku_analytics.analyses.conversions import ORDERS, Conversion, parse_conversion
-from polku_analytics.analyses.scope import Part, Scope, check_unit
+from polku_analytics.analyses.scope import Part, Scope, check_unit, looks_elsewhere
 from polku_analytics.analyses.significance import proportions
 from polku_analytics.analyses.steps import parse_step, step_sql, vocabulary
 from polku_analytics.engines.engine import unit_numbers
@@ -113,7 +113,7 @@ def _find(question: FrictionQuestion, conversion: Conversion, errors: str, part:
         f"WHERE {part.condition('t')} AND (t.stage IS NOT NULL OR COALESCE({errors}, FALSE) "
         f"OR COALESCE({conversion.sql}, FALSE))"
     )
-    rows = part.ordered(sql, part.order("t"), joins="SELECT" in f"{errors} {conversion.sql}")
+    rows = part.ordered(sql, part.order("t"), joins=looks_elsewhere(errors + conversion.sql))
     sql = f"{sql} ORDER BY {part.order('t')}"
     signs = find_signs(
         unit_numbers(rows["unit"]),

@@ -162,6 +162,11 @@ class Part(Struct, frozen=True, kw_only=True):
         return f"(SELECT x.* FROM {table} AS x WHERE {self.condition('x', time)})"
 
 
+def looks_elsewhere(condition: str) -> bool:
+    """Whether a condition asks other tables; it may be thought to where a text has the word."""
+    return "SELECT" in condition
+
+
 def _merged(arrays: Arrays) -> Arrays:
     """Rows in the order of their units: runs are merged, and so are sessions of one person that run side by side."""
     units = arrays["unit"]

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from msgspec import Struct
 
-from polku_analytics.analyses.scope import Part
+from polku_analytics.analyses.scope import Part, looks_elsewhere
 from polku_analytics.analyses.steps import touchpoint_names
 from polku_analytics.engines.engine import unit_numbers
 from polku_analytics.journeys import Journeys
@@ -55,7 +55,7 @@ def sequences_sql(part: Part, by: By, names: Sequence[str], mark: str = "FALSE",
 
 def read_sequences(part: Part, sql: str) -> Sequences:
     """The rows of `sequences_sql` in their order."""
-    arrays = part.ordered(sql, part.order("t"), joins="SELECT" in sql.removeprefix("SELECT"))
+    arrays = part.ordered(sql, part.order("t"), joins=looks_elsewhere(sql.removeprefix("SELECT")))
     numbers = unit_numbers(arrays["unit"])
     unit = np.cumsum(np.append(True, numbers[1:] != numbers[:-1])[: len(numbers)]) - 1
     return Sequences(
